@@ -1,0 +1,205 @@
+"""Calls and gates: everything a loop can wait for, and the one table of what may happen to a call.
+
+The diagram in the documentation is generated from `TRANSITIONS`.
+"""
+
+import datetime as dt
+import enum
+from typing import Literal, NamedTuple
+
+from ._ids import CallId, CommitId, Digest, WorkerId, digest
+from ._messages import Json, Value
+from ._specs import ToolKind
+
+
+class CallState(enum.StrEnum):
+    """Where a call is between being asked for and having its one result."""
+
+    AWAITING = "awaiting"
+    """A person must approve it first."""
+    APPROVED = "approved"
+    """It may run, and has not started."""
+    RUNNING = "running"
+    """A worker has won the commit that lets it run the side effect."""
+    UNKNOWN = "unknown"
+    """Its worker went away while it ran; a person must say what happened."""
+    DELEGATED = "delegated"
+    """A child loop works on it."""
+    WAITING = "waiting"
+    """Its child is suspended, its question is unanswered, or its time has not come."""
+    RETURNED = "returned"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+
+
+CLOSED = frozenset({CallState.RETURNED, CallState.FAILED, CallState.REJECTED, CallState.CANCELLED})
+"""States in which a call has its result."""
+
+
+class Transition(NamedTuple):
+    """One arrow of the state diagram; `source` None is the moment the model asks."""
+
+    source: CallState | None
+    target: CallState
+    event: str
+    reason: str
+
+
+_S = CallState
+TRANSITIONS = (
+    Transition(None, _S.AWAITING, "ModelReplied", "the tool needs approval"),
+    Transition(None, _S.APPROVED, "ModelReplied", "it needs none, or has it always"),
+    Transition(None, _S.DELEGATED, "ModelReplied", "the tool is an agent"),
+    Transition(None, _S.WAITING, "ModelReplied", "the tool is a question or a sleep"),
+    Transition(None, _S.FAILED, "ModelReplied", "no such tool, bad arguments, cut-off reply"),
+    Transition(None, _S.REJECTED, "ModelReplied", "always rejected"),
+    Transition(_S.AWAITING, _S.APPROVED, "Decided", "approved"),
+    Transition(_S.AWAITING, _S.DELEGATED, "Decided", "approved: the tool is an agent"),
+    Transition(_S.AWAITING, _S.WAITING, "Decided", "approved: the tool is a question or a sleep"),
+    Transition(_S.AWAITING, _S.REJECTED, "Decided", "rejected"),
+    Transition(_S.APPROVED, _S.RUNNING, "ToolStarted", "a worker starts it"),
+    Transition(_S.APPROVED, _S.FAILED, "ToolFailed", "its arguments do not fit the tool"),
+    Transition(_S.APPROVED, _S.AWAITING, "AgentChanged", "the tool is not the one approved"),
+    Transition(_S.RUNNING, _S.RETURNED, "ToolReturned", "it returned"),
+    Transition(_S.RUNNING, _S.FAILED, "ToolFailed", "it raised or timed out"),
+    Transition(_S.RUNNING, _S.APPROVED, "ToolFailed", "it is to be retried"),
+    Transition(_S.RUNNING, _S.WAITING, "ToolAsked", "it asks a person, or sleeps"),
+    Transition(_S.RUNNING, _S.UNKNOWN, "Resumed", "its worker went away"),
+    Transition(_S.RUNNING, _S.APPROVED, "Resumed", "its worker went away; it is idempotent"),
+    Transition(_S.UNKNOWN, _S.APPROVED, "Decided", "run it again"),
+    Transition(_S.UNKNOWN, _S.REJECTED, "Decided", "give it up"),
+    Transition(_S.UNKNOWN, _S.RETURNED, "Answered", "it ran, with this result"),
+    Transition(_S.UNKNOWN, _S.RETURNED, "ToolReturned", "its worker was only slow"),
+    Transition(_S.UNKNOWN, _S.FAILED, "ToolFailed", "its worker was only slow"),
+    Transition(_S.UNKNOWN, _S.WAITING, "ToolAsked", "its worker was only slow"),
+    Transition(_S.DELEGATED, _S.WAITING, "ChildSuspended", "the child is suspended"),
+    Transition(_S.WAITING, _S.DELEGATED, "ChildResumed", "the child goes on"),
+    Transition(_S.DELEGATED, _S.RETURNED, "ChildFinished", "the child completed"),
+    Transition(_S.DELEGATED, _S.FAILED, "ChildFailed", "the child failed or was cancelled"),
+    Transition(_S.WAITING, _S.RETURNED, "ChildFinished", "the child completed"),
+    Transition(_S.WAITING, _S.FAILED, "ChildFailed", "the child failed or was cancelled"),
+    Transition(_S.WAITING, _S.RETURNED, "Answered", "a valid answer came"),
+    Transition(_S.WAITING, _S.RETURNED, "Woke", "its time came"),
+    Transition(_S.WAITING, _S.REJECTED, "Decided", "the question was turned down"),
+    *(
+        Transition(source, _S.CANCELLED, event, reason)
+        for event, reason in (
+            ("Cancelled", "the loop was cancelled"),
+            ("Decided", "the loop was given up"),
+        )
+        for source in CallState
+        if source not in CLOSED
+    ),
+)
+"""The only ways in which a call moves, each caused by one kind of event."""
+
+_ALLOWED = frozenset((t.source, t.target, t.event) for t in TRANSITIONS)
+
+
+def allowed(source: CallState | None, target: CallState, event: str) -> bool:
+    """Whether `TRANSITIONS` lets an event of this name move a call from one state to the other."""
+    return (source, target, event) in _ALLOWED
+
+
+class Person(Value, kw_only=True):
+    """Somebody who decides, asks or tells, as git names them."""
+
+    name: str
+    email: str
+
+    def __str__(self) -> str:
+        return f"{self.name} <{self.email}>"
+
+
+Choice = Literal["approve", "reject"]
+Scope = Literal["call", "arguments", "tool"]
+"""How far a decision reaches in its loop: this call; this tool with these arguments; this tool."""
+
+
+class Decision(Value, kw_only=True):
+    """A person's approval or rejection of a call: a fact, bound to what was shown.
+
+    `arguments` and `tool` are the digests of the exact arguments and of the tool's contract that the person saw, and
+    `seen` is the commit they saw them in. `edited` says that the person changed the arguments while approving.
+    """
+
+    choice: Choice
+    by: Person
+    at: dt.datetime
+    seen: CommitId
+    arguments: Digest
+    tool: Digest
+    note: str = ""
+    edited: bool = False
+
+
+class Rule(Value, kw_only=True):
+    """A standing decision: every later call of `tool` (with arguments of digest `arguments`, if given)."""
+
+    tool: str
+    arguments: Digest | None = None
+    decision: Decision
+
+
+class Question(Value, kw_only=True):
+    """What a waiting call asks of a person or another system; `answer` is the JSON schema of a valid answer."""
+
+    text: str
+    answer: Json
+
+
+class Call(Value, kw_only=True):
+    """One requested use of a tool.
+
+    `key` is the id that the messages know it by; `arguments` the JSON text that runs, edits included. `nonce` is
+    random: it tells this call from one of the same id in another history. `since` is when it was asked for.
+    `attempt` counts starts, `runner` is the worker of the last one. `not_before` is when it may start (a retry) or
+    ends (a sleep). `remark` is what was noticed when it was proposed or last failed.
+    """
+
+    id: CallId
+    key: str
+    tool: str
+    kind: ToolKind
+    arguments: str
+    state: CallState
+    nonce: str
+    since: dt.datetime
+    attempt: int = 0
+    runner: WorkerId | None = None
+    decision: Decision | None = None
+    question: Question | None = None
+    not_before: dt.datetime | None = None
+    remark: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether its result is still to come."""
+        return self.state not in CLOSED
+
+    @property
+    def arguments_digest(self) -> Digest:
+        """Names its exact arguments: a decision is bound to them."""
+        return digest(self.arguments.encode())
+
+
+GateKind = Literal["pause", "condition", "budget", "reply", "model"]
+"""Why a loop stands still: a person paused it; one of its agent's suspension functions says so; it has spent its
+budget; the model's reply cannot be used (cut off, filtered, refused, empty, misfit); the model cannot be called."""
+
+
+class Gate(Value, kw_only=True):
+    """Something that stands before the loop's next effect until it is lifted."""
+
+    id: CallId
+    kind: GateKind
+    reason: str
+    since: dt.datetime
+    name: str = ""
+    by: Person | None = None
+
+    @property
+    def lifts_on_resume(self) -> bool:
+        """Whether resuming by hand is enough; the others want an approval."""
+        return self.kind in ("pause", "reply", "model")

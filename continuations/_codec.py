@@ -1,0 +1,101 @@
+"""The codec: continuations to and from the bytes of their files. Unknown fields and newer formats are refused."""
+
+from typing import Any
+
+import msgspec
+
+from ._errors import SavedStateError
+from ._messages import Message
+from ._specs import AgentSpec
+from ._state import FORMAT, Continuation, Record
+
+
+class NewerFormat(SavedStateError):
+    """The loop was written by a later version of Caesura."""
+
+
+class Unreadable(SavedStateError):
+    """A file of a commit is not what the format says it is."""
+
+
+class _Version(msgspec.Struct):
+    format: int
+
+
+_encoder = msgspec.json.Encoder()
+_version = msgspec.json.Decoder(_Version)
+_record = msgspec.json.Decoder(Record)
+_definition = msgspec.json.Decoder(AgentSpec)
+_message: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)  # type: ignore[arg-type]  # a union
+
+
+def encode_record(state: Continuation) -> bytes:
+    """The bytes of ``continuation.json``."""
+    return _pretty(Record(**{name: getattr(state, name) for name in Record.__struct_fields__}))
+
+
+def encode_definition(definition: AgentSpec) -> bytes:
+    """The bytes of ``agent.json``."""
+    return _pretty(definition)
+
+
+def encode_message(message: Message) -> bytes:
+    """The bytes of one message's file."""
+    return _pretty(message)
+
+
+def decode_record(data: bytes) -> Record:
+    """Read ``continuation.json``.
+
+    Raises:
+        NewerFormat: it has a later format than this code reads.
+        Unreadable: it is not a record of that format.
+    """
+    version: int = _decode(_version, data, "continuation.json").format
+    if version > FORMAT:
+        raise NewerFormat(
+            f"This loop is in format {version}; this Caesura reads up to format {FORMAT}.",
+            hint="Upgrade Caesura: pip install --upgrade caesura.",
+        )
+    if version < 1:
+        raise Unreadable(
+            f"continuation.json says format {version}, which never was.",
+            hint="Resume an earlier commit of the loop: 'caesura fork <commit>'.",
+        )
+    record: Record = _decode(_record, data, "continuation.json")
+    return record
+
+
+def decode_definition(data: bytes) -> AgentSpec:
+    """Read ``agent.json``.
+
+    Raises:
+        Unreadable: it is not an agent's definition.
+    """
+    definition: AgentSpec = _decode(_definition, data, "agent.json")
+    return definition
+
+
+def decode_message(data: bytes, name: str) -> Message:
+    """Read the file of one message; `name` is its path, for the error.
+
+    Raises:
+        Unreadable: it is not a message.
+    """
+    message: Message = _decode(_message, data, name)
+    return message
+
+
+def _pretty(value: msgspec.Struct) -> bytes:
+    # Indented, one line a field: `git show`, `git diff` and `git blame` work by lines.
+    return msgspec.json.format(_encoder.encode(value), indent=2) + b"\n"
+
+
+def _decode(decoder: Any, data: bytes, name: str) -> Any:
+    try:
+        return decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Unreadable(
+            f"{name} cannot be read: {error}.",
+            hint="The commit is damaged or was not written by Caesura; fork an earlier one.",
+        ) from error

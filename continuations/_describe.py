@@ -1,0 +1,270 @@
+"""What a commit says: a subject that reads like a transcript, a body for a person, trailers for a program."""
+
+from ._calls import Call, CallState, Person
+from ._events import (
+    AgentChanged,
+    Answered,
+    AnyEvent,
+    Cancelled,
+    ChildFailed,
+    ChildFinished,
+    ChildResumed,
+    ChildSuspended,
+    Decided,
+    Imported,
+    ModelFailed,
+    ModelReplied,
+    Resumed,
+    Started,
+    Suspended,
+    Told,
+    ToolAsked,
+    ToolFailed,
+    ToolReturned,
+    ToolStarted,
+    Woke,
+)
+from ._ids import LoopName
+from ._messages import Value, text_of
+from ._state import Continuation
+from ._text import call_text, count, excerpt, one_line
+
+
+class Description(Value, kw_only=True):
+    """The three parts of a commit's message."""
+
+    subject: str
+    body: str
+    trailers: tuple[tuple[str, str], ...]
+
+    @property
+    def message(self) -> str:
+        """The whole message, as git keeps it."""
+        trailers = "\n".join(f"{key}: {one_line(value, 200)}" for key, value in self.trailers)
+        # A body that the subject says already would be read twice.
+        body = "" if self.subject.endswith(self.body) else self.body
+        return "\n\n".join(part for part in (self.subject, body, trailers) if part) + "\n"
+
+
+def describe(loop: LoopName, before: Continuation | None, event: AnyEvent, after: Continuation) -> Description:
+    """Say what an event did to a loop. `before` is None for a loop's first commit."""
+    what, body = _told_by(before, event, after)
+    trailers = [
+        ("Loop", loop),
+        ("Agent", after.agent),
+        ("Event", event.name),
+        ("Status", after.status.value),
+        *_trailers(before, event, after),
+    ]
+    return Description(subject=one_line(f"{after.agent}: {what}", 100), body=body, trailers=tuple(trailers))
+
+
+def author_of(event: AnyEvent) -> Person | None:
+    """The person who caused the event, or None if the agent did."""
+    return getattr(event, "by", None)
+
+
+def _told_by(before: Continuation | None, event: AnyEvent, after: Continuation) -> tuple[str, str]:
+    """The subject without the agent's name, and the body."""
+    match event:
+        case Started(prompt=prompt):
+            text = text_of(prompt.content)
+            return f"started: {text}", excerpt(text)
+        case ModelReplied():
+            return _reply(event, after)
+        case ModelFailed(error=error):
+            return f"suspended: the model could not be called: {error}", excerpt(error)
+        case Suspended(kind=kind, reason=reason):
+            return ("paused" if kind == "pause" else "suspended") + f": {reason}", ""
+        case Told(message=message):
+            text = text_of(message.content)
+            return f"told: {text}", excerpt(text)
+        case Resumed():
+            return "resumed", _interrupted(before, after)
+        case AgentChanged():
+            return "agent changed: its new definition is adopted", _changed(before, after)
+        case Cancelled(reason=reason):
+            return f"cancelled: {reason}", excerpt(reason)
+        case Imported(source=source):
+            return f"imported from {source}", _waiting(after)
+        case _:
+            return _call_event(event, _call(before, after, event.call), before, after)
+
+
+def _call_event(
+    event: AnyEvent, call: Call | None, before: Continuation | None, after: Continuation
+) -> tuple[str, str]:
+    """Events that concern one call."""
+    if call is None:  # a gate
+        assert isinstance(event, Decided)  # noqa: S101  # nothing else names a gate
+        gate = before.gate if before is not None else None
+        reason = gate.reason if gate is not None else ""
+        what = "lifted" if event.choice == "approve" else "given up"
+        return f"{what}: {reason}", excerpt(event.note)
+    shown = call_text(call.tool, call.arguments)
+    match event:
+        case ToolStarted():
+            return f"running {shown}", _arguments(call)
+        case ToolReturned(content=content):
+            return f"{call.tool} returned: {content}", excerpt(content)
+        case ToolFailed(error=error, retry_at=None):
+            return f"{call.tool} failed: {error}", excerpt(error)
+        case ToolFailed(error=error):
+            return f"{call.tool} is to be retried: {error}", excerpt(error)
+        case ToolAsked():
+            return _asked(call), _arguments(call)
+        case ChildSuspended():
+            child = after.children.get(call.id)
+            return f"{call.tool} is suspended", "" if child is None else _waiting(child.state)
+        case ChildResumed():
+            return f"{call.tool} goes on", ""
+        case ChildFinished(text=text):
+            return f"{call.tool} returned: {text}", excerpt(text)
+        case ChildFailed(error=error):
+            return f"{call.tool} failed: {error}", excerpt(error)
+        case Decided(choice=choice, note=note, edited=edited):
+            verb = "approved" if choice == "approve" else "rejected"
+            if edited is not None:
+                verb += " with edited arguments"
+            reason = f": {note}" if choice == "reject" and note else ""
+            return f"{verb}: {shown}{reason}", "\n\n".join(
+                part for part in (excerpt(note), _arguments(call), _reach(event)) if part
+            )
+        case Answered(value=value):
+            return f"answered: {value}", "\n\n".join((call.question.text if call.question else shown, excerpt(value)))
+        case Woke():
+            return f"{call.tool} woke", ""
+    return event.name, ""
+
+
+def _reply(event: ModelReplied, after: Continuation) -> tuple[str, str]:
+    message = event.reply.message
+    text = message.content or message.refusal or ""
+    if after.gate is not None and after.gate.kind == "reply":
+        return f"suspended: {after.gate.reason}", excerpt(text)
+    if not message.tool_calls:
+        done = "completed" if after.ending is not None else "said"
+        return f"{done}: {text}", excerpt(text)
+    asked = [call for call in after.calls if call.state is CallState.AWAITING]
+    questions = [call for call in after.calls if call.state is CallState.WAITING]
+    others = [call for call in after.calls if call not in asked and call not in questions]
+    parts: list[str] = []
+    if others:
+        parts.append("calls " + ", ".join(call_text(c.tool, c.arguments, 40) for c in others))
+    if asked:
+        parts.append("approval requested: " + ", ".join(call_text(c.tool, c.arguments) for c in asked))
+    parts.extend(_asked(call) for call in questions)
+    paragraphs = [excerpt(text)] if text else []
+    paragraphs.extend(_arguments(call) for call in after.calls)
+    return "; ".join(parts), "\n\n".join(paragraphs)
+
+
+def _asked(call: Call) -> str:
+    if call.question is not None:
+        return f"asks: {call.question.text}"
+    if call.not_before is not None:
+        return f"sleeps until {call.not_before.isoformat(timespec='seconds')}"
+    return f"{call.tool} waits"
+
+
+def _arguments(call: Call) -> str:
+    """A call with its arguments in full, and what was remarked about it."""
+    lines = [f"{call.id}: {excerpt(call_text(call.tool, call.arguments, 2000))}"]
+    if call.remark:
+        lines.append(f"  {call.remark}")
+    return "\n".join(lines)
+
+
+def _reach(event: Decided) -> str:
+    if event.scope == "tool":
+        return "The same for every later call of this tool in this loop."
+    if event.scope == "arguments":
+        return "The same for every later call of this tool with these arguments in this loop."
+    return ""
+
+
+def _waiting(state: Continuation) -> str:
+    """What a suspended loop waits for, one line each, nested ones under their agent."""
+    lines = [f"{state.agent} stands still: {state.gate.reason}"] if state.gate else []
+    for call in state.open_calls:
+        if call.id in state.children:
+            lines.append(_waiting(state.children[call.id].state))
+        elif call.state is CallState.AWAITING:
+            lines.append(f"{state.agent} wants approval: {call_text(call.tool, call.arguments)}")
+        elif call.state is CallState.UNKNOWN:
+            lines.append(f"{state.agent} does not know whether it ran: {call_text(call.tool, call.arguments)}")
+        elif call.state is CallState.WAITING:
+            lines.append(f"{state.agent} {_asked(call)}")
+    return "\n".join(line for line in lines if line)
+
+
+def _interrupted(before: Continuation | None, after: Continuation) -> str:
+    known = {call.id: call.state for call in before.calls} if before is not None else {}
+    return "\n".join(
+        f"{call.id} was running when its worker went away: "
+        + (
+            "it is idempotent and runs again."
+            if call.state is CallState.APPROVED
+            else "whether it took effect is not known."
+        )
+        for call in after.calls
+        if known.get(call.id) is CallState.RUNNING
+    )
+
+
+def _changed(before: Continuation | None, after: Continuation) -> str:
+    if before is None:
+        return ""
+    old, new = before.definition, after.definition
+    lines = [
+        f"{part} changed"
+        for part in ("instructions", "model", "result", "suspensions", "budget")
+        if getattr(old, part) != getattr(new, part)
+    ]
+    names = {tool.name for tool in (*old.tools, *new.tools)}
+    for name in sorted(names):
+        was, now = old.tool(name), new.tool(name)
+        if was != now:
+            lines.append(f"tool {name} " + ("added" if not was else "changed" if now else "removed"))
+    return "\n".join(lines)
+
+
+def _call(before: Continuation | None, after: Continuation, call_id: str) -> Call | None:
+    for state in (after, before):
+        for call in state.calls if state is not None else ():
+            if call.id == call_id:
+                return call
+    return None
+
+
+def _trailers(before: Continuation | None, event: AnyEvent, after: Continuation) -> list[tuple[str, str]]:
+    trailers: list[tuple[str, str]] = []
+    call_id = getattr(event, "call", None)
+    if call_id is not None:
+        trailers.append(("Call", call_id))
+        call = _call(before, after, call_id)
+        if call is not None:
+            trailers.append(("Tool", call.tool))
+            if call.attempt:
+                trailers.append(("Attempt", str(call.attempt)))
+    match event:
+        case ModelReplied(reply=reply):
+            trailers.extend(("Call", call.id) for call in after.calls if reply.message.tool_calls)
+            trailers.append(("Model", reply.model or after.definition.model.name))
+            trailers.append(("Stop", reply.stop))
+            trailers.append(("Tokens", f"{reply.usage.input} in, {reply.usage.output} out"))
+        case Started(worker=worker) | Resumed(worker=worker) | ToolStarted(worker=worker):
+            trailers.append(("Worker", worker))
+        case Decided():
+            trailers.append(("Decision", event.choice))
+            trailers.append(("Seen", event.seen))
+            if event.arguments:
+                trailers.append(("Arguments", event.arguments))
+            if event.scope != "call":
+                trailers.append(("Scope", event.scope))
+        case _:
+            pass
+    waiting = len(after.open_calls) + (after.gate is not None)
+    if after.status == "suspended":
+        trailers.append(("Waiting", count(waiting, "request")))
+    return trailers

@@ -1,0 +1,66 @@
+"""Effects: what is to be done next, computed from the state alone."""
+
+import datetime as dt
+
+from ._calls import CallState
+from ._ids import CallId
+from ._messages import Value
+from ._state import Continuation, Ending
+
+
+class CallModel(Value, tag=True, kw_only=True):
+    """Send the messages to the model."""
+
+
+class RunTool(Value, tag=True, kw_only=True):
+    """Start a tool for an approved call, not before that time."""
+
+    call: CallId
+    not_before: dt.datetime | None = None
+
+
+class StartChild(Value, tag=True, kw_only=True):
+    """Drive the child loop of this call: start it, or take it up where it is."""
+
+    call: CallId
+
+
+class WaitUntil(Value, tag=True, kw_only=True):
+    """Wake this call when the time has come."""
+
+    call: CallId
+    at: dt.datetime
+
+
+class Finish(Value, tag=True, kw_only=True):
+    """Tell whoever started the loop how it ended."""
+
+    ending: Ending
+
+
+Effect = CallModel | RunTool | StartChild | WaitUntil | Finish
+"""Every kind of effect."""
+
+
+def outstanding(state: Continuation) -> tuple[Effect, ...]:
+    """What is to be done next, from the continuation alone.
+
+    Resuming a loop is loading its head and performing these. Calls that are running are not among them: their
+    worker performs them now, or, once it has gone, `Resumed` says so. Behind a gate there is nothing to do.
+    """
+    if state.ending is not None:
+        return (Finish(ending=state.ending),)
+    if state.gate is not None:
+        return ()
+    open_calls = state.open_calls
+    if not open_calls:
+        return (CallModel(),)
+    effects: list[Effect] = []
+    for call in open_calls:
+        if call.state is CallState.APPROVED:
+            effects.append(RunTool(call=call.id, not_before=call.not_before))
+        elif call.state is CallState.DELEGATED or (call.state is CallState.WAITING and call.kind == "agent"):
+            effects.append(StartChild(call=call.id))
+        elif call.state is CallState.WAITING and call.not_before is not None:
+            effects.append(WaitUntil(call=call.id, at=call.not_before))
+    return tuple(effects)

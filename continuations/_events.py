@@ -1,0 +1,228 @@
+"""Events: everything that can happen to a loop. Ids, times and randomness arrive inside them."""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Literal
+
+from ._calls import Choice, GateKind, Person, Question, Scope
+from ._ids import CallId, CommitId, Digest, WorkerId
+from ._messages import Json, Reply, User, Value
+from ._specs import AgentSpec, Budget
+
+
+class Event(Value, tag_field="event", kw_only=True):
+    """Something that happened at a time, `at`, in UTC."""
+
+    at: dt.datetime
+
+    @property
+    def name(self) -> str:
+        """The event's name, as in the ``Event`` trailer of its commit."""
+        return type(self).__name__
+
+
+class Started(Event, tag=True, kw_only=True):
+    """A loop began: an agent was given something to do. `nonce` is the call's for a child loop, random for a root."""
+
+    definition: AgentSpec
+    prompt: User
+    nonce: str
+    worker: WorkerId
+    budget: Budget = Budget()
+    by: Person | None = None
+
+
+class Proposal(Value, kw_only=True):
+    """What the agent's own code says of one requested call, asked once.
+
+    `error` is the result that the model reads if the call cannot be made as asked; `remark` is for the approver.
+    """
+
+    nonce: str
+    needs_approval: bool = False
+    error: str = ""
+    remark: str = ""
+    question: Question | None = None
+    wake_at: dt.datetime | None = None
+
+
+class ModelReplied(Event, tag=True, kw_only=True):
+    """The model answered. There is one proposal for each tool call, in order.
+
+    `shown` is how many messages it was sent: a reply to an array that has since been answered does not count.
+    `misfit` says how a final answer misses the agent's result type. `memory` is what the suspension functions keep.
+    """
+
+    reply: Reply
+    shown: int
+    proposals: tuple[Proposal, ...] = ()
+    misfit: str = ""
+    memory: Mapping[str, Json] = {}
+
+
+class ModelFailed(Event, tag=True, kw_only=True):
+    """The model could not be called, retries included. `shown` is how many messages it was to be sent."""
+
+    error: str
+    shown: int
+
+
+class ToolStarted(Event, tag=True, kw_only=True):
+    """A worker claims an approved call. Committing this is the permission to run its side effect."""
+
+    call: CallId
+    worker: WorkerId
+
+
+class ToolReturned(Event, tag=True, kw_only=True):
+    """A tool's attempt returned; `content` is the result that the model reads."""
+
+    call: CallId
+    attempt: int
+    content: str
+
+
+class ToolFailed(Event, tag=True, kw_only=True):
+    """A tool's attempt failed, or (attempt 0) could not be made. With `retry_at` it is to start again then."""
+
+    call: CallId
+    attempt: int
+    error: str
+    retry_at: dt.datetime | None = None
+
+
+class ToolAsked(Event, tag=True, kw_only=True):
+    """A tool's attempt ended by asking a question or by sleeping: the call's result comes later."""
+
+    call: CallId
+    attempt: int
+    question: Question | None = None
+    wake_at: dt.datetime | None = None
+
+
+class ChildSuspended(Event, tag=True, kw_only=True):
+    """A child loop has nothing to do until somebody decides or something arrives."""
+
+    call: CallId
+
+
+class ChildResumed(Event, tag=True, kw_only=True):
+    """A suspended child loop goes on."""
+
+    call: CallId
+
+
+class ChildFinished(Event, tag=True, kw_only=True):
+    """A child loop completed; `text` is its result."""
+
+    call: CallId
+    text: str
+
+
+class ChildFailed(Event, tag=True, kw_only=True):
+    """A child loop failed or was cancelled."""
+
+    call: CallId
+    error: str
+
+
+class Suspended(Event, tag=True, kw_only=True):
+    """The loop must stand still: a gate was put before its next effect."""
+
+    kind: GateKind
+    reason: str
+    gate_name: str = ""
+    memory: Mapping[str, Json] = {}
+    by: Person | None = None
+
+
+class Decided(Event, tag=True, kw_only=True):
+    """A person approved or rejected a call or a gate.
+
+    `arguments` and `tool` are the digests of what the person saw, in the commit `seen`; both are empty for a gate.
+    `edited` is the arguments that the person put in the place of the model's, as JSON text.
+    """
+
+    call: CallId
+    choice: Choice
+    by: Person
+    seen: CommitId
+    arguments: Digest = Digest("")
+    tool: Digest = Digest("")
+    note: str = ""
+    edited: str | None = None
+    scope: Scope = "call"
+
+
+class Answered(Event, tag=True, kw_only=True):
+    """A person or another system answered a question, or said how an unknown call ended. `value` is the
+    result that the model reads: a text answer as it is, anything else as JSON."""
+
+    call: CallId
+    value: str
+    by: Person
+
+
+class Woke(Event, tag=True, kw_only=True):
+    """The time that a call was sleeping for has come."""
+
+    call: CallId
+
+
+class Told(Event, tag=True, kw_only=True):
+    """Somebody said something to the loop."""
+
+    message: User
+    by: Person
+
+
+class Resumed(Event, tag=True, kw_only=True):
+    """A worker took the loop up. `by_hand` is set when a person asked for it: that lifts some gates."""
+
+    worker: WorkerId
+    by_hand: bool = False
+
+
+class AgentChanged(Event, tag=True, kw_only=True):
+    """The agent's code is not what the loop knew: its definition is adopted."""
+
+    definition: AgentSpec
+
+
+class Cancelled(Event, tag=True, kw_only=True):
+    """The loop was cancelled, and with it everything open in it."""
+
+    reason: str
+    by: Person | None = None
+
+
+class Imported(Event, tag=True, kw_only=True):
+    """A continuation came from another system; the first commit of its loop holds it as it came."""
+
+    source: Literal["agent-continuations"]
+    by: Person
+
+
+AnyEvent = (
+    Started
+    | ModelReplied
+    | ModelFailed
+    | ToolStarted
+    | ToolReturned
+    | ToolFailed
+    | ToolAsked
+    | ChildSuspended
+    | ChildResumed
+    | ChildFinished
+    | ChildFailed
+    | Suspended
+    | Decided
+    | Answered
+    | Woke
+    | Told
+    | Resumed
+    | AgentChanged
+    | Cancelled
+    | Imported
+)
+"""Every kind of event."""

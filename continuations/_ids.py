@@ -1,0 +1,110 @@
+"""Names and addresses: a distinct type for each kind of id.
+
+A call's address is its loop's name, a dot and its id: ``release.it-1``. A child loop is named by the address of
+the call that started it, so one scheme names loops, calls and gates at any depth.
+"""
+
+import hashlib
+import re
+from typing import NewType
+
+from ._errors import CallerError
+
+LoopName = NewType("LoopName", str)
+"""A loop's name: the root's name, then one ``.call`` for each level of nesting. Read from its branch."""
+
+CallId = NewType("CallId", str)
+"""A call's or gate's id within its loop: the tool's name and a counter, as in ``order-2``."""
+
+Address = NewType("Address", str)
+"""``<loop>.<call>``: a call, or a gate, anywhere in the repository."""
+
+CommitId = NewType("CommitId", str)
+"""A commit's object id in lower-case hexadecimal."""
+
+WorkerId = NewType("WorkerId", str)
+"""Names one process that drives loops; random, never used twice."""
+
+Digest = NewType("Digest", str)
+"""The first 16 hexadecimal digits of a SHA-256."""
+
+MAX_NAME = 200
+"""Longest name of a loop, in characters: a branch is one file name to git, and file systems end at 255."""
+
+_ROOT = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9_])?")
+_CALL = re.compile(r"[A-Za-z0-9_-]{1,64}-[1-9][0-9]{0,8}")
+
+
+class BadName(CallerError):
+    """A loop or call was named in a way that cannot be a branch."""
+
+
+def root_name(text: str) -> LoopName:
+    """Check the name of a root loop: 1 to 100 letters, digits, ``-`` and ``_``.
+
+    Raises:
+        BadName: the text is something else.
+    """
+    if _ROOT.fullmatch(text) is None:
+        raise BadName(
+            f"{text!r} cannot name a loop.",
+            hint="Use 1 to 100 letters, digits, '-' and '_', not starting or ending with '-'.",
+        )
+    return LoopName(text)
+
+
+def loop_name(text: str) -> LoopName:
+    """Check the name of any loop: a root's name, then ``.call`` for each level of nesting.
+
+    Raises:
+        BadName: the text is something else, or longer than `MAX_NAME`.
+    """
+    root, *calls = text.split(".")
+    root_name(root)
+    if any(_CALL.fullmatch(call) is None for call in calls) or len(text) > MAX_NAME:
+        raise BadName(
+            f"{text!r} cannot name a nested loop.",
+            hint="A nested loop is named like 'release.it-1': its parent, a dot and the call.",
+        )
+    return LoopName(text)
+
+
+def address(loop: LoopName, call: CallId) -> Address:
+    """The address of a call of a loop."""
+    return Address(f"{loop}.{call}")
+
+
+def child_name(loop: LoopName, call: CallId) -> LoopName:
+    """The name of the loop that a call starts."""
+    return LoopName(address(loop, call))
+
+
+def split_address(text: str) -> tuple[LoopName, CallId]:
+    """Take an address apart into the loop and the call.
+
+    Raises:
+        BadName: the text is not an address.
+    """
+    loop, dot, call = text.rpartition(".")
+    if not dot or _CALL.fullmatch(call) is None:
+        raise BadName(
+            f"{text!r} is not the address of a call.",
+            hint="An address looks like 'release.it-1.order-1'; 'caesura pending' lists them.",
+        )
+    return loop_name(loop), CallId(call)
+
+
+def parent_name(loop: LoopName) -> LoopName | None:
+    """The loop that a loop is nested in, or None for a root."""
+    parent, dot, _ = loop.rpartition(".")
+    return LoopName(parent) if dot else None
+
+
+def root_of(loop: LoopName) -> LoopName:
+    """The root loop that a loop belongs to."""
+    return LoopName(loop.partition(".")[0])
+
+
+def digest(data: bytes) -> Digest:
+    """Name some bytes by their content."""
+    return Digest(hashlib.sha256(data).hexdigest()[:16])

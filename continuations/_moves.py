@@ -1,0 +1,169 @@
+"""Moves that every kind of event shares: finding a call, moving it along the table, ending it, gating the loop."""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from ._calls import Call, CallState, Decision, Gate, GateKind, Person, allowed
+from ._errors import ConflictError
+from ._events import Event, Resumed
+from ._ids import CallId
+from ._messages import Message, Result, User
+from ._state import Continuation, Ending, Final, Status
+
+
+class NotApplicable(ConflictError):
+    """The event cannot happen to the state as it is now; somebody else moved it first."""
+
+
+class AlreadyDecided(NotApplicable):
+    """The request was decided before; `decision` is the first one, which stands."""
+
+    def __init__(self, message: str, *, hint: str, decision: Decision) -> None:
+        super().__init__(message, hint=hint)
+        self.decision = decision
+
+
+GRANTED = {
+    "function": CallState.APPROVED,
+    "agent": CallState.DELEGATED,
+    "question": CallState.WAITING,
+    "sleep": CallState.WAITING,
+}
+"""Where a call goes once nothing stands before it."""
+
+
+def tick(state: Continuation, event: Event) -> Continuation:
+    """Move the loop's clock, and count the time as spent if there was work and a worker for it."""
+    spent = state.spent
+    if state.status is Status.ACTIVE and not isinstance(event, Resumed):
+        elapsed = max(0.0, (event.at - state.at).total_seconds())
+        spent = replace(spent, seconds=round(spent.seconds + elapsed, 3))
+    return replace(state, at=event.at, spent=spent)
+
+
+def find(state: Continuation, call_id: CallId) -> Call:
+    """The call of that id in the present round."""
+    call = state.call(call_id)
+    if call is None:
+        raise NotApplicable(
+            f"The loop has no call or gate {call_id!r} now.",
+            hint="It may have been dealt with; 'caesura pending' lists what waits.",
+        )
+    return call
+
+
+def attempt(state: Continuation, call_id: CallId, number: int) -> Call:
+    """The call of that id, if that attempt is its last one."""
+    call = find(state, call_id)
+    if call.attempt != number:
+        raise NotApplicable(
+            f"Attempt {number} of {call_id} is not the last one.",
+            hint="A later attempt's result counts; this one is dropped.",
+        )
+    return call
+
+
+def unfinished(state: Continuation, event: Event) -> None:
+    """Check that the loop has not ended."""
+    if state.ending is not None:
+        raise NotApplicable(
+            f"The loop has {state.ending.status}; {event.name} cannot happen to it.",
+            hint="Tell it something more if it completed, or fork it from an earlier commit.",
+        )
+
+
+def between_calls(state: Continuation, event: Event, shown: int) -> None:
+    """Check that the model is due, and that nobody has answered the messages it was shown."""
+    unfinished(state, event)
+    if state.open_calls or any(not isinstance(told, User) for told in state.messages[shown:]):
+        raise NotApplicable(
+            "Another worker's model call ended first.",
+            hint="Drop this one, and load the loop again.",
+        )
+
+
+def _with_call(state: Continuation, call: Call) -> Continuation:
+    calls = tuple(call if old.id == call.id else old for old in state.calls)
+    return replace(state, calls=calls)
+
+
+def moved(
+    state: Continuation,
+    event: Event,
+    call: Call,
+    target: CallState,
+    *,
+    new: bool = False,
+    **changes: Any,
+) -> Continuation:
+    """Move a call along one arrow of the table; `new` is the arrow from the moment it is asked for."""
+    if not allowed(None if new else call.state, target, event.name):
+        raise NotApplicable(
+            f"{call.id} is {call.state}; {event.name} cannot make it {target}.",
+            hint="Load the loop again: it has moved on.",
+        )
+    return _with_call(state, replace(call, state=target, **changes))
+
+
+def closed(
+    state: Continuation,
+    event: Event,
+    call: Call,
+    target: CallState,
+    text: str,
+    *,
+    new: bool = False,
+    **changes: Any,
+) -> Continuation:
+    """End a call: move it, give it its one result, let go of its child, and hear what was told meanwhile."""
+    state = moved(state, event, call, target, new=new, **changes)
+    decision = call.decision
+    if decision is not None and decision.edited and target is not CallState.REJECTED:
+        text = f"[{decision.by.name} changed the arguments to {call.arguments}]\n{text}"
+    result: Message = Result(tool_call_id=call.key, content=text)
+    children = dict(state.children)
+    child = children.pop(call.id, None)
+    absorbed = state.absorbed if child is None else state.absorbed + child.state.total
+    state = replace(state, messages=(*state.messages, result), children=children, absorbed=absorbed)
+    # While a reply's calls are being admitted, those still to come stand in the state as awaiting.
+    return state if state.open_calls else heard(state)
+
+
+def gated(
+    state: Continuation,
+    kind: GateKind,
+    reason: str,
+    *,
+    name: str = "",
+    by: Person | None = None,
+) -> Continuation:
+    """Put a gate before the loop's next effect."""
+    number = state.counters.get("gate", 0) + 1
+    gate = Gate(id=CallId(f"gate-{number}"), kind=kind, reason=reason, since=state.at, name=name, by=by)
+    return replace(state, gate=gate, counters={**state.counters, "gate": number})
+
+
+def ended(state: Continuation, event: Event, status: Final, text: str) -> Continuation:
+    """End the loop; every open call gets its one result."""
+    for call in state.open_calls:
+        result = f"Cancelled: {text}."
+        if call.state in (CallState.RUNNING, CallState.UNKNOWN):
+            result += " It had started: whether it took effect is not known."
+        state = closed(state, event, call, CallState.CANCELLED, result)
+    return replace(state, gate=None, ending=Ending(status=status, text=text))
+
+
+def with_note(by: Person, note: str) -> str:
+    """Who it was and what they said, as the model reads it."""
+    return f"{by.name}: {note.rstrip('.')}." if note else f"{by.name}."
+
+
+def rejection(by: Person, note: str) -> str:
+    """The result of a rejected call, as the model reads it."""
+    return f"Rejected by {with_note(by, note)} The call did not run."
+
+
+def heard(state: Continuation) -> Continuation:
+    """Let what was told meanwhile join the messages."""
+    return replace(state, messages=(*state.messages, *state.told), told=())

@@ -1,0 +1,134 @@
+"""What people and other systems do to a loop: decide, answer, tell."""
+
+from msgspec.structs import replace
+
+from ._calls import Call, CallState, Decision, Gate, Rule
+from ._errors import CallerError
+from ._events import Answered, Decided, Told
+from ._moves import (
+    GRANTED,
+    AlreadyDecided,
+    NotApplicable,
+    closed,
+    ended,
+    find,
+    heard,
+    moved,
+    rejection,
+    with_note,
+)
+from ._specs import Budget
+from ._state import Continuation
+
+
+class StaleDecision(CallerError):
+    """What was decided on is not what the loop now asks for: the arguments or the tool changed."""
+
+
+def decided(state: Continuation, event: Decided) -> Continuation:
+    """A decision on a call or a gate."""
+    if state.gate is not None and state.gate.id == event.call:
+        return _gate_decided(state, event, state.gate)
+    call = find(state, event.call)
+    decidable = call.state in (CallState.AWAITING, CallState.UNKNOWN) or (
+        call.state is CallState.WAITING and call.question is not None
+    )
+    if not decidable:
+        if call.decision is None:
+            raise NotApplicable(
+                f"{call.id} is {call.state}: there is nothing to decide about it.",
+                hint="'caesura pending' lists what waits for a decision.",
+            )
+        first = call.decision
+        raise AlreadyDecided(
+            f"{call.id} was already {'approved' if first.choice == 'approve' else 'rejected'} by"
+            f" {first.by.name} at {first.at.isoformat(timespec='seconds')}.",
+            hint="The first decision stands.",
+            decision=first,
+        )
+    tool = state.tool(call)
+    if event.arguments != call.arguments_digest or tool is None or event.tool != tool.digest:
+        raise StaleDecision(
+            f"{call.id} is no longer what was shown: its arguments or its tool changed.",
+            hint="Look at it again with 'caesura pending', then decide.",
+        )
+    arguments = call.arguments if event.edited is None else event.edited
+    decision = Decision(
+        choice=event.choice,
+        by=event.by,
+        at=event.at,
+        seen=event.seen,
+        arguments=replace(call, arguments=arguments).arguments_digest,
+        tool=event.tool,
+        note=event.note,
+        edited=event.edited is not None,
+    )
+    if event.scope != "call":
+        rule = Rule(
+            tool=call.tool,
+            arguments=decision.arguments if event.scope == "arguments" else None,
+            decision=decision,
+        )
+        state = replace(state, rules=(*state.rules, rule))
+    if event.choice == "reject":
+        text = _rejection_of(call, event)
+        return closed(state, event, call, CallState.REJECTED, text, decision=decision)
+    if call.state is CallState.WAITING:
+        raise NotApplicable(
+            f"{call.id} asks a question: it wants an answer, not an approval.",
+            hint=f"Use 'caesura answer', or 'caesura reject' to turn {call.id} down.",
+        )
+    return moved(state, event, call, GRANTED[call.kind], arguments=arguments, decision=decision, remark="")
+
+
+def _rejection_of(call: Call, event: Decided) -> str:
+    if call.state is CallState.UNKNOWN:
+        return f"Given up by {with_note(event.by, event.note)} Whether the call took effect is not known."
+    if call.state is CallState.WAITING:
+        return f"The question was turned down by {with_note(event.by, event.note)}"
+    return rejection(event.by, event.note)
+
+
+def _gate_decided(state: Continuation, event: Decided, gate: Gate) -> Continuation:
+    if event.choice == "reject":
+        reason = f"{gate.reason}; given up by {with_note(event.by, event.note)}"
+        return ended(state, event, "failed", reason)
+    state = replace(state, gate=None, cleared=True)
+    if gate.kind == "budget":
+        state = replace(state, limit=_extended(state))
+    return heard(state) if not state.open_calls else state
+
+
+def _extended(state: Continuation) -> Budget:
+    """A limit that allows as much again, counted from what is spent now."""
+    first, total = state.budget, state.total
+    return Budget(
+        steps=None if first.steps is None else total.steps + first.steps,
+        tokens=None if first.tokens is None else total.usage.total + first.tokens,
+        seconds=None if first.seconds is None else total.seconds + first.seconds,
+    )
+
+
+def answered(state: Continuation, event: Answered) -> Continuation:
+    """An answer to a question, or to what became of an unknown call."""
+    call = find(state, event.call)
+    if call.state is not CallState.UNKNOWN and call.question is None:
+        raise NotApplicable(f"{call.id} asks no question.", hint="'caesura pending' says what it waits for.")
+    return closed(state, event, call, CallState.RETURNED, event.value)
+
+
+def told(state: Continuation, event: Told) -> Continuation:
+    """Something said to the loop: heard now, or once the calls and the model call under way are over."""
+    if state.ending is not None:
+        if state.ending.status != "completed":
+            raise NotApplicable(
+                f"The loop has {state.ending.status}: nobody listens there any more.",
+                hint="Fork it from an earlier commit, and tell the fork.",
+            )
+        return replace(state, ending=None, messages=(*state.messages, event.message))
+    state = replace(state, told=(*state.told, event.message))
+    if state.gate is None or state.open_calls:
+        return state
+    if state.gate.kind in ("reply", "model"):
+        state = replace(state, gate=None)
+    return heard(state)

@@ -1,0 +1,101 @@
+"""Requests: everything that waits for somebody, told the same way whatever it is."""
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Literal
+
+from ._calls import Call, CallState, Gate, GateKind
+from ._ids import Address, CommitId, Digest, LoopName, address
+from ._messages import Assistant, Json, Value
+from ._state import Continuation
+
+RequestKind = Literal["approval", "question", "outcome", "sleep", "gate"]
+"""A call to approve; a question to answer; a call whose outcome is unknown; a time to wait for; a gate to lift."""
+
+
+class Request(Value, kw_only=True):
+    """Something that waits for a decision, an answer or a time.
+
+    `path` is the agents from the root down to the one that asks; `text` the question, or why a gate stands. For a
+    call, `tool` and `arguments` (JSON text) are what was asked for, `reason` is what the model said with it, and the
+    digests and `commit` bind a decision to all that. `answer` is the JSON schema of a question's answer.
+    """
+
+    id: Address
+    kind: RequestKind
+    loop: LoopName
+    path: tuple[str, ...]
+    text: str
+    since: dt.datetime
+    commit: CommitId
+    tool: str = ""
+    arguments: str = ""
+    arguments_digest: Digest = Digest("")
+    tool_digest: Digest = Digest("")
+    description: str = ""
+    reason: str = ""
+    remark: str = ""
+    answer: Json = None
+    wake_at: dt.datetime | None = None
+    gate: GateKind | None = None
+
+
+def requests(loop: LoopName, commit: CommitId, state: Continuation, path: tuple[str, ...]) -> Iterator[Request]:
+    """What one loop itself waits for; its children's requests are their own."""
+    if state.ending is not None:
+        return
+    if state.gate is not None:
+        yield _gate(loop, commit, path, state.gate)
+    for call in state.open_calls:
+        kind = _KINDS.get(call.state)
+        if call.state is CallState.WAITING and call.kind != "agent":
+            kind = "question" if call.question is not None else "sleep"
+        if kind is not None:
+            yield _call(loop, commit, state, path, call, kind)
+
+
+_KINDS: dict[CallState, RequestKind] = {CallState.AWAITING: "approval", CallState.UNKNOWN: "outcome"}
+
+
+def _gate(loop: LoopName, commit: CommitId, path: tuple[str, ...], gate: Gate) -> Request:
+    return Request(
+        id=address(loop, gate.id),
+        kind="gate",
+        loop=loop,
+        path=path,
+        text=gate.reason,
+        since=gate.since,
+        commit=commit,
+        gate=gate.kind,
+    )
+
+
+def _call(
+    loop: LoopName, commit: CommitId, state: Continuation, path: tuple[str, ...], call: Call, kind: RequestKind
+) -> Request:
+    tool = state.tool(call)
+    question = call.question
+    return Request(
+        id=address(loop, call.id),
+        kind=kind,
+        loop=loop,
+        path=path,
+        text=question.text if question is not None else "",
+        since=call.since,
+        commit=commit,
+        tool=call.tool,
+        arguments=call.arguments,
+        arguments_digest=call.arguments_digest,
+        tool_digest=tool.digest if tool is not None else Digest(""),
+        description=tool.description if tool is not None else "",
+        reason=_said(state),
+        remark=call.remark,
+        answer=question.answer if question is not None else None,
+        wake_at=call.not_before if kind == "sleep" else None,
+    )
+
+
+def _said(state: Continuation) -> str:
+    """What the model said with the calls of the present round."""
+    spoken = (message for message in reversed(state.messages) if isinstance(message, Assistant))
+    return next((message.content or "" for message in spoken), "")

@@ -1,0 +1,71 @@
+"""What a loop carries about its agent: enough to decide, answer and show without any of the agent's code."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from ._ids import Digest, digest
+from ._messages import Json, Value
+
+ToolKind = Literal["function", "agent", "question", "sleep"]
+"""What performs the call: a function, a child loop, a person or other system, the clock."""
+
+
+class ToolSpec(Value, kw_only=True):
+    """A tool as its model and its approvers see it.
+
+    `parameters` and `answer` are JSON schemas; `answer` is that of the answer to a question. `approval` says
+    whether a person is asked always, never, or when the agent's own predicate says so.
+    """
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Json] = {}
+    kind: ToolKind = "function"
+    approval: Literal["never", "always", "predicate"] = "never"
+    idempotent: bool = False
+    agent: str = ""
+    answer: Json = None
+
+    @property
+    def digest(self) -> Digest:
+        """Names this tool's contract: a decision is bound to it."""
+        return digest(msgspec.json.encode(self, order="sorted"))
+
+
+class ModelSpec(Value, kw_only=True):
+    """Which model, through which API, with which settings."""
+
+    name: str
+    api: str = ""
+    settings: Mapping[str, Json] = {}
+
+
+class Budget(Value, kw_only=True):
+    """What a loop and its children together may spend: model calls, tokens, seconds of work. None is no limit."""
+
+    steps: int | None = None
+    tokens: int | None = None
+    seconds: float | None = None
+
+
+class AgentSpec(Value, kw_only=True):
+    """An agent's definition, as data."""
+
+    name: str
+    instructions: str = ""
+    model: ModelSpec
+    tools: tuple[ToolSpec, ...] = ()
+    result: Json = None
+    suspensions: tuple[str, ...] = ()
+    budget: Budget = Budget()
+
+    @property
+    def fingerprint(self) -> Digest:
+        """Names this definition: it changes whenever anything in it does."""
+        return digest(msgspec.json.encode(self, order="sorted"))
+
+    def tool(self, name: str) -> ToolSpec | None:
+        """The tool of that name, or None."""
+        return next((tool for tool in self.tools if tool.name == name), None)

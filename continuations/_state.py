@@ -1,0 +1,133 @@
+"""The continuation: an immutable value sufficient to go on, nesting its children's."""
+
+import datetime as dt
+import enum
+from collections.abc import Mapping
+from typing import Literal
+
+from ._calls import Call, CallState, Gate, Rule
+from ._ids import CallId, CommitId, Digest, WorkerId
+from ._messages import Json, Message, Usage, User, Value
+from ._specs import AgentSpec, Budget, ToolSpec
+
+FORMAT = 1
+"""The version of the format on disk that this code writes."""
+
+
+class Status(enum.StrEnum):
+    """What a loop is at, derived from its state; it says nothing about whether a process is running."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Spent(Value, kw_only=True):
+    """What was spent: model calls, tokens, and seconds in which there was work to do."""
+
+    steps: int = 0
+    usage: Usage = Usage()
+    seconds: float = 0.0
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(
+            steps=self.steps + other.steps,
+            usage=self.usage + other.usage,
+            seconds=self.seconds + other.seconds,
+        )
+
+
+Final = Literal["completed", "failed", "cancelled"]
+"""The statuses of a loop that has ended."""
+
+
+class Ending(Value, kw_only=True):
+    """How a loop ended: the result (text, or JSON where the agent has a result type) or the reason."""
+
+    status: Final
+    text: str
+
+
+class Record(Value, kw_only=True):
+    """The small, changing part of a continuation: the contents of ``continuation.json``.
+
+    `nonce` is that of the call that started a child loop, random for a root; `worker` is the process that drives
+    the loop, or did last; `at` is the time of the last event. `told` waits for the open calls' results before it
+    joins the messages. `absorbed` is what finished children spent. `cleared` says that a person has let the next
+    model call through. `misfits` counts replies in a row that did not fit the agent's result type.
+    """
+
+    format: int
+    agent: str
+    fingerprint: Digest
+    nonce: str
+    worker: WorkerId
+    at: dt.datetime
+    calls: tuple[Call, ...] = ()
+    counters: Mapping[str, int] = {}
+    gate: Gate | None = None
+    ending: Ending | None = None
+    told: tuple[User, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    memory: Mapping[str, Json] = {}
+    cleared: bool = False
+    misfits: int = 0
+    budget: Budget = Budget()
+    limit: Budget = Budget()
+    spent: Spent = Spent()
+    absorbed: Spent = Spent()
+
+
+class Continuation(Record, kw_only=True):
+    """A loop's whole state. `children` holds the newest committed state of each live child, by call."""
+
+    definition: AgentSpec
+    messages: tuple[Message, ...] = ()
+    children: Mapping[CallId, "Child"] = {}
+
+    @property
+    def status(self) -> Status:
+        """Derived: final once it has ended, suspended if nothing can be done now, else active."""
+        if self.ending is not None:
+            return Status(self.ending.status)
+        if any(call.state is CallState.RUNNING for call in self.calls):
+            return Status.ACTIVE
+        if self.gate is not None:
+            return Status.SUSPENDED
+        open_calls = self.open_calls
+        if not open_calls or any(call.state in _MOVING for call in open_calls):
+            return Status.ACTIVE
+        return Status.SUSPENDED
+
+    @property
+    def open_calls(self) -> tuple[Call, ...]:
+        """The calls whose results are still to come."""
+        return tuple(call for call in self.calls if call.open)
+
+    def call(self, call_id: CallId) -> Call | None:
+        """The call of that id in the present round, or None."""
+        return next((call for call in self.calls if call.id == call_id), None)
+
+    def tool(self, call: Call) -> ToolSpec | None:
+        """The tool that a call asks for, or None if the agent has none of that name."""
+        return self.definition.tool(call.tool)
+
+    @property
+    def total(self) -> Spent:
+        """What this loop and all its children, finished and live, have spent."""
+        total = self.spent + self.absorbed
+        for child in self.children.values():
+            total += child.state.total
+        return total
+
+
+class Child(Value, kw_only=True):
+    """A child's newest committed state, and the commit that holds it."""
+
+    commit: CommitId
+    state: Continuation
+
+
+_MOVING = frozenset({CallState.APPROVED, CallState.RUNNING, CallState.DELEGATED})

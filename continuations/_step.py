@@ -1,0 +1,342 @@
+"""The step: one event applied to one state. Pure; every change of a loop goes through here."""
+
+import re
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from ._calls import Call, CallState, Decision
+from ._events import (
+    AgentChanged,
+    Answered,
+    AnyEvent,
+    Cancelled,
+    ChildFailed,
+    ChildFinished,
+    ChildResumed,
+    ChildSuspended,
+    Decided,
+    Imported,
+    ModelFailed,
+    ModelReplied,
+    Proposal,
+    Resumed,
+    Started,
+    Suspended,
+    Told,
+    ToolAsked,
+    ToolFailed,
+    ToolReturned,
+    ToolStarted,
+    Woke,
+)
+from ._ids import CallId
+from ._messages import Assistant, ToolRequest, User
+from ._moves import (
+    GRANTED,
+    NotApplicable,
+    attempt,
+    between_calls,
+    closed,
+    ended,
+    find,
+    gated,
+    heard,
+    moved,
+    rejection,
+    tick,
+    unfinished,
+)
+from ._people import answered, decided, told
+from ._state import FORMAT, Continuation, Spent
+
+MAX_MISFITS = 3
+"""Replies in a row that may miss the agent's result type before a person is asked."""
+
+
+def start(event: Started) -> Continuation:
+    """The first state of a loop."""
+    return Continuation(
+        format=FORMAT,
+        agent=event.definition.name,
+        fingerprint=event.definition.fingerprint,
+        nonce=event.nonce,
+        worker=event.worker,
+        at=event.at,
+        budget=event.budget,
+        limit=event.budget,
+        definition=event.definition,
+        messages=(event.prompt,),
+    )
+
+
+def step(state: Continuation, event: AnyEvent) -> Continuation:
+    """Apply one event.
+
+    Raises:
+        NotApplicable: the event does not fit the state.
+        AlreadyDecided: a decision on something decided.
+        StaleDecision: a decision on other arguments, or on another tool, than the state's.
+    """
+    state = tick(state, event)
+    match event:
+        case ModelReplied():
+            return _model_replied(state, event)
+        case ModelFailed():
+            return _model_failed(state, event)
+        case ToolStarted():
+            return _tool_started(state, event)
+        case ToolReturned():
+            call = attempt(state, event.call, event.attempt)
+            return closed(state, event, call, CallState.RETURNED, event.content)
+        case ToolFailed():
+            return _tool_failed(state, event)
+        case ToolAsked():
+            call = attempt(state, event.call, event.attempt)
+            return moved(
+                state,
+                event,
+                call,
+                CallState.WAITING,
+                question=event.question,
+                not_before=event.wake_at,
+            )
+        case ChildSuspended():
+            return moved(state, event, find(state, event.call), CallState.WAITING)
+        case ChildResumed():
+            return moved(state, event, find(state, event.call), CallState.DELEGATED)
+        case ChildFinished():
+            call = find(state, event.call)
+            return closed(state, event, call, CallState.RETURNED, event.text)
+        case ChildFailed():
+            call = find(state, event.call)
+            return closed(state, event, call, CallState.FAILED, f"Error: {event.error}")
+        case Suspended():
+            unfinished(state, event)
+            if state.gate is not None:
+                raise NotApplicable(
+                    f"The loop already stands still: {state.gate.reason}.",
+                    hint="Lift that gate first; 'caesura pending' names it.",
+                )
+            state = replace(state, memory={**state.memory, **event.memory})
+            return gated(state, event.kind, event.reason, name=event.gate_name, by=event.by)
+        case Decided():
+            return decided(state, event)
+        case Answered():
+            return answered(state, event)
+        case Woke():
+            call = find(state, event.call)
+            text = f"It is now {event.at.isoformat(timespec='seconds')}."
+            return closed(state, event, call, CallState.RETURNED, text)
+        case Told():
+            return told(state, event)
+        case Resumed():
+            return _resumed(state, event)
+        case AgentChanged():
+            return _agent_changed(state, event)
+        case Cancelled():
+            unfinished(state, event)
+            return ended(state, event, "cancelled", event.reason)
+        case Started() | Imported():
+            raise NotApplicable("The loop has already started.", hint="Choose another name, or resume this one.")
+    assert_never(event)
+
+
+# The model ---------------------------------------------------------------------------------------------------------
+
+
+def _model_failed(state: Continuation, event: ModelFailed) -> Continuation:
+    between_calls(state, event, event.shown)
+    return gated(state, "model", event.error) if state.gate is None else state
+
+
+def _model_replied(state: Continuation, event: ModelReplied) -> Continuation:
+    between_calls(state, event, event.shown)
+    reply = event.reply
+    state, calls = _propose(state, reply.message.tool_calls, event.proposals)
+    requests = tuple(
+        replace(request, id=call.key) for request, call in zip(reply.message.tool_calls, calls, strict=True)
+    )
+    spent = Spent(
+        steps=state.spent.steps + 1,
+        usage=state.spent.usage + reply.usage,
+        seconds=state.spent.seconds,
+    )
+    state = replace(
+        state,
+        messages=(*state.messages, replace(reply.message, tool_calls=requests)),
+        calls=calls,
+        spent=spent,
+        memory={**state.memory, **event.memory},
+        cleared=False,
+        misfits=state.misfits + 1 if event.misfit else 0,
+    )
+    cut = _CUT.get(reply.stop, "")
+    for call, proposal in zip(calls, event.proposals, strict=True):
+        state = _admit(state, event, call, proposal, cut)
+    if cut:
+        return gated(state, "reply", cut) if state.gate is None else state
+    return state if calls else _final_reply(state, event, reply.message)
+
+
+_CUT = {
+    "length": "the model's reply was cut off at its token limit",
+    "filter": "the model's reply was stopped by a content filter",
+    "refusal": "the model refused to answer",
+}
+
+
+def _final_reply(state: Continuation, event: ModelReplied, message: Assistant) -> Continuation:
+    if event.misfit:
+        correction = f"Your answer does not have the required form: {event.misfit}. Answer again in that form."
+        state = replace(state, messages=(*state.messages, User(content=correction)))
+        if state.misfits < MAX_MISFITS or state.gate is not None:
+            return state
+        reason = f"{state.misfits} replies in a row did not have the required form"
+        return replace(gated(state, "reply", reason), misfits=0)
+    if not message.content:
+        return gated(state, "reply", "the model's reply was empty") if state.gate is None else state
+    if state.told or len(state.messages) > event.shown + 1:
+        return heard(state)  # something was said that this reply did not take into account
+    return ended(state, event, "completed", message.content)
+
+
+def _propose(
+    state: Continuation, requests: tuple[ToolRequest, ...], proposals: tuple[Proposal, ...]
+) -> tuple[Continuation, tuple[Call, ...]]:
+    """Give each requested call an id of its own, and a key that no other in the reply has."""
+    if len(requests) != len(proposals):
+        raise ValueError(f"{len(requests)} calls, {len(proposals)} proposals")
+    counters = dict(state.counters)
+    keys: set[str] = set()
+    calls: list[Call] = []
+    for request, proposal in zip(requests, proposals, strict=True):
+        name = request.function.name
+        slug = re.sub(r"[^A-Za-z0-9_-]", "-", name)[:64] or "call"
+        counters[slug] = counters.get(slug, 0) + 1
+        call_id = CallId(f"{slug}-{counters[slug]}")
+        key = request.id if request.id and request.id not in keys else call_id
+        keys.add(key)
+        tool = state.definition.tool(name)
+        calls.append(
+            Call(
+                id=call_id,
+                key=key,
+                tool=name,
+                kind=tool.kind if tool else "function",
+                arguments=request.function.arguments,
+                state=CallState.AWAITING,
+                nonce=proposal.nonce,
+                since=state.at,
+                question=proposal.question,
+                not_before=proposal.wake_at,
+                remark=proposal.remark,
+            )
+        )
+    return replace(state, counters=counters), tuple(calls)
+
+
+def _admit(state: Continuation, event: ModelReplied, call: Call, proposal: Proposal, cut: str) -> Continuation:
+    """Put a call just asked for into its first state."""
+    if cut:
+        return closed(state, event, call, CallState.FAILED, f"Error: not run: {cut}.", new=True)
+    if proposal.error:
+        return closed(state, event, call, CallState.FAILED, f"Error: {proposal.error}", new=True)
+    if not proposal.needs_approval:
+        return moved(state, event, call, GRANTED[call.kind], new=True)
+    decision = _standing(state, call)
+    if decision is None:
+        return moved(state, event, call, CallState.AWAITING, new=True)
+    if decision.choice == "reject":
+        text = rejection(decision.by, decision.note)
+        return closed(state, event, call, CallState.REJECTED, text, new=True, decision=decision)
+    return moved(state, event, call, GRANTED[call.kind], new=True, decision=decision)
+
+
+def _standing(state: Continuation, call: Call) -> Decision | None:
+    """The newest standing decision that covers a call, if its tool is still the one that was shown."""
+    tool = state.tool(call)
+    for rule in reversed(state.rules):
+        if (
+            rule.tool == call.tool
+            and rule.arguments in (None, call.arguments_digest)
+            and tool is not None
+            and rule.decision.tool == tool.digest
+        ):
+            return rule.decision
+    return None
+
+
+# Tools -------------------------------------------------------------------------------------------------------------
+
+
+def _tool_started(state: Continuation, event: ToolStarted) -> Continuation:
+    if state.gate is not None:
+        raise NotApplicable(f"The loop stands still: {state.gate.reason}.", hint="Nothing may start behind a gate.")
+    if state.worker != event.worker:
+        raise NotApplicable("Another worker has taken the loop up.", hint="Stop driving it: its new worker goes on.")
+    call = find(state, event.call)
+    return moved(
+        state,
+        event,
+        call,
+        CallState.RUNNING,
+        attempt=call.attempt + 1,
+        runner=event.worker,
+        not_before=None,
+    )
+
+
+def _tool_failed(state: Continuation, event: ToolFailed) -> Continuation:
+    call = attempt(state, event.call, event.attempt)
+    if event.retry_at is not None and call.state is CallState.RUNNING:
+        return moved(
+            state,
+            event,
+            call,
+            CallState.APPROVED,
+            not_before=event.retry_at,
+            remark=f"attempt {call.attempt} failed: {event.error}",
+        )
+    return closed(state, event, call, CallState.FAILED, f"Error: {event.error}")
+
+
+# Workers -----------------------------------------------------------------------------------------------------------
+
+
+def _resumed(state: Continuation, event: Resumed) -> Continuation:
+    unfinished(state, event)
+    state = replace(state, worker=event.worker)
+    for call in state.open_calls:
+        if call.state is CallState.RUNNING:
+            tool = state.tool(call)
+            again = tool is not None and tool.idempotent
+            state = moved(
+                state,
+                event,
+                call,
+                CallState.APPROVED if again else CallState.UNKNOWN,
+                remark=f"attempt {call.attempt} was under way when its worker went away",
+            )
+    if event.by_hand and state.gate is not None and state.gate.lifts_on_resume:
+        state = replace(state, gate=None)
+    return state if state.open_calls else heard(state)
+
+
+def _agent_changed(state: Continuation, event: AgentChanged) -> Continuation:
+    unfinished(state, event)
+    before = state.definition
+    state = replace(
+        state,
+        agent=event.definition.name,
+        fingerprint=event.definition.fingerprint,
+        definition=event.definition,
+    )
+    for call in state.open_calls:
+        old, new = before.tool(call.tool), state.tool(call)
+        if call.state is not CallState.APPROVED or old is None or new is None or old == new:
+            continue
+        if call.decision is not None or new.approval != "never":
+            remark = "the tool changed since this was approved" if call.decision else ""
+            state = moved(state, event, call, CallState.AWAITING, decision=None, remark=remark)
+    return state

@@ -1,0 +1,43 @@
+"""Text for people: safe on a terminal, one line where one line is wanted, clipped where it must be short."""
+
+import json
+import re
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Replace what could command a terminal or reorder what is read; tabs and newlines stay."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def one_line(text: str, width: int = 72) -> str:
+    """The text in one line of at most `width` characters."""
+    line = " ".join(printable(text[: width * 8]).split())
+    return line if len(line) <= width else line[: width - 1].rstrip() + "…"
+
+
+def excerpt(text: str, lines: int = 20, width: int = 2000) -> str:
+    """The beginning of a text: at most so many lines and characters, saying what was left out."""
+    shown = printable(text[:width]).rstrip()
+    kept = shown.splitlines()[:lines]
+    rest = len(text) - len("\n".join(kept))
+    return "\n".join(kept) + (f"\n[… {rest:,} more characters]" if rest > 2 else "")
+
+
+def call_text(tool: str, arguments: str, width: int = 60) -> str:
+    """A call as it would be written: ``order(item="laptop", amount=2400)``."""
+    try:
+        values = json.loads(arguments)
+    except ValueError:
+        values = None
+    if isinstance(values, dict):
+        inner = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
+    else:
+        inner = arguments
+    return f"{one_line(tool, width)}({one_line(inner, width)})"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 call``, ``2 calls``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

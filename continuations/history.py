@@ -1,0 +1,209 @@
+"""History: loops loaded from a store, and moved one event, one commit at a time."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+
+import msgspec
+from msgspec.structs import replace
+
+from ._calls import Person
+from ._describe import author_of, describe
+from ._errors import CallerError, ConflictError, SavedStateError
+from ._events import AnyEvent, Imported, Started
+from ._ids import CallId, CommitId, LoopName, child_name, parent_name
+from ._state import Child, Continuation
+from ._step import start, step
+from .store import Commit, Moved, Store
+
+_ATTEMPTS = 100
+
+
+class NoSuchLoop(CallerError):
+    """There is no loop of that name."""
+
+
+class LoopExists(CallerError):
+    """A loop of that name is there already."""
+
+
+class StrangeBranch(SavedStateError):
+    """A nested loop's branch belongs to another history than its parent's."""
+
+
+class Contended(ConflictError):
+    """Other writers moved the loop faster than this one could follow."""
+
+
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """A loop's name, its head commit, what that commit says and the state in it."""
+
+    loop: LoopName
+    commit: CommitId
+    message: str
+    state: Continuation
+
+
+def saved_from(loop: LoopName, commit: Commit) -> Saved:
+    """A commit, under the name of its loop."""
+    return Saved(loop=loop, commit=commit.id, message=commit.message, state=commit.state)
+
+
+class History:
+    """The loops of a store. Synchronous; one thread at a time."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def load(self, loop: LoopName) -> Saved:
+        """A loop as it is now: from its branch, or, if it has none yet, from its parent's commit that nests it.
+
+        Raises:
+            NoSuchLoop: there is neither.
+        """
+        found = self._find(loop)
+        if found is None:
+            raise NoSuchLoop(f"There is no loop {loop!r}.", hint="'caesura loops' lists the loops there are.")
+        return found
+
+    def _find(self, loop: LoopName) -> Saved | None:
+        parent = parent_name(loop)
+        head = self.store.head(loop)
+        if parent is None:
+            return None if head is None else saved_from(loop, self.store.read(head))
+        above = self._find(parent)
+        call = CallId(loop.rpartition(".")[2])
+        if above is None:
+            # Its parent's branch is gone: what is left is a history of its own.
+            return None if head is None else saved_from(loop, self.store.read(head))
+        return self._newest(above, call, head)
+
+    def _newest(self, above: Saved, call: CallId, head: CommitId | None) -> Saved | None:
+        """A child's newest state: its branch's, if that goes on with what the parent's commit nests."""
+        loop = child_name(above.loop, call)
+        nested = above.state.children.get(call)
+        if head is None:
+            return None if nested is None else saved_from(loop, self.store.read(nested.commit))
+        saved = saved_from(loop, self.store.read(head))
+        asked = above.state.call(call)
+        if asked is not None and asked.nonce != saved.state.nonce:
+            raise StrangeBranch(
+                f"The branch of {loop} belongs to another history of {above.loop}.",
+                hint=f"Rename it ('git branch -m loops/{loop} <other>'), or fork {above.loop} instead.",
+            )
+        return saved
+
+    def children(self, saved: Saved) -> Mapping[CallId, Saved]:
+        """The newest state of each live child, by call; those that have not started yet are left out."""
+        found: dict[CallId, Saved] = {}
+        for call in saved.state.open_calls:
+            if call.kind == "agent":
+                child = self._newest(saved, call.id, self.store.head(child_name(saved.loop, call.id)))
+                if child is not None:
+                    found[call.id] = child
+        return found
+
+    def tree(self, saved: Saved) -> Iterator[Saved]:
+        """A loop and all its live descendants, parents before children."""
+        yield saved
+        for child in self.children(saved).values():
+            yield from self.tree(child)
+
+    def begin(self, loop: LoopName, event: Started, committer: Person, author: Person) -> Saved:
+        """Make a loop's first commit and its branch.
+
+        Raises:
+            LoopExists: the name is taken.
+        """
+        return self._create(loop, start(event), event, committer, author)
+
+    def bring(self, loop: LoopName, state: Continuation, event: Imported, by: Person) -> Saved:
+        """Make a loop of a continuation that came from elsewhere.
+
+        Raises:
+            LoopExists: the name is taken.
+        """
+        return self._create(loop, state, event, by, by)
+
+    def _create(self, loop: LoopName, state: Continuation, event: AnyEvent, committer: Person, author: Person) -> Saved:
+        if self.store.head(loop) is not None:
+            raise _taken(loop)
+        commit = self.store.write(
+            state,
+            parents=tuple(child.commit for _, child in sorted(state.children.items())),
+            message=describe(loop, None, event, state).message,
+            author=author,
+            committer=committer,
+        )
+        try:
+            self.store.move(loop, None, commit.id)
+        except Moved:
+            raise _taken(loop) from None
+        return saved_from(loop, commit)
+
+    def append(self, saved: Saved, event: AnyEvent, committer: Person, author: Person | None = None) -> Saved:
+        """Apply one event to a loop and commit the step, if the loop is still where `saved` says.
+
+        The commit nests the newest state of each live child. Its author is the event's person, else `author`, else
+        the committer.
+
+        Raises:
+            NotApplicable: the event does not fit the state. Nothing was written.
+            Moved: the loop is elsewhere by now. Its branch was not touched.
+        """
+        self._ensure_branch(saved)
+        children = {call: Child(commit=child.commit, state=child.state) for call, child in self.children(saved).items()}
+        before = replace(saved.state, children=children)
+        after = step(before, event)
+        further = [child.commit for _, child in sorted(after.children.items())]
+        further += [child.commit for call, child in children.items() if call not in after.children]
+        commit = self.store.write(
+            after,
+            parents=(saved.commit, *further),
+            message=describe(saved.loop, before, event, after).message,
+            author=author_of(event) or author or committer,
+            committer=committer,
+        )
+        self.store.move(saved.loop, saved.commit, commit.id)
+        return saved_from(saved.loop, commit)
+
+    def apply(self, saved: Saved, event: AnyEvent, committer: Person, author: Person | None = None) -> Saved:
+        """`append`, again on the newest state as long as other writers move the loop first.
+
+        Raises:
+            NotApplicable: the event does not fit the state that it would apply to.
+            Contended: other writers kept moving the loop.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                return self.append(saved, event, committer, author)
+            except Moved:
+                saved = self.load(saved.loop)
+        raise Contended(f"Other writers kept moving {saved.loop}.", hint="Try again; nothing of this attempt was kept.")
+
+    def branch(self, loop: LoopName, commit: CommitId) -> Saved:
+        """Start a loop from a commit: the same as ``git branch loops/<loop> <commit>``.
+
+        Raises:
+            LoopExists: the name is taken.
+            NotALoop: the commit holds no continuation.
+        """
+        found = self.store.read(commit)
+        try:
+            self.store.move(loop, None, commit)
+        except Moved:
+            raise _taken(loop) from None
+        return saved_from(loop, found)
+
+    def _ensure_branch(self, saved: Saved) -> None:
+        """Give a nested loop that only its parent's commit holds (after a plain ``git branch``) its own branch."""
+        if parent_name(saved.loop) is None or self.store.head(saved.loop) is not None:
+            return
+        with suppress(Moved):  # somebody else was first; the append that follows finds out whether it is the same
+            self.store.move(saved.loop, None, saved.commit)
+
+
+def _taken(loop: LoopName) -> LoopExists:
+    return LoopExists(
+        f"There is a loop {loop!r} already.",
+        hint=f"Choose another name, or go on with it: 'caesura resume {loop}'.",
+    )

@@ -1,0 +1,386 @@
+"""Loops: list, decide, answer, tell, pause, cancel and fork. Needs no model, no agent's code and no event loop."""
+
+import datetime as dt
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from types import TracebackType
+
+from ._calls import CallState, Choice, Person, Scope
+from ._effects import outstanding
+from ._errors import CallerError
+from ._events import Answered, AnyEvent, Cancelled, Decided, Suspended, Told
+from ._ids import Address, CommitId, LoopName, loop_name, parent_name, root_name, split_address
+from ._messages import Content, Json, User, Value
+from ._moves import NotApplicable
+from ._requests import Request, requests
+from ._state import Spent, Status
+from ._validate import misfit
+from .history import History, LoopExists, Saved, saved_from
+from .store import GitStore, Store
+
+
+class InvalidAnswer(CallerError):
+    """An answer, or an edited argument, does not have the form that was asked for."""
+
+
+class NoSuchRequest(CallerError):
+    """Nothing of that address waits for anybody."""
+
+
+class BadPerson(CallerError):
+    """A person was not named like ``Ada Lovelace <ada@example.com>``."""
+
+
+class LoopInfo(Value, kw_only=True):
+    """A loop at a glance. `ready` says that resuming it would do something."""
+
+    name: LoopName
+    agent: str
+    status: Status
+    ready: bool
+    waiting: int
+    messages: int
+    spent: Spent
+    at: dt.datetime
+    commit: CommitId
+
+
+def utc_now() -> dt.datetime:
+    """The time, in UTC, to the millisecond."""
+    now = dt.datetime.now(dt.UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def person(text: str) -> Person:
+    """Read ``Name <email>``.
+
+    Raises:
+        BadPerson: it is something else.
+    """
+    match = re.fullmatch(r"\s*([^<>\n]*[^<>\s])\s*<([^<>\s]+)>\s*", text)
+    if match is None:
+        raise BadPerson(f"{text!r} does not name a person.", hint="Write it as 'Ada Lovelace <ada@example.com>'.")
+    return Person(name=match[1], email=match[2])
+
+
+class Loops:
+    """The loops of one repository, for whoever decides about them. Use it as a context manager, or close it."""
+
+    def __init__(self, store: Store, *, now: Callable[[], dt.datetime] = utc_now) -> None:
+        self._history = History(store)
+        self._store = store
+        self._now = now
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str] = ".caesura") -> "Loops":
+        """Open the repository at `path`.
+
+        Raises:
+            Unavailable: there is none.
+        """
+        return cls(GitStore.open(path))
+
+    def close(self) -> None:
+        """Let go of the repository."""
+        self._store.close()
+
+    def __enter__(self) -> "Loops":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Looking -----------------------------------------------------------------------------------------------------
+
+    def all(self, *, nested: bool = False) -> list[LoopInfo]:
+        """Every root loop, in the order of their names; with `nested`, the loops within them too."""
+        return [
+            self._info(self._history.load(name)) for name in self._store.heads() if nested or parent_name(name) is None
+        ]
+
+    def info(self, loop: str) -> LoopInfo:
+        """One loop at a glance.
+
+        Raises:
+            NoSuchLoop: there is none of that name.
+        """
+        return self._info(self._history.load(loop_name(loop)))
+
+    def show(self, revision: str) -> Saved:
+        """A loop's newest state, or the state in any commit. The loop's name is the revision as it was given.
+
+        Raises:
+            NoSuchRevision: nothing has that name.
+            NotALoop: it is not a commit of a loop.
+        """
+        with suppress(CallerError):
+            return self._history.load(loop_name(revision))
+        commit = self._store.read(self._store.resolve(revision))
+        return saved_from(LoopName(revision), commit)
+
+    def pending(self, loop: str | None = None) -> list[Request]:
+        """What waits for somebody, in one loop and everything nested in it, or in all of them."""
+        if loop is not None:
+            return list(self._requests(self._history.load(loop_name(loop)), ()))
+        roots = [name for name in self._store.heads() if parent_name(name) is None]
+        return [request for root in roots for request in self._requests(self._history.load(root), ())]
+
+    def request(self, request_id: str) -> Request:
+        """One request as it stands now.
+
+        Raises:
+            NoSuchRequest: nothing of that address waits.
+            AlreadyDecided: it did, and was decided.
+        """
+        loop, call_id = split_address(request_id)
+        saved = self._history.load(loop)
+        for request in requests(loop, saved.commit, saved.state, self._path(loop)):
+            if request.id == request_id:
+                return request
+        call = saved.state.call(call_id)
+        what = f"{request_id} waits for nobody: it is {call.state}." if call else f"Nothing waits at {request_id}."
+        raise NoSuchRequest(what, hint="'caesura pending' lists what does.")
+
+    def _requests(self, saved: Saved, above: tuple[str, ...]) -> Iterator[Request]:
+        path = (*above, saved.state.agent)
+        if saved.state.ending is None:
+            yield from requests(saved.loop, saved.commit, saved.state, path)
+            for child in self._history.children(saved).values():
+                yield from self._requests(child, path)
+
+    def _path(self, loop: LoopName) -> tuple[str, ...]:
+        parent = parent_name(loop)
+        above = () if parent is None else self._path(parent)
+        return (*above, self._history.load(loop).state.agent)
+
+    def _info(self, saved: Saved) -> LoopInfo:
+        tree = list(self._history.tree(saved))
+        state = saved.state
+        return LoopInfo(
+            name=saved.loop,
+            agent=state.agent,
+            status=state.status,
+            ready=state.ending is None and any(self._ready(one) for one in tree),
+            waiting=sum(1 for _ in self._requests(saved, ())),
+            messages=len(state.messages),
+            spent=state.total,
+            at=max(one.state.at for one in tree),
+            commit=saved.commit,
+        )
+
+    def _ready(self, saved: Saved) -> bool:
+        """Whether a worker would find something to do in this loop itself."""
+        if saved.state.ending is not None:
+            return parent_name(saved.loop) is not None
+        due = [effect for effect in outstanding(saved.state) if getattr(effect, "at", self._now()) <= self._now()]
+        waiting = {call.id for call in saved.state.open_calls if call.state is CallState.WAITING}
+        return any(getattr(effect, "call", None) not in waiting or hasattr(effect, "at") for effect in due)
+
+    # Deciding ----------------------------------------------------------------------------------------------------
+
+    def approve(
+        self,
+        request: Request | str,
+        *,
+        note: str = "",
+        arguments: Json = None,
+        always: Scope = "call",
+        by: Person | str | None = None,
+    ) -> Saved:
+        """Approve a call, or lift a gate: a commit by a person on the loop's branch.
+
+        Given a `Request`, the decision is bound to what that request shows; given an address, to what stands there
+        now. `arguments` replaces the model's arguments, and the model is told. `always` makes it a standing decision
+        for later calls in the same loop: of this ``tool``, or of it with these ``arguments``. The same decision again
+        changes nothing. `by` is git's ``user.name`` and ``user.email`` unless given.
+
+        Raises:
+            NoSuchRequest, AlreadyDecided, StaleDecision: there is nothing (left) to decide, or it has changed.
+            InvalidAnswer: the edited arguments do not fit the tool.
+        """
+        if arguments is not None and always != "call":
+            raise InvalidAnswer(
+                "An approval with edited arguments cannot be a standing one.",
+                hint="Approve this call with the edit, and a later one always.",
+            )
+        return self._decide(request, "approve", note, arguments, always, by)
+
+    def reject(
+        self,
+        request: Request | str,
+        reason: str = "",
+        *,
+        always: Scope = "call",
+        by: Person | str | None = None,
+    ) -> Saved:
+        """Reject a call, turn a question down, give an unknown call up, or give a loop up at a gate.
+
+        The call never runs, and the model is told, with the reason. See `approve` for the rest.
+
+        Raises:
+            NoSuchRequest, AlreadyDecided, StaleDecision: there is nothing (left) to decide, or it has changed.
+        """
+        return self._decide(request, "reject", reason, None, always, by)
+
+    def _decide(
+        self,
+        request: Request | str,
+        choice: Choice,
+        note: str,
+        arguments: Json,
+        scope: Scope,
+        by: Person | str | None,
+    ) -> Saved:
+        who = self._person(by)
+        address = Address(request if isinstance(request, str) else request.id)
+        loop, call_id = split_address(address)
+        saved = self._history.load(loop)
+        edited = None if arguments is None else json.dumps(arguments, ensure_ascii=False)
+        call = saved.state.call(call_id)
+        if call is not None and call.decision is not None and call.state is not CallState.UNKNOWN:
+            first = call.decision
+            same = first.choice == choice and (edited is None or call.arguments == edited)
+            if same and first.by == who:
+                return saved
+        shown = request if isinstance(request, Request) else self._shown(saved, address)
+        if shown.kind == "gate" and (edited is not None or scope != "call"):
+            raise InvalidAnswer(
+                "A gate has no arguments and no standing decisions.", hint="Approve or reject it alone."
+            )
+        if arguments is not None:
+            self._check_arguments(saved, shown, arguments)
+        event = Decided(
+            at=self._now(),
+            call=call_id,
+            choice=choice,
+            by=who,
+            seen=shown.commit,
+            arguments=shown.arguments_digest,
+            tool=shown.tool_digest,
+            note=note,
+            edited=edited,
+            scope=scope,
+        )
+        below = list(self._history.tree(saved))[1:]
+        decided = self._history.apply(saved, event, who)
+        if decided.state.ending is not None:
+            self._cancel_all(below, f"{saved.state.agent} was given up", who)
+        return decided
+
+    def _shown(self, saved: Saved, address: Address) -> Request:
+        """The request as it stands; for one decided before, enough of it for the step to say so."""
+        with suppress(NoSuchRequest):
+            return self.request(address)
+        call = saved.state.call(split_address(address)[1])
+        if call is None or call.decision is None:
+            return self.request(address)
+        return Request(
+            id=address, kind="approval", loop=saved.loop, path=(), text="", since=call.since, commit=saved.commit
+        )
+
+    @staticmethod
+    def _check_arguments(saved: Saved, shown: Request, arguments: Json) -> None:
+        tool = saved.state.definition.tool(shown.tool)
+        problem = "there is no such tool" if tool is None else misfit(arguments, tool.parameters)
+        if problem is not None:
+            raise InvalidAnswer(
+                f"The edited arguments do not fit {shown.tool}: {problem}.", hint="Nothing was decided; mend them."
+            )
+
+    # Answering and telling ---------------------------------------------------------------------------------------
+
+    def answer(self, request: Request | str, value: Json, *, by: Person | str | None = None) -> Saved:
+        """Answer a question, or say what a call of unknown outcome returned.
+
+        Raises:
+            InvalidAnswer: the value does not fit the question's schema. The question still waits.
+            NoSuchRequest: nothing of that address asks anything.
+        """
+        shown = self.request(request) if isinstance(request, str) else request
+        if shown.kind == "question":
+            problem = misfit(value, shown.answer)
+            if problem is not None:
+                raise InvalidAnswer(
+                    f"This does not answer {shown.id}: {problem}.",
+                    hint=f"It must fit {json.dumps(shown.answer, ensure_ascii=False)}. The question still waits.",
+                )
+        elif shown.kind != "outcome":
+            raise NoSuchRequest(f"{shown.id} asks no question.", hint="'caesura pending' says what it waits for.")
+        loop, call_id = split_address(shown.id)
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return self._apply(loop, Answered(at=self._now(), call=call_id, value=text, by=self._person(by)), by)
+
+    def tell(self, loop: str, message: Content, *, by: Person | str | None = None) -> Saved:
+        """Say something to a loop: heard at once, or after the calls that are open. A completed loop goes on.
+
+        Raises:
+            NoSuchLoop: there is none of that name.
+            NotApplicable: it failed or was cancelled.
+        """
+        event = Told(at=self._now(), message=User(content=message), by=self._person(by))
+        return self._apply(loop_name(loop), event, by)
+
+    def pause(self, loop: str, reason: str = "paused by hand", *, by: Person | str | None = None) -> Saved:
+        """Put a gate before the next effect of a loop and of everything nested in it. Resuming lifts it.
+
+        Raises:
+            NoSuchLoop: there is none of that name.
+            NotApplicable: it has ended, or stands still already.
+        """
+        event = Suspended(at=self._now(), kind="pause", reason=reason, by=self._person(by))
+        return self._apply(loop_name(loop), event, by)
+
+    def cancel(self, loop: str, reason: str = "cancelled by hand", *, by: Person | str | None = None) -> Saved:
+        """End a loop and everything nested in it; every open call gets its one result.
+
+        Raises:
+            NoSuchLoop: there is none of that name.
+            NotApplicable: it has ended.
+        """
+        who = self._person(by)
+        top, *below = self._history.tree(self._history.load(loop_name(loop)))
+        # From the top down: one commit decides, and what is nested can only follow.
+        cancelled = self._history.apply(top, Cancelled(at=self._now(), reason=reason, by=who), who)
+        self._cancel_all(below, reason, who)
+        return cancelled
+
+    def _cancel_all(self, loops: list[Saved], reason: str, who: Person) -> None:
+        for loop in loops:
+            with suppress(NotApplicable):  # it ended by itself meanwhile
+                self._history.apply(loop, Cancelled(at=self._now(), reason=reason, by=who), who)
+
+    def _apply(self, loop: LoopName, event: AnyEvent, by: Person | str | None) -> Saved:
+        return self._history.apply(self._history.load(loop), event, self._person(by))
+
+    # Forking -----------------------------------------------------------------------------------------------------
+
+    def fork(self, revision: str, name: str | None = None) -> Saved:
+        """Start a root loop from any commit: a loop's, an older one of it, a nested one's.
+
+        It is the same as ``git branch loops/<name> <revision>``.
+
+        Raises:
+            NoSuchRevision, NotALoop: there is no continuation there.
+            LoopExists: the name is taken.
+        """
+        try:
+            commit = self._store.resolve(revision)
+        except CallerError:
+            commit = self.show(revision).commit  # a nested loop without a branch of its own
+        if name is not None:
+            return self._history.branch(root_name(name), commit)
+        stem = re.sub(r"[^A-Za-z0-9_-]", "-", re.split(r"[~^@:]", revision)[0])[:80].strip("-")
+        for number in range(1, 10_000):
+            with suppress(LoopExists):
+                return self._history.branch(root_name(f"{stem}-fork-{number}"), commit)
+        raise LoopExists(f"Every name for a fork of {stem} is taken.", hint="Name it yourself.")
+
+    def _person(self, by: Person | str | None) -> Person:
+        if by is None:
+            return self._store.person()
+        return person(by) if isinstance(by, str) else by
