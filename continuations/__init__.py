@@ -15,12 +15,52 @@ from ._calls import (
     Scope,
     Transition,
 )
-from ._codec import NewerFormat, Unreadable
+from ._codec import NewerFormat, Unreadable, decode_message, encode_message
 from ._describe import Description, describe
 from ._effects import CallModel, Effect, Finish, RunTool, StartChild, WaitUntil, outstanding
 from ._errors import CaesuraError, CallerError, ConflictError, ModelError, SavedStateError, ToolError
-from ._events import AnyEvent
-from ._ids import Address, BadName, CallId, CommitId, Digest, LoopName, WorkerId
+from ._events import (
+    AgentChanged,
+    Answered,
+    AnyEvent,
+    Cancelled,
+    ChildFailed,
+    ChildFinished,
+    ChildResumed,
+    ChildSuspended,
+    Decided,
+    Imported,
+    ModelFailed,
+    ModelReplied,
+    Proposal,
+    Resumed,
+    Started,
+    Suspended,
+    Told,
+    ToolAsked,
+    ToolFailed,
+    ToolReturned,
+    ToolStarted,
+    Woke,
+)
+from ._ids import (
+    MAX_NAME,
+    Address,
+    BadName,
+    CallId,
+    CommitId,
+    Digest,
+    LoopName,
+    WorkerId,
+    address,
+    child_name,
+    digest,
+    loop_name,
+    parent_name,
+    root_name,
+    root_of,
+    split_address,
+)
 from ._messages import (
     Assistant,
     Content,
@@ -37,13 +77,17 @@ from ._messages import (
     Usage,
     User,
     Value,
+    plain_text,
+    text_of,
 )
 from ._moves import AlreadyDecided, NotApplicable
 from ._people import StaleDecision
 from ._requests import Request, RequestKind
-from ._specs import AgentSpec, Budget, ModelSpec, ToolSpec
+from ._specs import AgentSpec, Budget, ModelSpec, ToolKind, ToolSpec
 from ._state import Child, Continuation, Ending, Spent, Status
-from ._step import start, step
+from ._step import name_calls, start, step
+from ._text import call_text, count, excerpt, one_line, printable
+from ._validate import misfit
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, StrangeBranch
 from .loops import BadPerson, InvalidAnswer, LoopInfo, Loops, NoSuchRequest, person, utc_now
 from .store import (
@@ -62,10 +106,13 @@ from .store import (
 
 __all__ = [
     "CLOSED",
+    "MAX_NAME",
     "TRANSITIONS",
     "Address",
+    "AgentChanged",
     "AgentSpec",
     "AlreadyDecided",
+    "Answered",
     "AnyEvent",
     "Assistant",
     "BadName",
@@ -77,7 +124,12 @@ __all__ = [
     "CallModel",
     "CallState",
     "CallerError",
+    "Cancelled",
     "Child",
+    "ChildFailed",
+    "ChildFinished",
+    "ChildResumed",
+    "ChildSuspended",
     "Choice",
     "Commit",
     "CommitId",
@@ -85,6 +137,7 @@ __all__ = [
     "Contended",
     "Content",
     "Continuation",
+    "Decided",
     "Decision",
     "Description",
     "Digest",
@@ -98,6 +151,7 @@ __all__ = [
     "History",
     "Image",
     "ImageUrl",
+    "Imported",
     "InvalidAnswer",
     "Json",
     "Lease",
@@ -109,6 +163,8 @@ __all__ = [
     "MemoryStore",
     "Message",
     "ModelError",
+    "ModelFailed",
+    "ModelReplied",
     "ModelSpec",
     "Moved",
     "NewerFormat",
@@ -119,11 +175,13 @@ __all__ = [
     "NotALoop",
     "NotApplicable",
     "Person",
+    "Proposal",
     "Question",
     "Reply",
     "Request",
     "RequestKind",
     "Result",
+    "Resumed",
     "Rule",
     "RunTool",
     "Saved",
@@ -132,14 +190,22 @@ __all__ = [
     "Spent",
     "StaleDecision",
     "StartChild",
+    "Started",
     "Status",
     "Stop",
     "Store",
     "StrangeBranch",
+    "Suspended",
     "Text",
+    "Told",
+    "ToolAsked",
     "ToolError",
+    "ToolFailed",
+    "ToolKind",
     "ToolRequest",
+    "ToolReturned",
     "ToolSpec",
+    "ToolStarted",
     "Transition",
     "Unavailable",
     "Unreadable",
@@ -147,11 +213,31 @@ __all__ = [
     "User",
     "Value",
     "WaitUntil",
+    "Woke",
     "WorkerId",
+    "address",
+    "call_text",
+    "child_name",
+    "count",
+    "decode_message",
     "describe",
+    "digest",
+    "encode_message",
+    "excerpt",
+    "loop_name",
+    "misfit",
+    "name_calls",
+    "one_line",
     "outstanding",
+    "parent_name",
     "person",
+    "plain_text",
+    "printable",
+    "root_name",
+    "root_of",
+    "split_address",
     "start",
     "step",
+    "text_of",
     "utc_now",
 ]

@@ -102,7 +102,7 @@ def allowed(source: CallState | None, target: CallState, event: str) -> bool:
     return (source, target, event) in _ALLOWED
 
 
-class Person(Value, kw_only=True):
+class Person(Value, frozen=True, kw_only=True):
     """Somebody who decides, asks or tells, as git names them."""
 
     name: str
@@ -117,7 +117,7 @@ Scope = Literal["call", "arguments", "tool"]
 """How far a decision reaches in its loop: this call; this tool with these arguments; this tool."""
 
 
-class Decision(Value, kw_only=True):
+class Decision(Value, frozen=True, kw_only=True):
     """A person's approval or rejection of a call: a fact, bound to what was shown.
 
     `arguments` and `tool` are the digests of the exact arguments and of the tool's contract that the person saw, and
@@ -134,7 +134,7 @@ class Decision(Value, kw_only=True):
     edited: bool = False
 
 
-class Rule(Value, kw_only=True):
+class Rule(Value, frozen=True, kw_only=True):
     """A standing decision: every later call of `tool` (with arguments of digest `arguments`, if given)."""
 
     tool: str
@@ -142,14 +142,14 @@ class Rule(Value, kw_only=True):
     decision: Decision
 
 
-class Question(Value, kw_only=True):
+class Question(Value, frozen=True, kw_only=True):
     """What a waiting call asks of a person or another system; `answer` is the JSON schema of a valid answer."""
 
     text: str
     answer: Json
 
 
-class Call(Value, kw_only=True):
+class Call(Value, frozen=True, kw_only=True):
     """One requested use of a tool.
 
     `key` is the id that the messages know it by; `arguments` the JSON text that runs, edits included. `nonce` is
@@ -189,7 +189,7 @@ GateKind = Literal["pause", "condition", "budget", "reply", "model"]
 budget; the model's reply cannot be used (cut off, filtered, refused, empty, misfit); the model cannot be called."""
 
 
-class Gate(Value, kw_only=True):
+class Gate(Value, frozen=True, kw_only=True):
     """Something that stands before the loop's next effect until it is lifted."""
 
     id: CallId

@@ -26,7 +26,7 @@ _encoder = msgspec.json.Encoder()
 _version = msgspec.json.Decoder(_Version)
 _record = msgspec.json.Decoder(Record)
 _definition = msgspec.json.Decoder(AgentSpec)
-_message: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)  # type: ignore[arg-type]  # a union
+_message: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 
 def encode_record(state: Continuation) -> bytes:

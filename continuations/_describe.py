@@ -30,7 +30,7 @@ from ._state import Continuation
 from ._text import call_text, count, excerpt, one_line
 
 
-class Description(Value, kw_only=True):
+class Description(Value, frozen=True, kw_only=True):
     """The three parts of a commit's message."""
 
     subject: str

@@ -8,31 +8,31 @@ from ._messages import Value
 from ._state import Continuation, Ending
 
 
-class CallModel(Value, tag=True, kw_only=True):
+class CallModel(Value, tag=True, frozen=True, kw_only=True):
     """Send the messages to the model."""
 
 
-class RunTool(Value, tag=True, kw_only=True):
+class RunTool(Value, tag=True, frozen=True, kw_only=True):
     """Start a tool for an approved call, not before that time."""
 
     call: CallId
     not_before: dt.datetime | None = None
 
 
-class StartChild(Value, tag=True, kw_only=True):
+class StartChild(Value, tag=True, frozen=True, kw_only=True):
     """Drive the child loop of this call: start it, or take it up where it is."""
 
     call: CallId
 
 
-class WaitUntil(Value, tag=True, kw_only=True):
+class WaitUntil(Value, tag=True, frozen=True, kw_only=True):
     """Wake this call when the time has come."""
 
     call: CallId
     at: dt.datetime
 
 
-class Finish(Value, tag=True, kw_only=True):
+class Finish(Value, tag=True, frozen=True, kw_only=True):
     """Tell whoever started the loop how it ended."""
 
     ending: Ending

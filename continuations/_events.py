@@ -10,7 +10,7 @@ from ._messages import Json, Reply, User, Value
 from ._specs import AgentSpec, Budget
 
 
-class Event(Value, tag_field="event", kw_only=True):
+class Event(Value, tag_field="event", frozen=True, kw_only=True):
     """Something that happened at a time, `at`, in UTC."""
 
     at: dt.datetime
@@ -21,7 +21,7 @@ class Event(Value, tag_field="event", kw_only=True):
         return type(self).__name__
 
 
-class Started(Event, tag=True, kw_only=True):
+class Started(Event, tag=True, frozen=True, kw_only=True):
     """A loop began: an agent was given something to do. `nonce` is the call's for a child loop, random for a root."""
 
     definition: AgentSpec
@@ -32,7 +32,7 @@ class Started(Event, tag=True, kw_only=True):
     by: Person | None = None
 
 
-class Proposal(Value, kw_only=True):
+class Proposal(Value, frozen=True, kw_only=True):
     """What the agent's own code says of one requested call, asked once.
 
     `error` is the result that the model reads if the call cannot be made as asked; `remark` is for the approver.
@@ -46,7 +46,7 @@ class Proposal(Value, kw_only=True):
     wake_at: dt.datetime | None = None
 
 
-class ModelReplied(Event, tag=True, kw_only=True):
+class ModelReplied(Event, tag=True, frozen=True, kw_only=True):
     """The model answered. There is one proposal for each tool call, in order.
 
     `shown` is how many messages it was sent: a reply to an array that has since been answered does not count.
@@ -60,21 +60,21 @@ class ModelReplied(Event, tag=True, kw_only=True):
     memory: Mapping[str, Json] = {}
 
 
-class ModelFailed(Event, tag=True, kw_only=True):
+class ModelFailed(Event, tag=True, frozen=True, kw_only=True):
     """The model could not be called, retries included. `shown` is how many messages it was to be sent."""
 
     error: str
     shown: int
 
 
-class ToolStarted(Event, tag=True, kw_only=True):
+class ToolStarted(Event, tag=True, frozen=True, kw_only=True):
     """A worker claims an approved call. Committing this is the permission to run its side effect."""
 
     call: CallId
     worker: WorkerId
 
 
-class ToolReturned(Event, tag=True, kw_only=True):
+class ToolReturned(Event, tag=True, frozen=True, kw_only=True):
     """A tool's attempt returned; `content` is the result that the model reads."""
 
     call: CallId
@@ -82,7 +82,7 @@ class ToolReturned(Event, tag=True, kw_only=True):
     content: str
 
 
-class ToolFailed(Event, tag=True, kw_only=True):
+class ToolFailed(Event, tag=True, frozen=True, kw_only=True):
     """A tool's attempt failed, or (attempt 0) could not be made. With `retry_at` it is to start again then."""
 
     call: CallId
@@ -91,7 +91,7 @@ class ToolFailed(Event, tag=True, kw_only=True):
     retry_at: dt.datetime | None = None
 
 
-class ToolAsked(Event, tag=True, kw_only=True):
+class ToolAsked(Event, tag=True, frozen=True, kw_only=True):
     """A tool's attempt ended by asking a question or by sleeping: the call's result comes later."""
 
     call: CallId
@@ -100,33 +100,33 @@ class ToolAsked(Event, tag=True, kw_only=True):
     wake_at: dt.datetime | None = None
 
 
-class ChildSuspended(Event, tag=True, kw_only=True):
+class ChildSuspended(Event, tag=True, frozen=True, kw_only=True):
     """A child loop has nothing to do until somebody decides or something arrives."""
 
     call: CallId
 
 
-class ChildResumed(Event, tag=True, kw_only=True):
+class ChildResumed(Event, tag=True, frozen=True, kw_only=True):
     """A suspended child loop goes on."""
 
     call: CallId
 
 
-class ChildFinished(Event, tag=True, kw_only=True):
+class ChildFinished(Event, tag=True, frozen=True, kw_only=True):
     """A child loop completed; `text` is its result."""
 
     call: CallId
     text: str
 
 
-class ChildFailed(Event, tag=True, kw_only=True):
+class ChildFailed(Event, tag=True, frozen=True, kw_only=True):
     """A child loop failed or was cancelled."""
 
     call: CallId
     error: str
 
 
-class Suspended(Event, tag=True, kw_only=True):
+class Suspended(Event, tag=True, frozen=True, kw_only=True):
     """The loop must stand still: a gate was put before its next effect."""
 
     kind: GateKind
@@ -136,7 +136,7 @@ class Suspended(Event, tag=True, kw_only=True):
     by: Person | None = None
 
 
-class Decided(Event, tag=True, kw_only=True):
+class Decided(Event, tag=True, frozen=True, kw_only=True):
     """A person approved or rejected a call or a gate.
 
     `arguments` and `tool` are the digests of what the person saw, in the commit `seen`; both are empty for a gate.
@@ -154,7 +154,7 @@ class Decided(Event, tag=True, kw_only=True):
     scope: Scope = "call"
 
 
-class Answered(Event, tag=True, kw_only=True):
+class Answered(Event, tag=True, frozen=True, kw_only=True):
     """A person or another system answered a question, or said how an unknown call ended. `value` is the
     result that the model reads: a text answer as it is, anything else as JSON."""
 
@@ -163,40 +163,40 @@ class Answered(Event, tag=True, kw_only=True):
     by: Person
 
 
-class Woke(Event, tag=True, kw_only=True):
+class Woke(Event, tag=True, frozen=True, kw_only=True):
     """The time that a call was sleeping for has come."""
 
     call: CallId
 
 
-class Told(Event, tag=True, kw_only=True):
+class Told(Event, tag=True, frozen=True, kw_only=True):
     """Somebody said something to the loop."""
 
     message: User
     by: Person
 
 
-class Resumed(Event, tag=True, kw_only=True):
+class Resumed(Event, tag=True, frozen=True, kw_only=True):
     """A worker took the loop up. `by_hand` is set when a person asked for it: that lifts some gates."""
 
     worker: WorkerId
     by_hand: bool = False
 
 
-class AgentChanged(Event, tag=True, kw_only=True):
+class AgentChanged(Event, tag=True, frozen=True, kw_only=True):
     """The agent's code is not what the loop knew: its definition is adopted."""
 
     definition: AgentSpec
 
 
-class Cancelled(Event, tag=True, kw_only=True):
+class Cancelled(Event, tag=True, frozen=True, kw_only=True):
     """The loop was cancelled, and with it everything open in it."""
 
     reason: str
     by: Person | None = None
 
 
-class Imported(Event, tag=True, kw_only=True):
+class Imported(Event, tag=True, frozen=True, kw_only=True):
     """A continuation came from another system; the first commit of its loop holds it as it came."""
 
     source: Literal["agent-continuations"]

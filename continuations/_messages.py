@@ -17,20 +17,20 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Base of every immutable value; unknown fields are refused, because msgspec would drop them in silence."""
 
 
-class Text(Value, tag_field="type", tag="text", kw_only=True):
+class Text(Value, tag_field="type", tag="text", frozen=True, kw_only=True):
     """A piece of text in a message of several parts."""
 
     text: str
 
 
-class ImageUrl(Value, kw_only=True):
+class ImageUrl(Value, frozen=True, kw_only=True):
     """Where an image is: an ``https:`` or a ``data:`` URL, and the detail wanted (``low``, ``high``, ``auto``)."""
 
     url: str
     detail: Literal["auto", "low", "high"] = "auto"
 
 
-class Image(Value, tag_field="type", tag="image_url", kw_only=True):
+class Image(Value, tag_field="type", tag="image_url", frozen=True, kw_only=True):
     """An image in a message of several parts."""
 
     image_url: ImageUrl
@@ -40,27 +40,27 @@ Content = str | tuple[Text | Image, ...]
 """What a person says: plain text, or parts."""
 
 
-class Function(Value, kw_only=True):
+class Function(Value, frozen=True, kw_only=True):
     """The function that a model asks for; `arguments` is its text exactly as received, JSON or not."""
 
     name: str
     arguments: str
 
 
-class ToolRequest(Value, kw_only=True, tag_field="type", tag="function"):
+class ToolRequest(Value, frozen=True, kw_only=True, tag_field="type", tag="function"):
     """One requested use of a tool, as it stands in an assistant's message."""
 
     id: str
     function: Function
 
 
-class User(Value, tag_field="role", tag="user", kw_only=True):
+class User(Value, tag_field="role", tag="user", frozen=True, kw_only=True):
     """Something said to the model."""
 
     content: Content
 
 
-class Assistant(Value, tag_field="role", tag="assistant", kw_only=True):
+class Assistant(Value, tag_field="role", tag="assistant", frozen=True, kw_only=True):
     """Something the model said. `native` holds what only the API that produced it understands, by API name."""
 
     content: str | None = None
@@ -69,7 +69,7 @@ class Assistant(Value, tag_field="role", tag="assistant", kw_only=True):
     native: Mapping[str, Json] = {}
 
 
-class Result(Value, tag_field="role", tag="tool", kw_only=True):
+class Result(Value, tag_field="role", tag="tool", frozen=True, kw_only=True):
     """The one result of a call, as the model reads it."""
 
     tool_call_id: str
@@ -79,7 +79,7 @@ class Result(Value, tag_field="role", tag="tool", kw_only=True):
 Message = User | Assistant | Result
 
 
-class Usage(Value, kw_only=True):
+class Usage(Value, frozen=True, kw_only=True):
     """Tokens of one or more model calls. `cached` is part of `input`; `reasoning` is part of `output`."""
 
     input: int = 0
@@ -105,7 +105,7 @@ Stop = Literal["end", "length", "filter", "refusal"]
 """Why the model stopped: it was done; it ran out of tokens; a content filter cut it; it refused."""
 
 
-class Reply(Value, kw_only=True):
+class Reply(Value, frozen=True, kw_only=True):
     """A finished answer of a model: one message, why it ended, what it cost and the model's own name."""
 
     message: Assistant

@@ -13,7 +13,7 @@ RequestKind = Literal["approval", "question", "outcome", "sleep", "gate"]
 """A call to approve; a question to answer; a call whose outcome is unknown; a time to wait for; a gate to lift."""
 
 
-class Request(Value, kw_only=True):
+class Request(Value, frozen=True, kw_only=True):
     """Something that waits for a decision, an answer or a time.
 
     `path` is the agents from the root down to the one that asks; `text` the question, or why a gate stands. For a

@@ -12,7 +12,7 @@ ToolKind = Literal["function", "agent", "question", "sleep"]
 """What performs the call: a function, a child loop, a person or other system, the clock."""
 
 
-class ToolSpec(Value, kw_only=True):
+class ToolSpec(Value, frozen=True, kw_only=True):
     """A tool as its model and its approvers see it.
 
     `parameters` and `answer` are JSON schemas; `answer` is that of the answer to a question. `approval` says
@@ -34,7 +34,7 @@ class ToolSpec(Value, kw_only=True):
         return digest(msgspec.json.encode(self, order="sorted"))
 
 
-class ModelSpec(Value, kw_only=True):
+class ModelSpec(Value, frozen=True, kw_only=True):
     """Which model, through which API, with which settings."""
 
     name: str
@@ -42,7 +42,7 @@ class ModelSpec(Value, kw_only=True):
     settings: Mapping[str, Json] = {}
 
 
-class Budget(Value, kw_only=True):
+class Budget(Value, frozen=True, kw_only=True):
     """What a loop and its children together may spend: model calls, tokens, seconds of work. None is no limit."""
 
     steps: int | None = None
@@ -50,7 +50,7 @@ class Budget(Value, kw_only=True):
     seconds: float | None = None
 
 
-class AgentSpec(Value, kw_only=True):
+class AgentSpec(Value, frozen=True, kw_only=True):
     """An agent's definition, as data."""
 
     name: str

@@ -24,7 +24,7 @@ class Status(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
-class Spent(Value, kw_only=True):
+class Spent(Value, frozen=True, kw_only=True):
     """What was spent: model calls, tokens, and seconds in which there was work to do."""
 
     steps: int = 0
@@ -43,14 +43,14 @@ Final = Literal["completed", "failed", "cancelled"]
 """The statuses of a loop that has ended."""
 
 
-class Ending(Value, kw_only=True):
+class Ending(Value, frozen=True, kw_only=True):
     """How a loop ended: the result (text, or JSON where the agent has a result type) or the reason."""
 
     status: Final
     text: str
 
 
-class Record(Value, kw_only=True):
+class Record(Value, frozen=True, kw_only=True):
     """The small, changing part of a continuation: the contents of ``continuation.json``.
 
     `nonce` is that of the call that started a child loop, random for a root; `worker` is the process that drives
@@ -80,7 +80,7 @@ class Record(Value, kw_only=True):
     absorbed: Spent = Spent()
 
 
-class Continuation(Record, kw_only=True):
+class Continuation(Record, frozen=True, kw_only=True):
     """A loop's whole state. `children` holds the newest committed state of each live child, by call."""
 
     definition: AgentSpec
@@ -123,7 +123,7 @@ class Continuation(Record, kw_only=True):
         return total
 
 
-class Child(Value, kw_only=True):
+class Child(Value, frozen=True, kw_only=True):
     """A child's newest committed state, and the commit that holds it."""
 
     commit: CommitId

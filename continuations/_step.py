@@ -201,20 +201,28 @@ def _final_reply(state: Continuation, event: ModelReplied, message: Assistant) -
     return ended(state, event, "completed", message.content)
 
 
+def name_calls(state: Continuation, requests: tuple[ToolRequest, ...]) -> tuple[tuple[CallId, ...], dict[str, int]]:
+    """The ids that a reply's calls get in this state, and the counters after that."""
+    counters = dict(state.counters)
+    ids: list[CallId] = []
+    for request in requests:
+        slug = re.sub(r"[^A-Za-z0-9_-]", "-", request.function.name)[:64] or "call"
+        counters[slug] = counters.get(slug, 0) + 1
+        ids.append(CallId(f"{slug}-{counters[slug]}"))
+    return tuple(ids), counters
+
+
 def _propose(
     state: Continuation, requests: tuple[ToolRequest, ...], proposals: tuple[Proposal, ...]
 ) -> tuple[Continuation, tuple[Call, ...]]:
     """Give each requested call an id of its own, and a key that no other in the reply has."""
     if len(requests) != len(proposals):
         raise ValueError(f"{len(requests)} calls, {len(proposals)} proposals")
-    counters = dict(state.counters)
+    ids, counters = name_calls(state, requests)
     keys: set[str] = set()
     calls: list[Call] = []
-    for request, proposal in zip(requests, proposals, strict=True):
+    for call_id, request, proposal in zip(ids, requests, proposals, strict=True):
         name = request.function.name
-        slug = re.sub(r"[^A-Za-z0-9_-]", "-", name)[:64] or "call"
-        counters[slug] = counters.get(slug, 0) + 1
-        call_id = CallId(f"{slug}-{counters[slug]}")
         key = request.id if request.id and request.id not in keys else call_id
         keys.add(key)
         tool = state.definition.tool(name)
@@ -276,6 +284,13 @@ def _tool_started(state: Continuation, event: ToolStarted) -> Continuation:
     if state.worker != event.worker:
         raise NotApplicable("Another worker has taken the loop up.", hint="Stop driving it: its new worker goes on.")
     call = find(state, event.call)
+    tool = state.tool(call)
+    if call.decision is not None and not (
+        tool is not None
+        and call.decision.tool == tool.digest
+        and (call.decision.arguments == call.arguments_digest or _standing(state, call) == call.decision)
+    ):
+        raise NotApplicable(f"{call.id} is not what was approved.", hint="It needs a new decision; nothing was run.")
     return moved(
         state,
         event,

@@ -34,7 +34,7 @@ class BadPerson(CallerError):
     """A person was not named like ``Ada Lovelace <ada@example.com>``."""
 
 
-class LoopInfo(Value, kw_only=True):
+class LoopInfo(Value, frozen=True, kw_only=True):
     """A loop at a glance. `ready` says that resuming it would do something."""
 
     name: LoopName

@@ -160,9 +160,10 @@ class GitStore:
         if cached is not None:
             self._cache.move_to_end(commit)
             return cached
-        found = self._repo.get(commit)
-        if not isinstance(found, pygit2.Commit):
-            raise NotALoop(f"{commit} is not a commit.", hint="Name a loop, or a commit of one.")
+        try:
+            found = self._repo[commit].peel(pygit2.Commit)
+        except (KeyError, ValueError, pygit2.GitError):
+            raise NotALoop(f"{commit} is not a commit.", hint="Name a loop, or a commit of one.") from None
         parents = tuple(CommitId(str(parent)) for parent in found.parent_ids)
         return self._remember(
             Commit(
@@ -257,7 +258,7 @@ class GitStore:
 
     def _insert(self, tree: pygit2.Oid | None, blobs: Mapping[tuple[str, ...], pygit2.Oid]) -> pygit2.Oid:
         """A tree with these blobs added at their paths."""
-        builder = self._repo.TreeBuilder() if tree is None else self._repo.TreeBuilder(self._repo[tree])
+        builder = self._repo.TreeBuilder() if tree is None else self._repo.TreeBuilder(tree)
         folders: dict[str, dict[tuple[str, ...], pygit2.Oid]] = {}
         for (name, *rest), blob in blobs.items():
             if rest:
@@ -352,7 +353,7 @@ _UNSAFE = str.maketrans("", "", "<>")
 
 def _setting(config: pygit2.Config, key: str) -> str:
     try:
-        return config[key]
+        return config[key] or ""
     except KeyError:
         return ""
 

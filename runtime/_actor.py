@@ -1,0 +1,336 @@
+"""The actor: the task that drives one loop. Disposable: all that is needed to go on is in the loop's state."""
+
+import datetime as dt
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING
+
+import trio
+
+from caesura.continuations import (
+    AgentChanged,
+    AnyEvent,
+    CallId,
+    CallModel,
+    CallState,
+    Cancelled,
+    ChildFailed,
+    ChildFinished,
+    ChildResumed,
+    ChildSuspended,
+    Finish,
+    LoopName,
+    NotApplicable,
+    Resumed,
+    RunTool,
+    Saved,
+    SavedStateError,
+    Spent,
+    StartChild,
+    Status,
+    Suspended,
+    ToolStarted,
+    WaitUntil,
+    Woke,
+    outstanding,
+)
+
+from ._agent import Agent
+from ._lease import LeaseLost
+from ._notices import Committed, Dropped, Thinking
+from ._perform import call_model, run_tool
+from ._services import as_author
+from ._suspensions import due, exhausted, worked
+
+if TYPE_CHECKING:
+    from ._supervisor import Supervisor
+
+_MODEL = "model"
+_SLEEP = "sleep "  # what only sleeps does not keep its loop busy
+_RETRY = "retry "
+
+
+class VanishedTool(SavedStateError):
+    """A call is open for a tool that the agent no longer has."""
+
+
+class Actor:
+    """Drives one loop: commits the events that come to its mailbox, and performs what is outstanding.
+
+    `idle` says that nothing is under way and nothing can be done until something arrives; `done`, that the loop
+    has ended and this actor with it.
+    """
+
+    def __init__(
+        self, supervisor: "Supervisor", saved: Saved, agent: Agent, parent: "Actor | None", *, by_hand: bool
+    ) -> None:
+        self.saved = saved
+        self.agent = agent
+        self.parent = parent
+        self.by_hand = by_hand
+        self.children: dict[CallId, Actor] = {}
+        self.idle = False
+        self.done = False
+        self._supervisor = supervisor
+        self._services = supervisor.services
+        self._taken_over = False
+        self._sender, self._mailbox = trio.open_memory_channel[tuple[str, AnyEvent | None]](math.inf)
+        self._under_way: dict[str, trio.CancelScope] = {}
+        call = self._own_call()
+        self._told: Status = Status.SUSPENDED if call == CallState.WAITING else Status.ACTIVE
+
+    @property
+    def loop(self) -> LoopName:
+        """The name of the loop that it drives."""
+        return self.saved.loop
+
+    @property
+    def total(self) -> Spent:
+        """What the loop and everything nested in it has spent by now."""
+        state = self.saved.state
+        total = state.spent + state.absorbed
+        for call in state.open_calls:
+            if call.id in self.children:
+                total += self.children[call.id].total
+            elif call.id in state.children:
+                total += state.children[call.id].state.total
+        return total
+
+    def post(self, event: AnyEvent | None = None, key: str = "") -> None:
+        """Put an event into the mailbox; None asks to look again. `key` names the work that has ended with it."""
+        if not self.done:
+            self.idle = False
+            self._sender.send_nowait((key, event))
+
+    def interrupt(self) -> None:
+        """Drop what can be dropped without a loss: model calls and waits. Tools that run are waited for."""
+        for key in list(self._under_way):
+            if key == _MODEL or key.startswith((_SLEEP, _RETRY)):
+                self._under_way.pop(key).cancel()
+        self.post()
+
+    async def drive(self) -> None:
+        """Go on with the loop until it ends, or the supervisor stops it.
+
+        Raises:
+            LeaseLost: another worker has taken the loop over.
+            VanishedTool: the agent no longer has a tool that a call is open for.
+        """
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._tell_parent()
+            await self._take_up()
+            while not await self._perform():
+                key, event = await self._next()
+                self._under_way.pop(key, None)
+                if event is None:
+                    await self._look_again()
+                else:
+                    await self._commit(event)
+            nursery.cancel_scope.cancel()
+        self.done = True
+        self._supervisor.check()
+
+    async def _next(self) -> tuple[str, AnyEvent | None]:
+        try:
+            return self._mailbox.receive_nowait()
+        except trio.WouldBlock:
+            self.idle = all(key.startswith(_SLEEP) for key in self._under_way)
+            self._supervisor.check()
+            return await self._mailbox.receive()
+
+    # The history ---------------------------------------------------------------------------------------------------
+
+    async def _take_up(self) -> None:
+        """If there is work, or a gate that resuming lifts, become the loop's worker at once; else when there is."""
+        state = self.saved.state
+        lifts = self.by_hand and state.gate is not None and state.gate.lifts_on_resume
+        if state.ending is None and (lifts or state.status is Status.ACTIVE):
+            await self._take_over(lifts=lifts)
+
+    async def _take_over(self, *, lifts: bool = False) -> None:
+        """Become the loop's worker in its history, with the agent as its code defines it now."""
+        services = self._services
+        definition = services.spec(self.agent)
+        for call in self.saved.state.open_calls:
+            if definition.tool(call.tool) is None:
+                raise VanishedTool(
+                    f"{self.loop}.{call.id} is {call.state}, but agent {self.agent.name} has no tool"
+                    f" {call.tool!r} any more.",
+                    hint=f"Bring the tool back, or give the loop up: 'caesura cancel {self.loop}'.",
+                )
+        self._taken_over = True
+        if lifts or self.saved.state.worker != services.worker:
+            await self._commit(Resumed(at=services.now(), worker=services.worker, by_hand=self.by_hand))
+        if self.saved.state.ending is None and self.saved.state.fingerprint != definition.fingerprint:
+            await self._commit(AgentChanged(at=services.now(), definition=definition))
+
+    async def _commit(self, event: AnyEvent) -> bool:
+        """Commit an event's step; False if the loop has moved on so that the event does not apply."""
+        if not self._taken_over:
+            await self._take_over()
+        services = self._services
+        author = as_author(self.agent.name)
+        try:
+            saved = await services.sync(services.history.apply, self.saved, event, services.committer, author)
+        except NotApplicable as error:
+            services.listen(Dropped(loop=self.loop, event=event.name, reason=str(error)))
+            await self._look_again()
+            return False
+        self._settle_on(saved)
+        if isinstance(event, ChildFinished | ChildFailed):
+            self.children.pop(event.call, None)
+        services.listen(
+            Committed(
+                loop=self.loop,
+                commit=saved.commit,
+                subject=saved.message.partition("\n")[0],
+                status=saved.state.status,
+            )
+        )
+        return True
+
+    async def _look_again(self) -> None:
+        """See what others have committed."""
+        self._settle_on(await self._services.sync(self._services.history.load, self.loop))
+
+    def _settle_on(self, saved: Saved) -> None:
+        gate_before, self.saved = self.saved.state.gate, saved
+        state = saved.state
+        if self._taken_over and state.ending is None and state.worker != self._services.worker:
+            raise LeaseLost(f"Another worker has taken {self.loop} over.", hint="It goes on there; nothing was lost.")
+        if gate_before != state.gate:
+            self._supervisor.wake_below(self)
+
+    # What is outstanding -------------------------------------------------------------------------------------------
+
+    async def _perform(self) -> bool:
+        """Start what is outstanding and not under way. True once the loop has ended."""
+        before = None
+        while before is not self.saved:  # a claim is a step, and what is outstanding follows from the newest one
+            before = self.saved
+            for effect in outstanding(self.saved.state):
+                match effect:
+                    case Finish():
+                        self._finish(effect)
+                        return True
+                    case _ if self._held():
+                        break
+                    case CallModel():
+                        await self._model_due()
+                    case RunTool():
+                        await self._tool_due(effect)
+                    case StartChild():
+                        await self._supervisor.start_child(self, effect.call)
+                    case WaitUntil():
+                        self._start(_SLEEP + effect.call, self._waking(effect))
+                if before is not self.saved:
+                    break
+        self._tell_parent()
+        return False
+
+    def _held(self) -> bool:
+        """Whether nothing may start: the supervisor is stopping, or a loop above stands behind a gate."""
+        return self._supervisor.stopping or any(
+            above.saved.state.gate for above in self._lineage() if above is not self
+        )
+
+    def _lineage(self) -> "Iterator[Actor]":
+        """This actor and those above it, up to the root's."""
+        actor: Actor | None = self
+        while actor is not None:
+            yield actor
+            actor = actor.parent
+
+    async def _model_due(self) -> None:
+        if _MODEL in self._under_way:
+            return
+        now = self._services.now()
+        for actor in self._lineage():
+            state = actor.saved.state
+            reason = exhausted(state.limit, actor.total, worked(state, now))
+            if reason is not None:
+                spent = Suspended(at=now, kind="budget", reason=reason)
+                if actor is self:
+                    await self._commit(spent)
+                else:
+                    actor.post(spent)
+                return
+        gate, memory = due(self.agent.suspend, self.saved.state, now)
+        if gate is not None:
+            await self._commit(gate)
+            return
+        if not self._taken_over:
+            await self._take_over()
+        self._services.listen(Thinking(loop=self.loop, agent=self.agent.name))
+        saved = self.saved
+        self._start(_MODEL, lambda: call_model(self._services, self.agent, saved, memory))
+
+    async def _tool_due(self, effect: RunTool) -> None:
+        now = self._services.now()
+        if effect.not_before is not None and effect.not_before > now:
+            self._start(_RETRY + effect.call, self._sleeping(effect.not_before))
+            return
+        running = sum(not key.startswith((_SLEEP, _RETRY)) for key in self._under_way)
+        if running >= self._services.max_tools:
+            return
+        claimed = await self._commit(ToolStarted(at=now, call=effect.call, worker=self._services.worker))
+        call = self.saved.state.call(effect.call)
+        if claimed and call is not None:
+            saved = self.saved
+            self._start(call.id, lambda: run_tool(self._services, self.agent, saved, call))
+
+    def _sleeping(self, until: dt.datetime) -> Callable[[], Awaitable[None]]:
+        async def work() -> None:
+            await trio.sleep(max(0.0, (until - self._services.now()).total_seconds()))
+
+        return work
+
+    def _waking(self, effect: WaitUntil) -> Callable[[], Awaitable[AnyEvent]]:
+        async def work() -> AnyEvent:
+            await self._sleeping(effect.at)()
+            return Woke(at=max(effect.at, self._services.now()), call=effect.call)
+
+        return work
+
+    def _start(self, key: str, work: Callable[[], Awaitable[AnyEvent | None]]) -> None:
+        """Do some work beside the mailbox, which is told when it ends."""
+        if key in self._under_way:
+            return
+        scope = self._under_way[key] = trio.CancelScope()
+
+        async def task() -> None:
+            with scope:
+                self.post(await work(), key)
+
+        self._nursery.start_soon(task, name=f"{self.loop} {key}")
+
+    # The family ----------------------------------------------------------------------------------------------------
+
+    def _own_call(self) -> CallState | None:
+        """How this loop's call stands in its parent."""
+        call = None if self.parent is None else self.parent.saved.state.call(CallId(self.loop.rpartition(".")[2]))
+        return None if call is None else call.state
+
+    def _tell_parent(self) -> None:
+        status = self.saved.state.status
+        if self.parent is None or status == self._told:
+            return
+        self._told = status
+        call, at = CallId(self.loop.rpartition(".")[2]), self._services.now()
+        rests = status is Status.SUSPENDED
+        self.parent.post(ChildSuspended(at=at, call=call) if rests else ChildResumed(at=at, call=call))
+
+    def _finish(self, effect: Finish) -> None:
+        """The loop has ended: tell its parent, and end what is nested in it, if anything still is."""
+        ending, at = effect.ending, self._services.now()
+        for child in self.children.values():
+            child.post(Cancelled(at=at, reason=f"{self.agent.name} has {ending.status}"))
+        if self.parent is None:
+            return
+        call = CallId(self.loop.rpartition(".")[2])
+        if ending.status == "completed":
+            self.parent.post(ChildFinished(at=at, call=call, text=ending.text))
+        else:
+            verb = "was cancelled" if ending.status == "cancelled" else "failed"
+            self.parent.post(ChildFailed(at=at, call=call, error=f"{self.agent.name} {verb}: {ending.text}"))

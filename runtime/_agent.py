@@ -1,0 +1,112 @@
+"""Agents: definitions, with their code; and agents as tools of other agents."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from msgspec.structs import replace
+
+from caesura.continuations import AgentSpec, Budget, CallerError, ModelSpec
+
+from ._model import Model
+from ._schema import schema_of
+from ._suspensions import Suspension
+from ._tools import Approval, Tool, tool
+
+
+class BadAgent(CallerError):
+    """An agent is defined in a way that cannot work."""
+
+
+class UnknownAgent(CallerError):
+    """A loop needs an agent that this process does not have."""
+
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, eq=False)
+class Agent:
+    """Who does the work: a name, instructions, a model and tools.
+
+    `model` is the runtime's own unless given. `result` is the type of the loop's result, anything that msgspec
+    supports; the default is free text. `suspend` is asked before each model call. `budget` is for each loop of this
+    agent and its children together.
+
+    Raises:
+        BadAgent: the name is not 1 to 64 letters, digits, ``-`` and ``_``, or two tools share a name.
+    """
+
+    name: str
+    instructions: str = ""
+    tools: Sequence[Tool[..., Any]] = ()
+    model: Model | None = None
+    result: Any = str
+    suspend: Sequence[Suspension] = ()
+    budget: Budget = field(default_factory=Budget)
+
+    def __post_init__(self) -> None:
+        if _NAME.fullmatch(self.name) is None:
+            raise BadAgent(f"{self.name!r} cannot name an agent.", hint="Use 1 to 64 letters, digits, '-' and '_'.")
+        names = [tool.name for tool in self.tools]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise BadAgent(f"Agent {self.name} has two tools named {twice!r}.", hint="Rename one: @tool(name=…).")
+
+    def tool(self, name: str) -> Tool[..., Any] | None:
+        """The tool of that name, or None."""
+        return next((tool for tool in self.tools if tool.name == name), None)
+
+    def as_tool(
+        self, description: str, *, name: str | None = None, needs_approval: Approval = False
+    ) -> "Tool[..., Any]":
+        """This agent as a tool of another: a call starts a child loop with the given prompt, and its result is the
+        loop's. `description` tells the calling model what the agent is for."""
+
+        def delegate(prompt: str) -> str:
+            """Give an agent something to do."""
+            raise NotImplementedError(prompt)  # a child loop does it; see the supervisor
+
+        made = tool(name=name or self.name, description=description, needs_approval=needs_approval)(delegate)
+        values = {one.name: getattr(made, one.name) for one in fields(made)}
+        values["spec"] = replace(made.spec, kind="agent", agent=self.name)
+        return AgentTool(**values, agent=self)
+
+    def spec(self, model: ModelSpec) -> AgentSpec:
+        """The definition as data, for the continuation, with the model that serves it."""
+        return AgentSpec(
+            name=self.name,
+            instructions=self.instructions,
+            model=model,
+            tools=tuple(tool.spec for tool in self.tools),
+            result=None if self.result is str else schema_of(self.result),
+            suspensions=tuple(suspension.name for suspension in self.suspend),
+            budget=self.budget,
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AgentTool(Tool[..., Any]):
+    """An agent as a tool of another; made by `Agent.as_tool`."""
+
+    agent: Agent
+
+
+def register(agents: Iterable[Agent]) -> Mapping[str, Agent]:
+    """Agents by name, those that are tools of others included.
+
+    Raises:
+        BadAgent: two different agents share a name.
+    """
+    found: dict[str, Agent] = {}
+    waiting = list(agents)
+    while waiting:
+        agent = waiting.pop(0)
+        if found.get(agent.name) is agent:
+            continue
+        if agent.name in found:
+            raise BadAgent(f"Two agents are named {agent.name!r}.", hint="Give each agent a name of its own.")
+        found[agent.name] = agent
+        waiting.extend(tool.agent for tool in agent.tools if isinstance(tool, AgentTool))
+    return found

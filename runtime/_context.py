@@ -1,0 +1,31 @@
+"""What a tool is told about the call that it performs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from caesura.continuations import CallId, LoopName
+from caesura.continuations._messages import plain_text
+
+
+def _nobody(_: str) -> None:
+    """Progress that nobody listens to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolContext:
+    """What a tool is told about its call, if it has a parameter annotated with this class.
+
+    `attempt` counts from 1. `idempotency_key` is the same for every attempt at one call and never used for another:
+    give it to a service that can recognise a request it has already served. `report` receives what `progress` is
+    told; the runtime gives one that may be called from any thread.
+    """
+
+    loop: LoopName
+    call: CallId
+    idempotency_key: str
+    attempt: int = 1
+    report: Callable[[str], None] = field(default=_nobody, repr=False, compare=False)
+
+    def progress(self, text: str) -> None:
+        """Tell whoever is watching how far the work has come; it never reaches the history. Any thread may call."""
+        self.report(plain_text(text))

@@ -1,0 +1,48 @@
+"""Notices: what a running tree of loops tells whoever watches it. They are for show; the history is in git."""
+
+from collections.abc import Callable
+
+from caesura.continuations import CallId, CommitId, LoopName, Status, Value
+
+
+class Committed(Value, frozen=True, kw_only=True, tag=True):
+    """A step was committed."""
+
+    loop: LoopName
+    commit: CommitId
+    subject: str
+    status: Status
+
+
+class Thinking(Value, frozen=True, kw_only=True, tag=True):
+    """A model call has begun."""
+
+    loop: LoopName
+    agent: str
+
+
+class Streamed(Value, frozen=True, kw_only=True, tag=True):
+    """A piece of a model's answer arrived; only finished messages are committed."""
+
+    loop: LoopName
+    text: str
+
+
+class Progressed(Value, frozen=True, kw_only=True, tag=True):
+    """A running tool said how far it is."""
+
+    loop: LoopName
+    call: CallId
+    text: str
+
+
+class Dropped(Value, frozen=True, kw_only=True, tag=True):
+    """Something came too late to count, because the loop had moved on."""
+
+    loop: LoopName
+    event: str
+    reason: str
+
+
+Notice = Committed | Thinking | Streamed | Progressed | Dropped
+Listener = Callable[[Notice], None]

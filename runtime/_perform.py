@@ -1,0 +1,94 @@
+"""Performing effects: a model call, an attempt at a tool; each ends in exactly one event."""
+
+import datetime as dt
+from collections.abc import Mapping
+
+import trio
+
+from caesura.continuations import (
+    AnyEvent,
+    Call,
+    Json,
+    ModelFailed,
+    ModelReplied,
+    Saved,
+    ToolAsked,
+    ToolFailed,
+    ToolReturned,
+    digest,
+    printable,
+)
+
+from ._agent import Agent
+from ._context import ToolContext
+from ._model import ModelRequest, ModelUnavailable
+from ._notices import Progressed, Streamed
+from ._outcomes import Asked, Failed, Returned, Sleeping
+from ._proposals import misfit_of, propose
+from ._services import Services
+
+
+async def call_model(services: Services, agent: Agent, saved: Saved, memory: Mapping[str, Json]) -> AnyEvent:
+    """Send the messages to the agent's model; its reply comes with what the agent's code says of it."""
+    state = saved.state
+    shown = len(state.messages)
+    request = ModelRequest(
+        agent=agent.name,
+        instructions=state.definition.instructions,
+        messages=state.messages,
+        tools=state.definition.tools,
+        result=state.definition.result,
+    )
+
+    def listen(text: str) -> None:
+        services.listen(Streamed(loop=saved.loop, text=text))
+
+    try:
+        reply = await services.model_of(agent).reply(request, listen)
+    except ModelUnavailable as error:
+        return ModelFailed(at=services.now(), error=f"{error} {error.hint}", shown=shown)
+    except Exception as error:  # noqa: BLE001  # a fault in somebody's adapter must not lose the loop
+        return ModelFailed(at=services.now(), error=f"{type(error).__name__}: {printable(str(error))}", shown=shown)
+    return ModelReplied(
+        at=services.now(),
+        reply=reply,
+        shown=shown,
+        proposals=propose(agent, saved.loop, state, reply),
+        misfit=misfit_of(agent, reply),
+        memory=memory,
+    )
+
+
+async def run_tool(services: Services, agent: Agent, saved: Saved, call: Call) -> AnyEvent:
+    """Make one attempt at a call that this worker has claimed."""
+    token = trio.lowlevel.current_trio_token()
+
+    def report(text: str) -> None:
+        notice = Progressed(loop=saved.loop, call=call.id, text=text)
+        token.run_sync_soon(services.listen, notice)  # a plain tool reports from its thread
+
+    context = ToolContext(
+        loop=saved.loop,
+        call=call.id,
+        attempt=call.attempt,
+        # The same for every attempt: a service that has seen it knows that the work is done.
+        idempotency_key=digest(f"{saved.loop}.{call.id} {call.nonce}".encode()),
+        report=report,
+    )
+    tool = agent.tool(call.tool)
+    ended = (
+        Failed(error=f"there is no tool {call.tool!r}")
+        if tool is None
+        else await tool.perform(call.arguments, context, limiter=services.threads)
+    )
+    at = services.now()
+    match ended:
+        case Returned():
+            return ToolReturned(at=at, call=call.id, attempt=call.attempt, content=ended.content)
+        case Failed():
+            again = None if ended.retry_in is None else at + dt.timedelta(seconds=ended.retry_in)
+            return ToolFailed(at=at, call=call.id, attempt=call.attempt, error=ended.error, retry_at=again)
+        case Asked():
+            return ToolAsked(at=at, call=call.id, attempt=call.attempt, question=ended.question)
+        case Sleeping():
+            return ToolAsked(at=at, call=call.id, attempt=call.attempt, wake_at=ended.until)

@@ -1,0 +1,241 @@
+"""The runtime: what a program opens to run and resume loops."""
+
+import datetime as dt
+import getpass
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import msgspec
+import trio
+
+from caesura.continuations import (
+    Budget,
+    CallerError,
+    CommitId,
+    Content,
+    GitStore,
+    History,
+    LoopName,
+    Loops,
+    NoPerson,
+    Person,
+    Request,
+    Saved,
+    Spent,
+    Started,
+    Status,
+    Store,
+    User,
+    WorkerId,
+    loop_name,
+    parent_name,
+    root_name,
+    root_of,
+    utc_now,
+)
+
+from ._agent import Agent, register
+from ._model import Model
+from ._notices import Listener
+from ._services import Services
+from ._supervisor import Supervisor
+
+
+class NotARoot(CallerError):
+    """Only a root loop can be resumed; what is nested in it goes on with it."""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a loop has come.
+
+    `text` is its result, or why it failed or was cancelled; empty while it has not ended. `result` is the result in
+    the agent's own type. `pending` is what waits, at any depth. `status` is ``active`` only after an interruption.
+    """
+
+    loop: LoopName
+    status: Status
+    text: str
+    result: Any
+    pending: tuple[Request, ...]
+    spent: Spent
+    commit: CommitId
+
+
+class Runtime:
+    """Runs and resumes the loops of one repository. Made by `Runtime.open`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._supervisors: set[Supervisor] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        repository: str | os.PathLike[str] | Store = ".caesura",
+        *,
+        agents: Iterable[Agent],
+        model: Model | None = None,
+        listener: Listener | None = None,
+        max_tools: int = 8,
+        poll: float = 0.5,
+        now: Callable[[], dt.datetime] = utc_now,
+    ) -> AsyncIterator["Runtime"]:
+        """Open a repository (made if there is none) to run loops of these agents in it.
+
+        `model` serves the agents that have none of their own. `listener` is called with each notice, in the event
+        loop's thread. At most `max_tools` calls of one loop run at the same time. Every `poll` seconds the runtime
+        looks for what others have committed. `now` tells the time, in UTC.
+
+        Raises:
+            Unavailable: the repository cannot be opened or made.
+            BadAgent: two agents share a name.
+            NoModel: an agent has no model.
+        """
+        known = register(agents)
+        store = await trio.to_thread.run_sync(_open, repository)
+        services = Services(
+            history=History(store),
+            agents=known,
+            model=model,
+            worker=WorkerId(secrets.token_hex(8)),
+            committer=Person(name="caesura", email=f"{_user()}@{socket.gethostname()}"),
+            now=now,
+            listen=listener if listener is not None else _nobody,
+            max_tools=max_tools,
+            poll=poll,
+            threads=trio.CapacityLimiter(64),
+        )
+        try:
+            for agent in known.values():
+                services.spec(agent)
+            yield cls(services)
+        finally:
+            with trio.CancelScope(shield=True):
+                await _close_models([model, *(agent.model for agent in known.values())])
+                if store is not repository:
+                    await services.sync(store.close)
+
+    async def run(
+        self,
+        agent: str | Agent,
+        prompt: Content,
+        *,
+        loop: str | None = None,
+        budget: Budget | None = None,
+        wait: bool = False,
+    ) -> Outcome:
+        """Start a loop and drive it until it ends or is suspended; with `wait`, until it ends.
+
+        The loop is named `loop`, or for its agent with a random suffix. `budget` replaces the agent's own.
+
+        Raises:
+            UnknownAgent: there is no such agent here.
+            LoopExists: the name is taken.
+            BadName: the name cannot be a branch.
+        """
+        services = self._services
+        known = services.agent(agent if isinstance(agent, str) else agent.name)
+        name = root_name(loop if loop is not None else f"{known.name}-{secrets.token_hex(2)}")
+        by = await services.sync(self._person)
+        event = Started(
+            at=services.now(),
+            definition=services.spec(known),
+            prompt=User(content=prompt),
+            nonce=secrets.token_hex(8),
+            worker=services.worker,
+            budget=known.budget if budget is None else budget,
+            by=by,
+        )
+        saved = await services.sync(services.history.begin, name, event, services.committer, by or services.committer)
+        return await self._drive(saved, wait=wait, by_hand=False)
+
+    async def resume(self, loop: str, *, wait: bool = False) -> Outcome:
+        """Load a root loop's head and perform what is outstanding, in it and in everything nested in it.
+
+        Gates that wait only for somebody to look (a pause, an unusable reply, an unreachable model) are lifted. A
+        loop with nothing to do is left as it is.
+
+        Raises:
+            NoSuchLoop: there is none of that name.
+            NotARoot: it is nested in another.
+            Driven: another worker drives it.
+        """
+        name = loop_name(loop)
+        if parent_name(name) is not None:
+            raise NotARoot(
+                f"{name} is nested in {root_of(name)} and goes on with it.",
+                hint=f"Use 'caesura resume {root_of(name)}', or fork {name} to go on with it alone.",
+            )
+        saved = await self._services.sync(self._services.history.load, name)
+        return await self._drive(saved, wait=wait, by_hand=True)
+
+    def stop(self) -> None:
+        """Let every loop that is being driven come to rest: running tools are waited for, nothing new starts."""
+        for supervisor in self._supervisors:
+            supervisor.stop()
+
+    async def _drive(self, saved: Saved, *, wait: bool, by_hand: bool) -> Outcome:
+        if saved.state.ending is None:
+            supervisor = Supervisor(self._services, wait=wait, by_hand=by_hand)
+            self._supervisors.add(supervisor)
+            try:
+                saved = await supervisor.drive(saved)
+            finally:
+                self._supervisors.discard(supervisor)
+        state = saved.state
+        pending = await self._services.sync(self._loops().pending, saved.loop)
+        return Outcome(
+            loop=saved.loop,
+            status=state.status,
+            text="" if state.ending is None else state.ending.text,
+            result=self._result(saved),
+            pending=tuple(pending),
+            spent=state.total,
+            commit=saved.commit,
+        )
+
+    def _result(self, saved: Saved) -> Any:
+        ending = saved.state.ending
+        if ending is None or ending.status != "completed":
+            return None
+        agent = self._services.agents.get(saved.state.agent)
+        if agent is None or agent.result is str:
+            return ending.text
+        return msgspec.json.decode(ending.text, type=agent.result)
+
+    def _loops(self) -> Loops:
+        return Loops(self._services.history.store, now=self._services.now)
+
+    def _person(self) -> Person | None:
+        with suppress(NoPerson):
+            return self._services.history.store.person()
+        return None
+
+
+def _open(repository: str | os.PathLike[str] | Store) -> Store:
+    if isinstance(repository, str | os.PathLike):
+        return GitStore.open(repository, create=True)
+    return repository
+
+
+async def _close_models(models: Iterable[Model | None]) -> None:
+    for model in {id(model): model for model in models}.values():  # agents may share one
+        close = getattr(model, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _nobody(_: object) -> None:
+    """Notices that nobody listens to."""

@@ -1,0 +1,81 @@
+"""What every actor of a runtime shares: the history behind one thread, the agents, the clock, the listener."""
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+import trio
+
+from caesura.continuations import AgentSpec, CallerError, History, Person, WorkerId
+
+from ._agent import Agent, UnknownAgent
+from ._model import Model
+from ._notices import Listener
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class NoModel(CallerError):
+    """An agent has no model, and neither has the runtime."""
+
+
+@dataclass(kw_only=True)
+class Services:
+    """What the actors of one runtime share."""
+
+    history: History
+    agents: Mapping[str, Agent]
+    model: Model | None
+    worker: WorkerId
+    committer: Person
+    now: Callable[[], dt.datetime]
+    listen: Listener
+    max_tools: int
+    poll: float
+    threads: trio.CapacityLimiter
+    _one_at_a_time: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
+
+    async def sync(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call into the synchronous layer below: the only place where the runtime crosses to a thread for it.
+
+        Once begun, the call is waited for even if it is cancelled: a commit is made or not, never left in doubt.
+        """
+        return await trio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._one_at_a_time)
+
+    def agent(self, name: str) -> Agent:
+        """The agent of that name.
+
+        Raises:
+            UnknownAgent: this process has none.
+        """
+        if name not in self.agents:
+            known = ", ".join(sorted(self.agents)) or "none"
+            raise UnknownAgent(
+                f"There is no agent {name!r} here; there are: {known}.",
+                hint="Give the module that defines it. The loop is as it was.",
+            )
+        return self.agents[name]
+
+    def model_of(self, agent: Agent) -> Model:
+        """The model that serves an agent.
+
+        Raises:
+            NoModel: neither the agent nor the runtime has one.
+        """
+        model = agent.model or self.model
+        if model is None:
+            raise NoModel(
+                f"Agent {agent.name} has no model.", hint="Give it one, or give the runtime one for all its agents."
+            )
+        return model
+
+    def spec(self, agent: Agent) -> AgentSpec:
+        """An agent's definition as data."""
+        return agent.spec(self.model_of(agent).spec)
+
+
+def as_author(agent: str) -> Person:
+    """An agent as git's author; the address is one that can never be delivered to."""
+    return Person(name=agent, email=f"{agent}@agents.invalid")

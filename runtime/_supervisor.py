@@ -1,0 +1,157 @@
+"""The supervisor: owner of the nursery in which one root loop, and everything nested in it, is driven."""
+
+import trio
+
+from caesura.continuations import (
+    CaesuraError,
+    CallId,
+    ChildFailed,
+    LoopExists,
+    NoSuchLoop,
+    Saved,
+    Started,
+    Status,
+    User,
+    child_name,
+)
+
+from ._actor import Actor
+from ._lease import TERM, LeaseKeeper
+from ._proposals import prompt_of
+from ._services import Services, as_author
+from ._tools import BadArguments
+
+
+class Supervisor:
+    """Drives one root loop until it ends, or, unless told to wait, until it has nothing to do.
+
+    `stopping` is set once nothing new may start.
+    """
+
+    def __init__(self, services: Services, *, wait: bool, by_hand: bool) -> None:
+        self.services = services
+        self.stopping = False
+        self._wait = wait
+        self._by_hand = by_hand
+        self._actors: list[Actor] = []
+        self._settled = trio.Event()
+
+    async def drive(self, root: Saved) -> Saved:
+        """Drive a root loop under a lease; its last state.
+
+        Raises:
+            Driven, LeaseLost: another worker drives it.
+            UnknownAgent, VanishedTool: the agents' code is not what the loop needs.
+            Unavailable: the repository cannot be read or written.
+        """
+        services = self.services
+        for saved in await services.sync(lambda: list(services.history.tree(root))):
+            services.agent(saved.state.agent)
+        lease = LeaseKeeper(services.history.store, root.loop, services.worker, services.now)
+        await services.sync(lease.claim)
+        try:
+            # Read again under the lease: until now another worker may have moved it.
+            root = await services.sync(services.history.load, root.loop)
+            return await self._drive(root, lease)
+        finally:
+            with trio.CancelScope(shield=True):
+                await services.sync(lease.release)
+
+    async def _drive(self, root: Saved, lease: LeaseKeeper) -> Saved:
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                actor = self._add(root, None)
+                nursery.start_soon(self._renew, lease)
+                nursery.start_soon(self._watch)
+                await self._settled.wait()
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
+        return actor.saved
+
+    def stop(self) -> None:
+        """Start nothing more, drop model calls and waits, and settle once the tools that run have ended."""
+        self.stopping = True
+        for actor in self._actors:
+            actor.interrupt()
+
+    def check(self) -> None:
+        """Called whenever an actor comes to rest: settle if they all have, and there is nothing to wait for."""
+        if any(not (actor.idle or actor.done) for actor in self._actors):
+            return
+        root = self._actors[0]
+        if root.done or self.stopping or (not self._wait and root.saved.state.status is not Status.ACTIVE):
+            self._settled.set()
+
+    def wake_below(self, actor: Actor) -> None:
+        """A gate above them came or went: let everything nested in this loop look again."""
+        for child in actor.children.values():
+            child.post()
+            self.wake_below(child)
+
+    async def start_child(self, parent: Actor, call_id: CallId) -> None:
+        """Drive the child loop of a call: make it if it is not there yet."""
+        call = parent.saved.state.call(call_id)
+        tool = None if call is None else parent.saved.state.tool(call)
+        if call is None or tool is None or call_id in parent.children:
+            return
+        services = self.services
+        name = child_name(parent.loop, call_id)
+        try:
+            saved = await services.sync(services.history.load, name)
+        except NoSuchLoop:
+            agent = services.agent(tool.agent)
+            try:
+                prompt = prompt_of(parent.agent, call)
+            except BadArguments as error:
+                parent.post(ChildFailed(at=services.now(), call=call_id, error=str(error)))
+                return
+            event = Started(
+                at=services.now(),
+                definition=services.spec(agent),
+                prompt=User(content=prompt),
+                nonce=call.nonce,
+                worker=services.worker,
+                budget=agent.budget,
+            )
+            author = as_author(parent.agent.name)
+            try:
+                saved = await services.sync(services.history.begin, name, event, services.committer, author)
+            except LoopExists:
+                saved = await services.sync(services.history.load, name)
+        parent.children[call_id] = self._add(saved, parent)
+
+    def _add(self, saved: Saved, parent: Actor | None) -> Actor:
+        agent = self.services.agent(saved.state.agent)
+        actor = Actor(self, saved, agent, parent, by_hand=self._by_hand)
+        self._actors = [actor for actor in self._actors if not actor.done or actor.parent is None]
+        self._actors.append(actor)
+        self._nursery.start_soon(actor.drive, name=f"actor {saved.loop}")
+        return actor
+
+    async def _renew(self, lease: LeaseKeeper) -> None:
+        while True:
+            await trio.sleep(TERM.total_seconds() / 3)
+            await self.services.sync(lease.renew)
+
+    async def _watch(self) -> None:
+        """Look for what others commit: decisions, answers, pauses, cancellations."""
+        services = self.services
+        while True:
+            await trio.sleep(services.poll)
+            for actor in [actor for actor in self._actors if not actor.done]:
+                head = await services.sync(services.history.store.head, actor.loop)
+                if head is not None and head != actor.saved.commit:
+                    actor.post()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error to raise for a group: Caesura's own if it is only those, the group if it is a fault of ours."""
+    ours, others = group.split(CaesuraError)
+    while isinstance(ours, BaseExceptionGroup) and others is None:
+        error = ours.exceptions[0]
+        if not isinstance(error, BaseExceptionGroup):
+            return error
+        ours = error
+    return group

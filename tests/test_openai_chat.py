@@ -1,0 +1,529 @@
+"""Chat Completions through the real client, over real HTTP on loopback."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+
+from caesura.adapters.openai import OpenAIModel
+from caesura.continuations import (
+    Assistant,
+    CallerError,
+    Function,
+    Image,
+    ImageUrl,
+    Message,
+    Result,
+    Text,
+    ToolRequest,
+    ToolSpec,
+    Usage,
+    User,
+)
+from caesura.runtime import ModelRequest, ModelUnavailable
+from tests.serving import (
+    SOON,
+    babble,
+    closed,
+    dropped,
+    page,
+    refusal,
+    serving,
+    sse,
+    stalled,
+    streamed,
+    whole,
+)
+
+HELLO = User(content="Hello")
+USAGE = {
+    "prompt_tokens": 100,
+    "completion_tokens": 20,
+    "total_tokens": 120,
+    "prompt_tokens_details": {"cached_tokens": 64},
+    "completion_tokens_details": {"reasoning_tokens": 12},
+}
+SPENT = Usage(input=100, output=20, cached=64, reasoning=12)
+
+
+def request(*messages: Message, **more: Any) -> ModelRequest:
+    return ModelRequest(**{"agent": "clerk", "instructions": "", "messages": messages or (HELLO,)} | more)
+
+
+def nobody(piece: str) -> None:
+    """Listens to nothing."""
+
+
+def completion(message: dict[str, Any], finish: str | None = "stop") -> dict[str, Any]:
+    choice = {"index": 0, "message": {"role": "assistant"} | message, "finish_reason": finish}
+    return {"id": "c1", "object": "chat.completion", "model": "gpt-5-2026", "choices": [choice], "usage": USAGE}
+
+
+def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return {"id": "c1", "object": "chat.completion.chunk", "model": "gpt-5-2026", "choices": [choice]}
+
+
+LAST = {"id": "c1", "model": "gpt-5-2026", "choices": [], "usage": USAGE}
+TWO_WORDS = sse(chunk({"role": "assistant", "content": "Good "}), chunk({"content": "day"}), chunk({}, "stop"), LAST)
+
+
+def model(base_url: str, **more: Any) -> OpenAIModel:
+    return OpenAIModel("gpt-5", **{"base_url": base_url, "api_key": "sk-test", "backoff": 0.001} | more)
+
+
+async def ask(*handlers: Any, messages: tuple[Message, ...] = (HELLO,), **more: Any) -> Any:
+    """The reply, the text heard, and what the server was asked."""
+    heard: list[str] = []
+    about = {key: more.pop(key) for key in ("instructions", "tools", "result") if key in more}
+    async with serving(*handlers) as served, model(served.base_url, **more) as asked:
+        reply = await asked.reply(request(*messages, **about), heard.append)
+        return reply, heard, served
+
+
+async def fails(*handlers: Any, **more: Any) -> tuple[ModelUnavailable, int]:
+    """The error, and how often the server was asked."""
+    async with serving(*handlers) as served, model(served.base_url, **more) as asked:
+        with pytest.raises(ModelUnavailable) as caught:
+            await asked.reply(request(), nobody)
+        assert "\n" not in str(caught.value)
+        assert caught.value.hint
+        return caught.value, len(served.requests)
+
+
+async def test_a_whole_reply_carries_text_usage_and_the_servers_name_of_the_model() -> None:
+    reply, heard, served = await ask(whole(completion({"content": "Good day"})), stream=False)
+    assert (reply.message, reply.stop) == (Assistant(content="Good day"), "end")
+    assert (reply.usage, reply.model, heard) == (SPENT, "gpt-5-2026", ["Good day"])
+    assert "stream" not in served.bodies[0]
+
+
+async def test_a_streamed_reply_is_heard_in_pieces_and_is_the_same_in_the_end() -> None:
+    reply, heard, served = await ask(streamed(TWO_WORDS))
+    assert (reply.message, reply.stop) == (Assistant(content="Good day"), "end")
+    assert (reply.usage, reply.model, heard) == (SPENT, "gpt-5-2026", ["Good ", "day"])
+    assert served.bodies[0]["stream"] is True
+    assert served.bodies[0]["stream_options"] == {"include_usage": True}
+
+
+async def test_the_request_says_who_asks_what_with_which_tools_and_settings() -> None:
+    tool = ToolSpec(name="order", description="Orders.", parameters={"type": "object", "properties": {"n": {}}})
+    _, _, served = await ask(
+        streamed(TWO_WORDS),
+        instructions="Be brief.",
+        tools=(tool, ToolSpec(name="stop")),
+        settings={"temperature": 0.5, "top_k": 3},
+    )
+    sent = served.bodies[0]
+    assert served.requests[0].headers["authorization"] == "Bearer sk-test"
+    assert sent["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
+    assert [part["function"] for part in sent["tools"]] == [
+        {"name": "order", "description": "Orders.", "parameters": {"type": "object", "properties": {"n": {}}}},
+        {"name": "stop", "description": "", "parameters": {"type": "object", "properties": {}}},
+    ]
+    assert (sent["model"], sent["temperature"], sent["top_k"]) == ("gpt-5", 0.5, 3)
+    assert "response_format" not in sent
+
+
+async def test_a_message_is_sent_as_it_is_stored_with_its_extras_and_without_other_apis_items() -> None:
+    call = ToolRequest(id="a", function=Function(name="order", arguments="{not json"))
+    image = Image(image_url=ImageUrl(url="https://example.com/a.png", detail="low"))
+    _, _, served = await ask(
+        streamed(TWO_WORDS),
+        messages=(
+            User(content=(Text(text="See"), image)),
+            Assistant(
+                tool_calls=(call,),
+                native={
+                    "chat": {"reasoning_content": "Hm.", "tool_calls": [{"extra_content": {"signature": "s"}}]},
+                    "responses": [{"type": "reasoning"}],
+                },
+            ),
+            Result(tool_call_id="a", content="done"),
+            Assistant(refusal="No."),
+        ),
+    )
+    function = {"name": "order", "arguments": "{not json"}
+    assert served.bodies[0]["messages"] == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "See"},
+                {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "low"}},
+            ],
+        },
+        {
+            "role": "assistant",
+            "reasoning_content": "Hm.",
+            "tool_calls": [{"type": "function", "id": "a", "function": function, "extra_content": {"signature": "s"}}],
+        },
+        {"role": "tool", "tool_call_id": "a", "content": "done"},
+        {"role": "assistant", "refusal": "No."},
+    ]
+
+
+CLOSED = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("schema", "strict"),
+    [
+        (CLOSED, True),
+        (CLOSED | {"required": []}, False),
+        ({key: CLOSED[key] for key in ("type", "properties", "required")}, False),
+        (CLOSED | {"properties": {"n": {"type": "array", "items": CLOSED}}}, True),
+        (CLOSED | {"properties": {"n": {"type": "array", "items": {"type": "object"}}}}, False),
+        (CLOSED | {"properties": {"n": {"anyOf": [{"type": "null"}, CLOSED | {"required": []}]}}}, False),
+        (CLOSED | {"$defs": {"m": {"type": ["object", "null"], "properties": {"k": {}}}}}, False),
+        (CLOSED | {"properties": {"n": {"type": "integer", "default": 3}}}, False),
+    ],
+)
+async def test_a_result_schema_is_strict_only_where_strict_mode_takes_it(schema: Any, strict: bool) -> None:
+    _, _, served = await ask(streamed(TWO_WORDS), result=schema)
+    form = {"name": "clerk", "schema": schema, "strict": strict}
+    assert served.bodies[0]["response_format"] == {"type": "json_schema", "json_schema": form}
+
+
+async def test_a_result_that_is_no_object_and_a_format_in_the_settings_are_left_alone() -> None:
+    _, _, served = await ask(streamed(TWO_WORDS), result={"type": "string"})
+    assert "response_format" not in served.bodies[0]
+    _, _, served = await ask(streamed(TWO_WORDS), result=CLOSED, settings={"response_format": {"type": "json_object"}})
+    assert served.bodies[0]["response_format"] == {"type": "json_object"}
+
+
+def fragment(index: int | None, arguments: str | None, name: str | None = None, call: str | None = None) -> Any:
+    piece: dict[str, Any] = {"function": {"arguments": arguments} | ({"name": name} if name else {})}
+    return piece | ({"index": index} if index is not None else {}) | ({"id": call} if call is not None else {})
+
+
+TWO_CALLS = [("a", "order", '{"n": 1}'), ("b", "stop", "{}")]
+
+
+@pytest.mark.parametrize(
+    ("fragments", "calls"),
+    [
+        pytest.param(
+            [
+                [fragment(0, "", "order", "a")],
+                [fragment(1, "{", "stop", "b"), fragment(0, '{"n"')],
+                [fragment(0, ": 1}"), fragment(1, "}")],
+            ],
+            TWO_CALLS,
+            id="interleaved",
+        ),
+        pytest.param(
+            [[fragment(None, '{"n": 1}', "order", "a"), fragment(None, "{}", "stop", "b")]], TWO_CALLS, id="no index"
+        ),
+        pytest.param(
+            [[fragment(None, '{"n"', "order", "a")], [fragment(None, ": 1}")], [fragment(None, "{}", "stop", "b")]],
+            TWO_CALLS,
+            id="no index, in pieces",
+        ),
+        pytest.param(
+            [[fragment(0, '{"n": 1}', "order", "a")], [fragment(0, "{}", "stop", "b")]], TWO_CALLS, id="one index"
+        ),
+        pytest.param(
+            [[fragment(0, '{"n": 1}', "order"), fragment(0, "{}", "stop")]],
+            [("", "order", '{"n": 1}'), ("", "stop", "{}")],
+            id="one index, no ids",
+        ),
+        pytest.param(
+            [[fragment(0, '{"n"', "order", "a")], [fragment(0, ": 1}", "order", "a")], [fragment(1, "{}", "stop", "b")]],
+            TWO_CALLS,
+            id="name and id repeated",
+        ),
+        pytest.param(
+            [[fragment(0, "{}", "order", "a"), fragment(1, None, "stop", "a")]],
+            [("a", "order", "{}"), ("a", "stop", "")],
+            id="same id, null arguments",
+        ),
+    ],
+)
+async def test_streamed_calls_are_put_together_however_the_server_cuts_them(fragments: Any, calls: Any) -> None:
+    chunks = [chunk({"content": None, "tool_calls": piece}) for piece in fragments]
+    reply, heard, _ = await ask(streamed(sse(chunk({"role": "assistant"}), *chunks, chunk({}, "tool_calls"), LAST)))
+    assert [(call.id, call.function.name, call.function.arguments) for call in reply.message.tool_calls] == calls
+    assert (reply.message.content, reply.stop, heard) == (None, "end", [])
+
+
+async def test_calls_of_a_whole_reply_keep_their_arguments_to_the_letter() -> None:
+    letter = '{"n":1,  "n": 2'
+    calls = [
+        {"id": "a", "type": "function", "function": {"name": "order", "arguments": letter}},
+        {"type": "function", "function": {"name": "stop", "arguments": None}},
+    ]
+    reply, _, _ = await ask(whole(completion({"content": None, "tool_calls": calls}, "tool_calls")), stream=False)
+    found = [(call.id, call.function.name, call.function.arguments) for call in reply.message.tool_calls]
+    assert found == [("a", "order", letter), ("", "stop", "")]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("message", "finish", "stop"),
+    [
+        ({"content": "Good d"}, "length", "length"),
+        ({"content": "Good d"}, "content_filter", "filter"),
+        ({"content": None, "refusal": "I will not."}, "stop", "refusal"),
+        ({"content": ""}, "stop", "end"),
+        ({}, "stop", "end"),
+    ],
+)
+async def test_why_a_reply_stopped_is_told_and_what_there_was_is_kept(
+    stream: bool, message: dict[str, Any], finish: str, stop: str
+) -> None:
+    handler = streamed(sse(chunk(message), chunk({}, finish))) if stream else whole(completion(message, finish))
+    reply, heard, _ = await ask(handler, stream=stream)
+    assert reply.stop == stop
+    assert reply.message == Assistant(content=message.get("content"), refusal=message.get("refusal"))
+    assert "".join(heard) == (message.get("content") or message.get("refusal") or "")
+
+
+async def test_extras_of_a_reply_are_kept_whole_for_the_next_request() -> None:
+    detail = {"type": "reasoning.text", "format": "v1", "index": 0}
+    call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}, "extra_content": {"signature": "s"}}
+    body = sse(
+        chunk({"role": "assistant", "reasoning_content": "So ", "reasoning_details": [detail | {"text": "So "}]}),
+        chunk({"reasoning_content": "be it.", "reasoning_details": [detail | {"text": "be it.", "signature": "x"}]}),
+        chunk({"annotations": [], "tool_calls": [call]}, "tool_calls"),
+    )
+    reply, _, _ = await ask(streamed(body))
+    assert reply.message.native == {
+        "chat": {
+            "reasoning_content": "So be it.",
+            "reasoning_details": [detail | {"text": "So be it.", "signature": "x"}],
+            "tool_calls": [{"extra_content": {"signature": "s"}}],
+        }
+    }
+    whole_message = {"content": "x", "reasoning_content": "So be it.", "annotations": [], "audio": None}
+    reply, _, _ = await ask(whole(completion(whole_message)), stream=False)
+    assert reply.message.native == {"chat": {"reasoning_content": "So be it."}}
+
+
+async def test_text_that_utf8_refuses_is_mended_everywhere() -> None:
+    body = sse(
+        b'{"choices": [{"delta": {"content": "\\ud83d", "reasoning": "\\udead"}}]}',
+        b'{"choices": [{"delta": {"content": "\\ude00 \\ud83d"}, "finish_reason": "stop"}]}',
+    )
+    reply, _, _ = await ask(streamed(body))
+    assert reply.message.content == "\N{GRINNING FACE} \N{REPLACEMENT CHARACTER}"
+    assert reply.message.native == {"chat": {"reasoning": "\N{REPLACEMENT CHARACTER}"}}
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        streamed(sse(chunk({"content": "Good "}), b'{"choices": []}', chunk({"content": "day"}, "stop"), done=False)),
+        streamed(TWO_WORDS.replace(b"\n", b"\r\n"), piece=1),
+        streamed(b": ping\n\nevent: x\nid: 7\n" + TWO_WORDS, content_type="text/plain"),
+        whole(completion({"content": "Good day"})),
+    ],
+    ids=["no end mark, no usage", "CRLF", "comments, wrong type", "not streamed after all"],
+)
+async def test_servers_that_stream_in_their_own_way_are_understood(handler: Any) -> None:
+    reply, heard, served = await ask(handler)
+    assert (reply.message.content, reply.stop, "".join(heard)) == ("Good day", "end", "Good day")
+    assert len(served.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        refusal(429, "slow down", headers=SOON),
+        refusal(500, "oops", headers=SOON),
+        refusal(503, "busy", headers={"retry-after": "0.001"}),
+        page(502, b"<html><title>Bad gateway</title></html>", headers=SOON),
+    ],
+    ids=["429", "500", "503", "502"],
+)
+async def test_a_failure_that_passes_is_waited_out_as_the_server_asks(fault: Any) -> None:
+    reply, _, served = await ask(fault, fault, streamed(TWO_WORDS))
+    assert (reply.message.content, len(served.requests)) == ("Good day", 3)
+
+
+async def test_a_connection_closed_before_the_answer_is_tried_again() -> None:
+    reply, _, served = await ask(closed, streamed(TWO_WORDS), max_retries=1)
+    assert (reply.message.content, len(served.requests)) == ("Good day", 2)
+
+
+BROKEN = {
+    "dropped": dropped(sse(chunk({"content": "Good "}), done=False)),
+    "ended early": streamed(sse(chunk({"content": "Good "}), done=False)),
+    "ended early, announced": streamed(sse(chunk({"content": "Good "}))),
+    "empty": streamed(b""),
+    "garbage": streamed(b"data: {nonsense\n\n"),
+    "not an object": streamed(b"data: [1]\n\n"),
+    "not UTF-8": streamed(b"data: \xff\n\n"),
+    "error event": streamed(sse(chunk({"content": "Good "}), {"error": {"message": "overloaded", "code": 502}})),
+    "error as finish": streamed(sse(chunk({"content": "Good "}, "error"))),
+    "body not JSON": whole(b'{"choices": ['),
+    "no message": whole({"choices": []}),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN.keys())
+async def test_an_answer_that_breaks_off_is_asked_for_again(fault: Any) -> None:
+    reply, heard, served = await ask(fault, streamed(TWO_WORDS))
+    assert (reply.message, len(served.requests)) == (Assistant(content="Good day"), 2)
+    assert heard[-2:] == ["Good ", "day"]
+
+
+@pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN.keys())
+async def test_an_answer_that_keeps_breaking_off_is_given_up(fault: Any) -> None:
+    error, asked = await fails(fault)
+    assert asked == 4
+    assert "(4 times)" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("handler", "said", "advice"),
+    [
+        (refusal(401, "Incorrect API key provided: sk-test"), "401: Incorrect API key provided: [key]", "OPENAI_API_KEY"),
+        (refusal(403, "Not in your region"), "403: Not in your region", "permissions"),
+        (refusal(404, "The model `x` does not exist"), "404: The model `x` does not exist", "model's name"),
+        (refusal(400, "Too many tokens", "context_length_exceeded"), "400: Too many tokens", "too long"),
+        (refusal(400, "Bad schema"), "400: Bad schema", "schemas"),
+        (refusal(429, "Wait", headers={"retry-after": "3600"}), "429: Wait (it asks to wait 3600 s)", "after 3600 s"),
+        (whole({"detail": "No route"}, 404), "404: No route", "base URL"),
+        (page(403, b"<html><title>Blocked\nby proxy</title>"), "titled “Blocked by proxy”", "permissions"),
+        (page(200, b"<!doctype html><p>Log in"), "web page", "/v1"),
+        (streamed(sse({"error": {"message": "Bad", "type": "invalid_request_error"}})), "refused the request: Bad", "set"),
+        (whole({"error": {"message": "Gone", "code": 404}}), "refused the request: Gone", "name"),
+    ],
+)
+async def test_a_refusal_is_told_at_once_with_what_to_do(handler: Any, said: str, advice: str) -> None:
+    error, asked = await fails(handler)
+    assert said in str(error)
+    assert advice in error.hint
+    assert asked == 1
+
+
+async def test_failures_that_stay_are_told_after_the_retries() -> None:
+    error, asked = await fails(page(502, b"<html>" + b"x" * 10_000, headers=SOON), max_retries=2)
+    assert str(error).endswith("answered 502: an HTML page (it asks to wait 1 ms)")
+    assert asked == 3
+    error, asked = await fails(refusal(429, "Pay up", "insufficient_quota", headers=SOON), max_retries=1)
+    assert "billing" in error.hint
+    assert asked == 2
+
+
+@pytest.mark.parametrize("handler", [closed, babble], ids=["closed", "not HTTP"])
+async def test_a_server_that_does_not_answer_cannot_be_reached(handler: Any) -> None:
+    error, asked = await fails(handler, max_retries=0)
+    assert "cannot be reached" in str(error)
+    assert asked == 1
+
+
+async def test_a_refused_connection_names_the_address() -> None:
+    async with serving(closed) as served:
+        gone = served.base_url
+    async with model(gone, max_retries=0) as asked:
+        with pytest.raises(ModelUnavailable, match="cannot be reached") as caught:
+            await asked.reply(request(), nobody)
+    assert gone in str(caught.value)
+    assert "base URL" in caught.value.hint
+
+
+async def test_silence_is_a_failure_after_the_timeout() -> None:
+    error, _ = await fails(stalled(b"", lambda: None, lambda: None), timeout=0.05, max_retries=0)
+    assert "broke off" in str(error)
+
+
+@pytest.mark.parametrize("body", [b"", sse(chunk({"content": "Good "}), done=False)], ids=["silent", "mid-stream"])
+async def test_cancelling_a_call_closes_its_connection_and_the_next_call_works(body: bytes) -> None:
+    begun, hung_up = trio.Event(), trio.Event()
+    handlers = (stalled(body, begun.set, hung_up.set), streamed(TWO_WORDS))
+    async with serving(*handlers) as served, model(served.base_url) as asked:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(asked.reply, request(), nobody)
+            await begun.wait()
+            nursery.cancel_scope.cancel()
+        with trio.fail_after(5):
+            await hung_up.wait()
+        assert (await asked.reply(request(), nobody)).message.content == "Good day"
+
+
+async def test_an_error_of_the_listener_passes_and_is_not_taken_for_the_servers() -> None:
+    def deaf(piece: str) -> None:
+        raise BrokenPipeError("nobody reads")
+
+    async with serving(streamed(TWO_WORDS)) as served, model(served.base_url) as asked:
+        with pytest.raises(BrokenPipeError, match="nobody reads"):
+            await asked.reply(request(), deaf)
+    assert len(served.requests) == 1
+
+
+def test_a_model_serves_one_event_loop_after_another() -> None:
+    asked = OpenAIModel("gpt-5", api_key="sk-test")
+
+    async def once() -> str | None:
+        async with serving(streamed(TWO_WORDS)) as served, asked:
+            asked._base_url = served.base_url
+            first = await asked.reply(request(), nobody)
+            await asked.aclose()
+            second = await asked.reply(request(), nobody)
+            assert first == second
+            return second.message.content
+
+    assert [trio.run(once), trio.run(once)] == ["Good day", "Good day"]
+
+
+async def test_calls_one_after_another_share_a_connection() -> None:
+    async with serving(streamed(TWO_WORDS)) as served, model(served.base_url) as asked:
+        for _ in range(3):
+            await asked.reply(request(), nobody)
+    assert (len(served.requests), len(served.peers)) == (3, 1)
+
+
+async def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(streamed(TWO_WORDS)) as served:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-env")
+        monkeypatch.setenv("OPENAI_BASE_URL", served.base_url)
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        async with OpenAIModel("gpt-5") as asked:
+            await asked.reply(request(), nobody)
+    assert served.requests[0].headers["authorization"] == "Bearer sk-env"
+
+
+async def test_a_missing_key_is_told_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    asked = OpenAIModel("gpt-5")
+    with pytest.raises(CallerError, match="no key") as caught:
+        asked.check()
+    assert "OPENAI_API_KEY" in caught.value.hint
+    with pytest.raises(ModelUnavailable, match="no key"):
+        await asked.reply(request(), nobody)
+
+
+@pytest.mark.parametrize(
+    "define",
+    [
+        lambda: OpenAIModel("m", api="telegraph"),  # type: ignore[arg-type]  # what a caller may do all the same
+        lambda: OpenAIModel("m", settings={"messages": []}),
+        lambda: OpenAIModel("m", settings={"temperature": object()}),
+        lambda: OpenAIModel("m", settings={"temperature": float("nan")}),
+        lambda: OpenAIModel("m", api_key="k", base_url="example.com/v1").check(),
+    ],
+)
+def test_a_definition_that_cannot_work_is_refused(define: Callable[[], object]) -> None:
+    with pytest.raises(CallerError):
+        define()
+
+
+def test_the_spec_holds_name_api_and_settings_and_no_secret() -> None:
+    spec = OpenAIModel("gpt-5", settings={"seed": 1}, api_key="sk-secret", base_url="https://me:pw@example.com").spec
+    assert (spec.name, spec.api, spec.settings) == ("gpt-5", "chat", {"seed": 1})
+    assert "secret" not in repr(spec)
+    assert "pw" not in repr(spec)
+
+
+def test_the_client_is_imported_only_when_a_model_is_called() -> None:
+    program = (
+        "import json, sys; from caesura.adapters.openai import OpenAIModel; OpenAIModel('m', api_key='k').check(); "
+        "print(json.dumps([name for name in ('openai', 'httpx2') if name in sys.modules]))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    assert json.loads(run.stdout) == []
