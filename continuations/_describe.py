@@ -29,6 +29,9 @@ from ._messages import Value, text_of
 from ._state import Continuation
 from ._text import call_text, count, excerpt, one_line
 
+SUBJECT = 72
+"""Characters of a subject: what an ordinary terminal shows of `git log --oneline`."""
+
 
 class Description(Value, frozen=True, kw_only=True):
     """The three parts of a commit's message."""
@@ -42,7 +45,7 @@ class Description(Value, frozen=True, kw_only=True):
         """The whole message, as git keeps it."""
         trailers = "\n".join(f"{key}: {one_line(value, 200)}" for key, value in self.trailers)
         # A body that the subject says already would be read twice.
-        body = "" if self.subject.endswith(self.body) else self.body
+        body = "" if self.subject.endswith(" ".join(self.body.split())) else self.body
         return "\n\n".join(part for part in (self.subject, body, trailers) if part) + "\n"
 
 
@@ -56,7 +59,7 @@ def describe(loop: LoopName, before: Continuation | None, event: AnyEvent, after
         ("Status", after.status.value),
         *_trailers(before, event, after),
     ]
-    return Description(subject=one_line(f"{after.agent}: {what}", 100), body=body, trailers=tuple(trailers))
+    return Description(subject=one_line(f"{after.agent}: {what}", SUBJECT), body=body, trailers=tuple(trailers))
 
 
 def author_of(event: AnyEvent) -> Person | None:
@@ -149,14 +152,21 @@ def _reply(event: ModelReplied, after: Continuation) -> tuple[str, str]:
     questions = [call for call in after.calls if call.state is CallState.WAITING]
     others = [call for call in after.calls if call not in asked and call not in questions]
     parts: list[str] = []
-    if others:
-        parts.append("calls " + ", ".join(call_text(c.tool, c.arguments, 40) for c in others))
     if asked:
-        parts.append("approval requested: " + ", ".join(call_text(c.tool, c.arguments) for c in asked))
+        parts.append("approval requested: " + _calls(asked))
     parts.extend(_asked(call) for call in questions)
+    if others:
+        parts.append("calls " + _calls(others))
     paragraphs = [excerpt(text)] if text else []
     paragraphs.extend(_arguments(call) for call in after.calls)
     return "; ".join(parts), "\n\n".join(paragraphs)
+
+
+def _calls(calls: list[Call]) -> str:
+    """One call in full; several by name, because the body has them in full."""
+    if len(calls) == 1:
+        return call_text(calls[0].tool, calls[0].arguments)
+    return ", ".join(one_line(call.tool, 40) for call in calls)
 
 
 def _asked(call: Call) -> str:

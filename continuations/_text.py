@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -18,18 +19,22 @@ def one_line(text: str, width: int = 72) -> str:
 
 
 def excerpt(text: str, lines: int = 20, width: int = 2000) -> str:
-    """The beginning of a text: at most so many lines and characters, saying what was left out."""
+    """The beginning of a text, wrapped: at most so many lines and characters, saying what was left out."""
     shown = printable(text[:width]).rstrip()
     kept = shown.splitlines()[:lines]
-    rest = len(text) - len("\n".join(kept))
-    return "\n".join(kept) + (f"\n[… {rest:,} more characters]" if rest > 2 else "")
+    rest = len(text.rstrip()) - len("\n".join(kept))
+    if rest > 0:
+        kept.append(f"[… {rest:,} more characters]")
+    # Git does not wrap what it shows.
+    wrapped = (textwrap.wrap(line, 78, break_long_words=False, break_on_hyphens=False) or [""] for line in kept)
+    return "\n".join(line for lines in wrapped for line in lines)
 
 
 def call_text(tool: str, arguments: str, width: int = 60) -> str:
     """A call as it would be written: ``order(item="laptop", amount=2400)``."""
     try:
         values = json.loads(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         values = None
     if isinstance(values, dict):
         inner = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())

@@ -2,11 +2,11 @@
 
 from ._actor import VanishedTool
 from ._agent import Agent, AgentTool, BadAgent, UnknownAgent
+from ._attempts import Ask, SleepUntil
 from ._context import ToolContext
 from ._lease import Driven, LeaseLost
 from ._model import Model, ModelRequest, ModelUnavailable
 from ._notices import Committed, Dropped, Listener, Notice, Progressed, Streamed, Thinking
-from ._outcomes import Ask, SleepUntil
 from ._retry import Retry
 from ._runtime import NotARoot, Outcome, Runtime
 from ._services import NoModel

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from caesura.continuations import CallId, LoopName
-from caesura.continuations._messages import plain_text
+from caesura.continuations import CallId, LoopName, plain_text
 
 
 def _nobody(_: str) -> None:

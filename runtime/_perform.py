@@ -20,10 +20,10 @@ from caesura.continuations import (
 )
 
 from ._agent import Agent
+from ._attempts import Asked, Failed, Returned, Sleeping
 from ._context import ToolContext
 from ._model import ModelRequest, ModelUnavailable
 from ._notices import Progressed, Streamed
-from ._outcomes import Asked, Failed, Returned, Sleeping
 from ._proposals import misfit_of, propose
 from ._services import Services
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from caesura.continuations import Json, ModelError
+from caesura.continuations import Json, ModelError, plain_text
 
 MAX_DEPTH = 64
 """How deep JSON text may nest. Nobody needs more, and what comes later walks the value recursively."""
@@ -59,7 +59,7 @@ def read_json(decoder: msgspec.json.Decoder[Any], text: str) -> Any:
         fault = str(error)
     except Exception as error:  # noqa: BLE001 - a type's own __post_init__ may raise anything
         fault = f"{type(error).__name__}: {error}"
-    raise Misfit(f"{fault}.", hint="Write JSON that fits the schema.")
+    raise Misfit(plain_text(f"{fault}."), hint="Write JSON that fits the schema.")
 
 
 def check(type_: Any, text: str) -> str | None:

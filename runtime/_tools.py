@@ -12,12 +12,10 @@ from typing import Annotated, Any, Generic, Literal, ParamSpec, TypeAlias, TypeV
 import msgspec
 import trio
 
-from caesura.continuations import CallId, Json, LoopName, Question, ToolError, ToolSpec
-from caesura.continuations._messages import plain_text
-from caesura.continuations._specs import ToolKind
+from caesura.continuations import CallId, Json, LoopName, Question, ToolError, ToolKind, ToolSpec, plain_text
 
+from ._attempts import Ask, AttemptEnd, BadTime, Failed, SleepUntil, Unencodable, answer_schema, outcome_of
 from ._context import ToolContext
-from ._outcomes import Ask, BadTime, Failed, Outcome, SleepUntil, Unencodable, answer_schema, outcome_of
 from ._retry import Retry
 from ._schema import Misfit, brief
 from ._signature import Signature, ToolDefinition, signature_of
@@ -127,7 +125,7 @@ class Tool(Generic[P, R]):
         try:
             answer: object = self.needs_approval(proposed)
         except Exception as error:  # noqa: BLE001 - whatever it raises, the call must wait
-            return True, f"the approval predicate of {self.name} failed: {_described(error)}"
+            return True, plain_text(f"the approval predicate of {self.name} failed: {_described(error)}")
         if isinstance(answer, bool):
             return answer, ""
         if inspect.iscoroutine(answer):
@@ -169,7 +167,7 @@ class Tool(Generic[P, R]):
         *,
         limiter: trio.CapacityLimiter | None = None,
         random: Callable[[], float] = random.random,
-    ) -> Outcome:
+    ) -> AttemptEnd:
         """Make one attempt at a call, and say how it ended.
 
         An async function runs in place; a plain one in a thread that `limiter` has room for, with the time spent

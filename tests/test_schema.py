@@ -99,6 +99,8 @@ def test_no_text_gets_anything_but_a_value_or_a_misfit_out_of_the_reader(text: s
         ('{"a":' * 100_000, "nested more than 64 levels"),
         ("[" * 90 + "]" * 90, "nested more than 64 levels"),
         ('"\ud800"', "half of a surrogate pair"),
+        ('{"\\ud800": 1, "\\ud800": 2}', "the key `\N{REPLACEMENT CHARACTER}` twice"),
+        ("5" * 5000, "Integer value out of range."),
     ],
 )
 def test_text_that_readers_could_take_differently_is_refused_with_the_reason(text: str, fault: str) -> None:

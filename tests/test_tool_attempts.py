@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from caesura.continuations import CallId, LoopName
+from caesura.runtime._attempts import Failed, Returned
 from caesura.runtime._context import ToolContext
-from caesura.runtime._outcomes import Failed, Returned
 from caesura.runtime._retry import Retry
 from caesura.runtime._tools import ToolTimeout, tool
 

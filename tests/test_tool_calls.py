@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caesura.continuations import CallId, LoopName, Question, ToolError
+from caesura.runtime._attempts import Ask, Asked, BadTime, Failed, Sleeping, SleepUntil
 from caesura.runtime._context import ToolContext
-from caesura.runtime._outcomes import Ask, Asked, BadTime, Failed, Sleeping, SleepUntil
 from caesura.runtime._tools import BadArguments, ProposedCall, ask, sleep_until, tool
 
 NOON = dt.datetime(2030, 1, 31, 12, tzinfo=dt.UTC)
@@ -116,6 +116,8 @@ async def never() -> bool:
     ("predicate", "reason"),
     [
         (lambda call: call.arguments["cost"] > 1, "KeyError: 'cost'"),
+        (lambda call: call.arguments["\ud800"], "KeyError: '\\ud800'"),
+        (lambda call: next(iter(())), "StopIteration"),
         (lambda call: 1 / 0, "ZeroDivisionError: division by zero"),
         (lambda call: None, "it returned NoneType, not a bool"),
         (lambda call: 0, "it returned int, not a bool"),
@@ -213,6 +215,14 @@ def test_only_a_question_is_read_as_one_and_only_a_sleep_as_a_time() -> None:
 
     with pytest.raises(ToolError, match="of kind function, not question"):
         confirm.question("")
+
+    @tool
+    def pause() -> SleepUntil:
+        ran.append("pause")
+        return SleepUntil(NOON)
+
+    with pytest.raises(ToolError, match="of kind function, not sleep"):
+        pause.wake_at("")
     with pytest.raises(ToolError, match="of kind question, not sleep"):
         ask().wake_at('{"question": "?"}')
     assert not ran

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caesura.continuations import CallId, LoopName
+from caesura.runtime._attempts import Returned
 from caesura.runtime._context import ToolContext
-from caesura.runtime._outcomes import Returned
 from caesura.runtime._retry import Retry
 from caesura.runtime._signature import ToolDefinition
 from caesura.runtime._tools import BadArguments, ProposedCall, ask, tool
@@ -140,6 +140,7 @@ def test_a_schema_is_one_closed_object_and_names_the_tool_the_same_each_time(sig
     types = {name: type_ for name, (type_, _) in signature.items()}
     spec = tool(Synthetic(types), name="made").spec
     jsonschema.Draft202012Validator.check_schema(spec.parameters)
+    assert set(spec.parameters) - {"$defs"} == {"type", "properties", "required", "additionalProperties"}
     assert spec.parameters["type"] == "object"
     assert spec.parameters["additionalProperties"] is False
     assert set(spec.parameters["required"]) == set(spec.parameters["properties"]) == set(types)

@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from caesura.continuations import Question, ToolError, Value
-from caesura.continuations._messages import plain_text
+from caesura.continuations import Question, ToolError, Value, plain_text
 
 from ._schema import schema_of
 from ._signature import ToolDefinition
@@ -48,7 +47,7 @@ class Sleeping(Value, frozen=True, tag=True, kw_only=True):
     until: dt.datetime
 
 
-Outcome = Returned | Failed | Asked | Sleeping
+AttemptEnd = Returned | Failed | Asked | Sleeping
 """How one attempt at a tool ended."""
 
 
@@ -116,7 +115,7 @@ def answer_schema(type_: Any) -> dict[str, Any]:
         ) from error
 
 
-def outcome_of(value: Any) -> Outcome:
+def outcome_of(value: Any) -> AttemptEnd:
     """What a tool's return value means.
 
     Text is the result as it is, None is ``Done.``, anything else becomes compact JSON as msgspec writes it.
