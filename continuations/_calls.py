@@ -59,7 +59,6 @@ TRANSITIONS = (
     Transition(_S.AWAITING, _S.WAITING, "Decided", "approved: the tool is a question or a sleep"),
     Transition(_S.AWAITING, _S.REJECTED, "Decided", "rejected"),
     Transition(_S.APPROVED, _S.RUNNING, "ToolStarted", "a worker starts it"),
-    Transition(_S.APPROVED, _S.FAILED, "ToolFailed", "its arguments do not fit the tool"),
     Transition(_S.APPROVED, _S.AWAITING, "AgentChanged", "the tool is not the one approved"),
     Transition(_S.RUNNING, _S.RETURNED, "ToolReturned", "it returned"),
     Transition(_S.RUNNING, _S.FAILED, "ToolFailed", "it raised or timed out"),

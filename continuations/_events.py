@@ -83,7 +83,7 @@ class ToolReturned(Event, tag=True, frozen=True, kw_only=True):
 
 
 class ToolFailed(Event, tag=True, frozen=True, kw_only=True):
-    """A tool's attempt failed, or (attempt 0) could not be made. With `retry_at` it is to start again then."""
+    """A tool's attempt failed. With `retry_at` it is to start again then."""
 
     call: CallId
     attempt: int

@@ -232,7 +232,11 @@ TWO_CALLS = [("a", "order", '{"n": 1}'), ("b", "stop", "{}")]
             id="one index, no ids",
         ),
         pytest.param(
-            [[fragment(0, '{"n"', "order", "a")], [fragment(0, ": 1}", "order", "a")], [fragment(1, "{}", "stop", "b")]],
+            [
+                [fragment(0, '{"n"', "order", "a")],
+                [fragment(0, ": 1}", "order", "a")],
+                [fragment(1, "{}", "stop", "b")],
+            ],
             TWO_CALLS,
             id="name and id repeated",
         ),
@@ -381,7 +385,11 @@ async def test_an_answer_that_keeps_breaking_off_is_given_up(fault: Any) -> None
 @pytest.mark.parametrize(
     ("handler", "said", "advice"),
     [
-        (refusal(401, "Incorrect API key provided: sk-test"), "401: Incorrect API key provided: [key]", "OPENAI_API_KEY"),
+        (
+            refusal(401, "Incorrect API key provided: sk-test"),
+            "401: Incorrect API key provided: [key]",
+            "OPENAI_API_KEY",
+        ),
         (refusal(403, "Not in your region"), "403: Not in your region", "permissions"),
         (refusal(404, "The model `x` does not exist"), "404: The model `x` does not exist", "model's name"),
         (refusal(400, "Too many tokens", "context_length_exceeded"), "400: Too many tokens", "too long"),
@@ -390,7 +398,11 @@ async def test_an_answer_that_keeps_breaking_off_is_given_up(fault: Any) -> None
         (whole({"detail": "No route"}, 404), "404: No route", "base URL"),
         (page(403, b"<html><title>Blocked\nby proxy</title>"), "titled “Blocked by proxy”", "permissions"),
         (page(200, b"<!doctype html><p>Log in"), "web page", "/v1"),
-        (streamed(sse({"error": {"message": "Bad", "type": "invalid_request_error"}})), "refused the request: Bad", "set"),
+        (
+            streamed(sse({"error": {"message": "Bad", "type": "invalid_request_error"}})),
+            "refused the request: Bad",
+            "set",
+        ),
         (whole({"error": {"message": "Gone", "code": 404}}), "refused the request: Gone", "name"),
     ],
 )

@@ -127,7 +127,9 @@ def _documented(path: str, event: str) -> None:
         ("POST", "/responses", b"[]", 400),
     ],
 )
-async def test_what_is_no_request_is_refused_in_the_apis_shape(method: str, path: str, body: bytes, status: int) -> None:
+async def test_what_is_no_request_is_refused_in_the_apis_shape(
+    method: str, path: str, body: bytes, status: int
+) -> None:
     async with trio.open_nursery() as nursery:
         base_url = await nursery.start(serve_script, always)
         async with httpx2.AsyncClient(trust_env=False) as http:

@@ -26,7 +26,7 @@ from .._messages import Message
 from .._state import Child, Continuation, Record
 from .._text import one_line
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
-from ._protocol import Commit, Lease, Moved, NoSuchRevision, NotALoop, Unavailable
+from ._protocol import Commit, Lease, Moved, NoSuchRevision, NotALoop, Store, Unavailable
 
 LOOPS = "refs/heads/loops/"
 LEASES = "refs/leases/"
@@ -47,7 +47,7 @@ class NoPerson(CallerError):
     """Git does not know who is at the keyboard."""
 
 
-class GitStore:
+class GitStore(Store):
     """Loops in a git repository: Caesura's own bare one, or any other, the user's project included."""
 
     def __init__(self, repository: pygit2.Repository) -> None:

@@ -8,12 +8,12 @@ from .._calls import Person
 from .._codec import encode_definition, encode_message, encode_record
 from .._ids import CommitId, LoopName
 from .._state import Continuation
-from ._protocol import Commit, Lease, Moved, NoSuchRevision, NotALoop
+from ._protocol import Commit, Lease, Moved, NoSuchRevision, NotALoop, Store
 
 _REVISION = re.compile(r"(?P<base>[^~^]+)(?P<steps>(?:~\d*|\^\d*)*)")
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """Loops in this process's memory. Everything is gone with the process."""
 
     location = "memory"

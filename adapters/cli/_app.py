@@ -1,0 +1,63 @@
+"""The application: words in, exit status out. Commands are imported only when they are called."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from ._commands import COMMANDS
+from ._help import command_help, overview
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # Text that this terminal cannot show must not end a command half-way.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    try:
+        status = _told(words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has had enough; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def _told(words: list[str]) -> int:
+    options = words[: words.index("--")] if "--" in words else words
+    if not options or options[0] in ("--help", "-h", "help"):
+        named = COMMANDS.get(options[1]) if len(options) > 1 else None
+        sys.stdout.write(overview() if named is None else command_help(named.name))
+        return 0
+    if options[0] == "--version":
+        from importlib.metadata import version
+
+        sys.stdout.write(f"caesura {version('caesura')}\n")
+        return 0
+    if options[0] in COMMANDS and any(word in ("--help", "-h") for word in options):
+        sys.stdout.write(command_help(options[0]))
+        return 0
+    return _run(words, as_json="--json" in options)
+
+
+def _run(words: list[str], *, as_json: bool) -> int:
+    """Call the command that the words name; anything raised becomes a sentence, a hint and an exit status."""
+    from ._cyclopts import call
+    from ._faults import fault_of
+    from ._output import Page, err, write_json
+
+    try:
+        return call(words)
+    except BrokenPipeError:
+        raise
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the edge: everything ends here
+        fault = fault_of(error)
+        if os.environ.get("CAESURA_DEBUG", "") not in ("", "0"):
+            err(Page().block(fault.trace, prefix=""))
+        if as_json:
+            write_json(fault.json)
+        else:
+            page = Page().add(("error: ", "bold red"), fault.message)
+            err(page.add(("hint: ", "bold cyan"), fault.hint) if fault.hint else page)
+        return fault.status

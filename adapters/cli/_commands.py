@@ -1,0 +1,85 @@
+"""The table of commands: their names, where they live, what they are for. Importing it costs nothing."""
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """One command: ``module`` in this package holds ``function``; `usage` is what follows its name."""
+
+    name: str
+    module: str
+    function: str
+    usage: str
+    summary: str
+
+
+GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
+    (
+        "Work",
+        (
+            Command("run", "_drive", "run", "[AGENT] PROMPT", "Start a loop and drive it until it ends or waits."),
+            Command("resume", "_drive", "resume", "LOOP", "Go on with a loop from where it is."),
+            Command("tell", "_steer", "tell", "LOOP TEXT", "Say something to a loop."),
+            Command("pause", "_steer", "pause", "LOOP", "Let a loop stand still until it is resumed."),
+            Command("cancel", "_steer", "cancel", "LOOP", "End a loop and everything nested in it."),
+        ),
+    ),
+    (
+        "Decide",
+        (
+            Command("pending", "_look", "pending", "[LOOP]", "List what waits for somebody."),
+            Command("approve", "_decide", "approve", "ID...", "Approve calls, or lift gates."),
+            Command("reject", "_decide", "reject", "ID...", "Reject calls; turn questions down; give loops up."),
+            Command("answer", "_answer", "answer", "ID [VALUE]", "Answer a question."),
+        ),
+    ),
+    (
+        "Look and branch",
+        (
+            Command("loops", "_look", "loops", "", "List the loops."),
+            Command("show", "_look", "show", "REVISION", "Show a loop, or any commit of one, as a transcript."),
+            Command("fork", "_steer", "fork", "REVISION", "Start a new loop from any commit."),
+        ),
+    ),
+    (
+        "More",
+        (
+            Command("init", "_steer", "init", "", "Make a repository for loops."),
+            Command("export", "_interchange", "export_", "REVISION", "Write a continuation for another system."),
+            Command("import", "_interchange", "import_", "FILE", "Make a loop of another system's continuation."),
+            Command("demo", "_demo", "demo", "", "Watch agents suspend, be decided on and resume; needs no model."),
+            Command("completion", "_completion", "completion", "SHELL", "Print a completion script for your shell."),
+        ),
+    ),
+)
+"""Every command, in the order in which help lists them."""
+
+COMMANDS = {command.name: command for _, commands in GROUPS for command in commands}
+"""Every command by name."""
+
+INTRODUCTION = """\
+Run LLM agents whose every step is a git commit: suspend for a person, exit, resume or fork from any commit.
+
+There is no command for the log, because git has it: git -C .caesura log loops/LOOP"""
+
+CLOSING = """\
+Agents are named as module.py:agent or package.module:agent, on the command line or once in caesura.toml (or in
+[tool.caesura] of pyproject.toml), here or in a folder above:
+
+  agents = "agents.py:lead"    or a list of them; the first is the one that 'caesura run PROMPT' runs
+  model = "gpt-5"              for the agents that have none of their own
+  api = "responses"            or "chat", the default
+  settings = { temperature = 0 }
+  repo = ".caesura"            beside the file
+
+The repository is --repo, else CAESURA_REPO, else repo of the file, else .caesura.
+
+Results go to stdout, everything else to stderr. With --json, stdout is one JSON object; if the command fails, it is
+{"error": {"type", "message", "hint"}}. CAESURA_DEBUG=1 adds the traceback of an error. NO_COLOR turns colours off.
+
+Exit status:
+    0  done; for run and resume: the loop completed
+    1  failed: an error at run time, a loop that failed or was cancelled, or a question to you that was not confirmed
+    2  wrong usage: bad arguments, no such loop, a bad name
+    3  suspended: the loop waits for somebody or something
+  130  interrupted; the loop can be resumed"""

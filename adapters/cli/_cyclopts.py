@@ -1,0 +1,62 @@
+"""The commands as a `cyclopts` application."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from cyclopts import App
+from cyclopts.exceptions import CycloptsError, UnknownCommandError
+
+from ._commands import COMMANDS
+from ._faults import BadUsage
+
+
+def app() -> App:
+    """The whole application; a command's module is imported when the command is looked at."""
+    made = App(
+        name="caesura",
+        exit_on_error=False,
+        print_error=False,
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
+    for command in COMMANDS.values():
+        made.command(f"{__package__}.{command.module}:{command.function}", name=command.name, help=command.summary)
+    return made
+
+
+def alone(name: str) -> App:
+    """One command as an application of its own, to ask it about its parameters."""
+    command = COMMANDS[name]
+    function: Any = getattr(import_module(f".{command.module}", __package__), command.function)
+    return App(name=name, default_command=function)
+
+
+def call(words: Sequence[str]) -> int:
+    """Run the command that the words name; its exit status.
+
+    Raises:
+        BadUsage: they make no sense.
+        CaesuraError: as the command does.
+    """
+    try:
+        return int(app()(list(words)) or 0)
+    except UnknownCommandError as error:
+        name = words[0]
+        hint = "'caesura --help' lists the commands."
+        if name == "log":
+            hint = "Git is the log: git -C .caesura log loops/LOOP"
+        raise BadUsage(f"There is no command {name!r}.", hint=_similar(name) or hint) from error
+    except CycloptsError as error:
+        name = words[0] if words and words[0] in COMMANDS else ""
+        message = str(error).removeprefix(f'Command "{name}" ').strip()
+        raise BadUsage(
+            message[:1].upper() + message[1:], hint=f"'caesura {name} --help' says what it takes." if name else ""
+        ) from error
+
+
+def _similar(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, COMMANDS, n=1)
+    return f"Did you mean 'caesura {near[0]}'?" if near else ""

@@ -1,0 +1,29 @@
+"""Commands to paste: what to type next, with the options that this process was given itself."""
+
+import shlex
+from dataclasses import dataclass
+
+from caesura.continuations import LoopName, root_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paste:
+    """Writes the next commands; `repo`, `agents` and `model` are the options to repeat in them, already quoted."""
+
+    repo: str = ""
+    agents: str = ""
+    model: str = ""
+
+    def __call__(self, *words: str, raw: str = "") -> str:
+        """A command for the same repository; `raw` follows as it is."""
+        return " ".join(part for part in ("caesura", shlex.join(words), raw, self.repo) if part)
+
+    def resume(self, loop: LoopName) -> str:
+        """How to go on with the root of a loop."""
+        options = " ".join(part for part in (self.agents, self.model) if part)
+        return self("resume", root_of(loop), raw=options)
+
+
+def option(name: str, value: object) -> str:
+    """An option and its value; empty if there is none."""
+    return "" if value is None else f"{name} {shlex.quote(str(value))}"

@@ -1,0 +1,60 @@
+"""Pages of the documentation that are made from the code: ``python -m tests.generated`` writes them."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from caesura.continuations import CLOSED, TRANSITIONS, CallState
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def states_page() -> str:
+    """The diagram and the table of what may happen to a call, from the one table in the core."""
+    return "\n".join(
+        [
+            "# Call states",
+            "",
+            "*Generated from `TRANSITIONS` in `continuations/_calls.py`, which is also what `step` obeys.*",
+            "",
+            "```mermaid",
+            "stateDiagram-v2",
+            *_arrows(),
+            "```",
+            "",
+            "From every state without a result a call can also be `cancelled`: its loop was cancelled, or given up.",
+            "",
+            "| from | to | by the event | because |",
+            "| --- | --- | --- | --- |",
+            *(
+                f"| {'(asked for)' if t.source is None else f'`{t.source}`'} | `{t.target}` | `{t.event}` | {t.reason} |"
+                for t in TRANSITIONS
+            ),
+            "",
+        ]
+    )
+
+
+def _arrows() -> Iterator[str]:
+    events: dict[tuple[str, str], list[str]] = {}
+    for source, target, event, _ in TRANSITIONS:
+        if target is not CallState.CANCELLED:
+            known = events.setdefault(("[*]" if source is None else source, target), [])
+            known += [event] if event not in known else []
+    for (source, target), names in events.items():
+        yield f"    {source} --> {target}: {', '.join(names)}"
+    for state in sorted(CLOSED - {CallState.CANCELLED}):
+        yield f"    {state} --> [*]"
+
+
+PAGES: dict[str, Callable[[], str]] = {"states.md": states_page}
+"""Each page's name and maker."""
+
+
+def main() -> None:
+    """Write every page."""
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page())
+
+
+if __name__ == "__main__":
+    main()
