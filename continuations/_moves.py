@@ -124,7 +124,7 @@ def closed(
     result: Message = Result(tool_call_id=call.key, content=text)
     children = dict(state.children)
     child = children.pop(call.id, None)
-    absorbed = state.absorbed if child is None else state.absorbed + child.state.total
+    absorbed = state.absorbed if child is None else state.absorbed.with_nested(child.state.total)
     state = replace(state, messages=(*state.messages, result), children=children, absorbed=absorbed)
     # While a reply's calls are being admitted, those still to come stand in the state as awaiting.
     return state if state.open_calls else heard(state)

@@ -31,12 +31,9 @@ class Spent(Value, frozen=True, kw_only=True):
     usage: Usage = Usage()
     seconds: float = 0.0
 
-    def __add__(self, other: "Spent") -> "Spent":
-        return Spent(
-            steps=self.steps + other.steps,
-            usage=self.usage + other.usage,
-            seconds=self.seconds + other.seconds,
-        )
+    def with_nested(self, other: "Spent") -> "Spent":
+        """This and what a nested loop spent. The seconds are this loop's own: they span its children's."""
+        return Spent(steps=self.steps + other.steps, usage=self.usage + other.usage, seconds=self.seconds)
 
 
 Final = Literal["completed", "failed", "cancelled"]
@@ -117,9 +114,9 @@ class Continuation(Record, frozen=True, kw_only=True):
     @property
     def total(self) -> Spent:
         """What this loop and all its children, finished and live, have spent."""
-        total = self.spent + self.absorbed
+        total = self.spent.with_nested(self.absorbed)
         for child in self.children.values():
-            total += child.state.total
+            total = total.with_nested(child.state.total)
         return total
 
 

@@ -88,12 +88,12 @@ class Actor:
     def total(self) -> Spent:
         """What the loop and everything nested in it has spent by now."""
         state = self.saved.state
-        total = state.spent + state.absorbed
+        total = state.spent.with_nested(state.absorbed)
         for call in state.open_calls:
             if call.id in self.children:
-                total += self.children[call.id].total
+                total = total.with_nested(self.children[call.id].total)
             elif call.id in state.children:
-                total += state.children[call.id].state.total
+                total = total.with_nested(state.children[call.id].state.total)
         return total
 
     def post(self, event: AnyEvent | None = None, key: str = "") -> None:
@@ -223,7 +223,7 @@ class Actor:
                     case StartChild():
                         await self._supervisor.start_child(self, effect.call)
                     case WaitUntil():
-                        self._start(_SLEEP + effect.call, self._waking(effect))
+                        await self._time_due(effect)
                 if before is not self.saved:
                     break
         self._tell_parent()
@@ -280,16 +280,16 @@ class Actor:
             saved = self.saved
             self._start(call.id, lambda: run_tool(self._services, self.agent, saved, call))
 
+    async def _time_due(self, effect: WaitUntil) -> None:
+        now = self._services.now()
+        if effect.at > now:
+            self._start(_SLEEP + effect.call, self._sleeping(effect.at))
+        else:
+            await self._commit(Woke(at=now, call=effect.call))
+
     def _sleeping(self, until: dt.datetime) -> Callable[[], Awaitable[None]]:
         async def work() -> None:
             await trio.sleep(max(0.0, (until - self._services.now()).total_seconds()))
-
-        return work
-
-    def _waking(self, effect: WaitUntil) -> Callable[[], Awaitable[AnyEvent]]:
-        async def work() -> AnyEvent:
-            await self._sleeping(effect.at)()
-            return Woke(at=max(effect.at, self._services.now()), call=effect.call)
 
         return work
 

@@ -8,6 +8,19 @@ from typing import Any
 
 import pytest
 import trio
+from tests.serving import (
+    SOON,
+    babble,
+    closed,
+    dropped,
+    page,
+    refusal,
+    serving,
+    sse,
+    stalled,
+    streamed,
+    whole,
+)
 
 from caesura.adapters.openai import OpenAIModel
 from caesura.continuations import (
@@ -25,19 +38,6 @@ from caesura.continuations import (
     User,
 )
 from caesura.runtime import ModelRequest, ModelUnavailable
-from tests.serving import (
-    SOON,
-    babble,
-    closed,
-    dropped,
-    page,
-    refusal,
-    serving,
-    sse,
-    stalled,
-    streamed,
-    whole,
-)
 
 HELLO = User(content="Hello")
 USAGE = {

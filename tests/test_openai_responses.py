@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import trio
+from tests.serving import SOON, dropped, refusal, serving, sse, stalled, streamed, whole
 
 from caesura.adapters.openai import OpenAIModel
 from caesura.continuations import (
@@ -21,7 +22,6 @@ from caesura.continuations import (
     User,
 )
 from caesura.runtime import ModelRequest, ModelUnavailable
-from tests.serving import SOON, dropped, refusal, serving, sse, stalled, streamed, whole
 
 HELLO = User(content="Hello")
 USAGE = {

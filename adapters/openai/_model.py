@@ -31,8 +31,8 @@ class BadModel(CallerError):
     """The model is defined in a way that cannot work."""
 
 
-class MissingKey(ModelUnavailable, CallerError):
-    """There is no key to call the model with."""
+class NotSetUp(ModelUnavailable, CallerError):
+    """The model cannot be called from here: there is no key, or the base URL is none."""
 
 
 class _Reader(Protocol):
@@ -110,24 +110,23 @@ class OpenAIModel:
         """Fail now, before a loop is started, if no call could be made.
 
         Raises:
-            MissingKey: there is no key.
-            BadModel: the base URL is none.
+            NotSetUp: there is no key, or the base URL is none.
         """
         if not (self._api_key or os.environ.get("OPENAI_API_KEY")):
-            raise MissingKey(
+            raise NotSetUp(
                 f"There is no key to call {self._spec.name} with",
                 hint="Set OPENAI_API_KEY, or pass api_key=; a server that needs none takes any text.",
             )
         address = self._address()
         if address is not None and urlsplit(address).scheme not in ("http", "https"):
-            raise BadModel(f"{address!r} is no base URL", hint="It looks like https://api.example.com/v1.")
+            raise NotSetUp(f"{address!r} is no base URL", hint="It looks like https://api.example.com/v1.")
 
     async def reply(self, request: ModelRequest, listen: Callable[[str], None]) -> Reply:
         """Answer a request; see `caesura.runtime.Model`.
 
         Raises:
-            ModelUnavailable: there is no answer, and trying again now would not help; `MissingKey` without a key.
-            BadModel: the base URL is none.
+            ModelUnavailable: there is no answer, and trying again now would not help.
+            NotSetUp: a `ModelUnavailable` whose cause is here: no key, or no base URL.
         """
         self.check()
         body = self._api.body(request, self._spec.name, self._settings, stream=self._stream)

@@ -4,8 +4,7 @@ import math
 import re
 from typing import Any
 
-from caesura.continuations import Json
-from caesura.continuations._messages import plain_text
+from caesura.continuations import Json, plain_text
 
 # msgspec, which writes the history, knows no larger whole numbers.
 _WIDEST = 2**63
