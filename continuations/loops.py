@@ -12,7 +12,7 @@ from ._calls import CallState, Choice, Person, Scope
 from ._effects import outstanding
 from ._errors import CallerError
 from ._events import Answered, AnyEvent, Cancelled, Decided, Suspended, Told
-from ._ids import Address, CommitId, LoopName, loop_name, parent_name, root_name, split_address
+from ._ids import Address, CommitId, LoopName, loop_name, parent_name, root_name, root_of, split_address
 from ._messages import Content, Json, User, Value
 from ._moves import NotApplicable
 from ._requests import Request, requests
@@ -320,10 +320,15 @@ class Loops:
 
         Raises:
             NoSuchLoop: there is none of that name.
-            NotApplicable: it failed or was cancelled.
+            NotApplicable: it failed or was cancelled, or it ended within another loop.
         """
-        event = Told(at=self._now(), message=User(content=message), by=self._person(by))
-        return self._apply(loop_name(loop), event, by)
+        name = loop_name(loop)
+        if parent_name(name) is not None and self._history.load(name).state.ending is not None:
+            raise NotApplicable(
+                f"{name} has ended, and the loop it is nested in has its result: nobody would go on with it.",
+                hint=f"Tell {root_of(name)}, or fork {name} and tell the fork.",
+            )
+        return self._apply(name, Told(at=self._now(), message=User(content=message), by=self._person(by)), by)
 
     def pause(self, loop: str, reason: str = "paused by hand", *, by: Person | str | None = None) -> Saved:
         """Put a gate before the next effect of a loop and of everything nested in it. Resuming lifts it.

@@ -161,7 +161,7 @@ class Actor:
                 )
         self._taken_over = True
         if lifts or self.saved.state.worker != services.worker:
-            await self._commit(Resumed(at=services.now(), worker=services.worker, by_hand=self.by_hand))
+            await self._commit(Resumed(at=services.now(), worker=services.worker, by_hand=lifts))
         if self.saved.state.ending is None and self.saved.state.fingerprint != definition.fingerprint:
             await self._commit(AgentChanged(at=services.now(), definition=definition))
 

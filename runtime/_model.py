@@ -24,7 +24,11 @@ class ModelUnavailable(ModelError):
 
 
 class Model(Protocol):
-    """Something that answers: the one thing an adapter to a model API implements."""
+    """Something that answers: the one thing an adapter to a model API implements.
+
+    It may also have ``check()``, which raises a `CaesuraError` if the model cannot work (no key, say) and is called
+    before any loop is driven, and ``async aclose()``, which is called when the runtime is closed.
+    """
 
     @property
     def spec(self) -> ModelSpec:

@@ -3,9 +3,11 @@
 import datetime as dt
 from collections.abc import Mapping
 
+import msgspec
 import trio
 
 from caesura.continuations import (
+    AgentSpec,
     AnyEvent,
     Call,
     Json,
@@ -34,7 +36,7 @@ async def call_model(services: Services, agent: Agent, saved: Saved, memory: Map
     shown = len(state.messages)
     request = ModelRequest(
         agent=agent.name,
-        instructions=state.definition.instructions,
+        instructions=_instructions(state.definition),
         messages=state.messages,
         tools=state.definition.tools,
         result=state.definition.result,
@@ -46,7 +48,7 @@ async def call_model(services: Services, agent: Agent, saved: Saved, memory: Map
     try:
         reply = await services.model_of(agent).reply(request, listen)
     except ModelUnavailable as error:
-        return ModelFailed(at=services.now(), error=f"{error} {error.hint}", shown=shown)
+        return ModelFailed(at=services.now(), error=f"{str(error).rstrip('.')}. {error.hint}", shown=shown)
     except Exception as error:  # noqa: BLE001  # a fault in somebody's adapter must not lose the loop
         return ModelFailed(at=services.now(), error=f"{type(error).__name__}: {printable(str(error))}", shown=shown)
     return ModelReplied(
@@ -57,6 +59,15 @@ async def call_model(services: Services, agent: Agent, saved: Saved, memory: Map
         misfit=misfit_of(agent, reply),
         memory=memory,
     )
+
+
+def _instructions(definition: AgentSpec) -> str:
+    """The agent's instructions, with the form of its result if that is one that model APIs cannot be told."""
+    schema = definition.result
+    if schema is None or schema.get("type") == "object":
+        return definition.instructions
+    form = msgspec.json.encode(schema).decode()
+    return f"{definition.instructions}\n\nYour last answer must be JSON that fits this schema, and nothing else: {form}"
 
 
 async def run_tool(services: Services, agent: Agent, saved: Saved, call: Call) -> AnyEvent:

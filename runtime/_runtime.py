@@ -71,6 +71,7 @@ class Runtime:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._supervisors: set[Supervisor] = set()
+        self._stopping = False
 
     @classmethod
     @asynccontextmanager
@@ -95,8 +96,10 @@ class Runtime:
             Unavailable: the repository cannot be opened or made.
             BadAgent: two agents share a name.
             NoModel: an agent has no model.
+        CaesuraError: a model says that it cannot work.
         """
         known = register(agents)
+        models = [model, *(agent.model for agent in known.values())]
         store = await trio.to_thread.run_sync(_open, repository)
         services = Services(
             history=History(store),
@@ -113,10 +116,13 @@ class Runtime:
         try:
             for agent in known.values():
                 services.spec(agent)
+            for one in _each(models):
+                getattr(one, "check", _nobody)()
             yield cls(services)
         finally:
             with trio.CancelScope(shield=True):
-                await _close_models([model, *(agent.model for agent in known.values())])
+                for one in _each(models):
+                    await getattr(one, "aclose", _nowhere)()
                 if store is not repository:
                     await services.sync(store.close)
 
@@ -175,13 +181,14 @@ class Runtime:
         return await self._drive(saved, wait=wait, by_hand=True)
 
     def stop(self) -> None:
-        """Let every loop that is being driven come to rest: running tools are waited for, nothing new starts."""
+        """Let every loop come to rest, now and from now on: running tools are waited for, nothing new starts."""
+        self._stopping = True
         for supervisor in self._supervisors:
             supervisor.stop()
 
     async def _drive(self, saved: Saved, *, wait: bool, by_hand: bool) -> Outcome:
         if saved.state.ending is None:
-            supervisor = Supervisor(self._services, wait=wait, by_hand=by_hand)
+            supervisor = Supervisor(self._services, wait=wait, by_hand=by_hand, stopping=self._stopping)
             self._supervisors.add(supervisor)
             try:
                 saved = await supervisor.drive(saved)
@@ -223,11 +230,13 @@ def _open(repository: str | os.PathLike[str] | Store) -> Store:
     return repository
 
 
-async def _close_models(models: Iterable[Model | None]) -> None:
-    for model in {id(model): model for model in models}.values():  # agents may share one
-        close = getattr(model, "aclose", None)
-        if close is not None:
-            await close()
+def _each(models: Iterable[Model | None]) -> Iterable[Model]:
+    """The models there are, each once: agents may share one."""
+    return {id(model): model for model in models if model is not None}.values()
+
+
+async def _nowhere() -> None:
+    """For a model that has nothing to close."""
 
 
 def _user() -> str:
@@ -237,5 +246,5 @@ def _user() -> str:
         return "unknown"
 
 
-def _nobody(_: object) -> None:
-    """Notices that nobody listens to."""
+def _nobody(*_: object) -> None:
+    """Notices that nobody listens to, checks that nobody makes."""

@@ -28,9 +28,9 @@ class Supervisor:
     `stopping` is set once nothing new may start.
     """
 
-    def __init__(self, services: Services, *, wait: bool, by_hand: bool) -> None:
+    def __init__(self, services: Services, *, wait: bool, by_hand: bool, stopping: bool) -> None:
         self.services = services
-        self.stopping = False
+        self.stopping = stopping
         self._wait = wait
         self._by_hand = by_hand
         self._actors: list[Actor] = []

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,12 +138,23 @@ def normal(output: str, *, graph: bool) -> str:
     return "\n".join(sorted(line for line in subjects if line and not _PASSING.search(line)))
 
 
+@contextmanager
+def model_server() -> Iterator[str]:
+    """The URL of the documentation's scripted model, served for as long as the context lasts."""
+    command = [sys.executable, "-m", "tests.documentation_server"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+        server.stdin.close()
+
+
 def main() -> None:
     """Rewrite the outputs of the documents named on the command line."""
     for name in sys.argv[1:]:
         document = ROOT / name
-        with tempfile.TemporaryDirectory() as folder:
-            text, differences = execute(document, Sandbox(Path(folder)))
+        with tempfile.TemporaryDirectory() as folder, model_server() as server:
+            text, differences = execute(document, Sandbox(Path(folder), server=server))
         document.write_text(text)
         print(json.dumps({"document": name, "changed": len(differences)}))  # noqa: T201  # a command's output
 

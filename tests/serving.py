@@ -5,12 +5,18 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import trio
 
 from caesura.adapters.demo._http import Answer, Handler, HttpRequest, serve_http
+from caesura.adapters.openai import OpenAIModel
+from caesura.continuations import Message, Reply, User
+from caesura.runtime import ModelRequest, ModelUnavailable
 
 SOON = {"retry-after-ms": "1"}
 """Headers that let the client try again at once."""
+
+HELLO = User(content="Hello")
 
 
 class Served:
@@ -124,3 +130,67 @@ def stalled(body: bytes, begun: Callable[[], None], hung_up: Callable[[], None])
         hung_up()
 
     return handle
+
+
+def nobody(piece: str) -> None:
+    """Listens to nothing."""
+
+
+def request(*messages: Message, **more: Any) -> ModelRequest:
+    """A request of the agent `clerk`."""
+    about: dict[str, Any] = {"agent": "clerk", "instructions": "", "messages": messages or (HELLO,)}
+    return ModelRequest(**about | more)
+
+
+def model(base_url: str, **more: Any) -> OpenAIModel:
+    """A model of that server, quick to ask again."""
+    how: dict[str, Any] = {"base_url": base_url, "api_key": "sk-test", "backoff": 0.001}
+    return OpenAIModel("gpt-5", **how | more)
+
+
+async def ask(
+    *handlers: Handler, messages: tuple[Message, ...] = (HELLO,), about: Mapping[str, Any] | None = None, **how: Any
+) -> tuple[Reply, list[str], Served]:
+    """The reply to a request `about` this, the text heard, and the server, which knows what it was asked."""
+    heard: list[str] = []
+    async with serving(*handlers) as served, model(served.base_url, **how) as asked:
+        reply = await asked.reply(request(*messages, **about or {}), heard.append)
+        return reply, heard, served
+
+
+async def fails(*handlers: Handler, **how: Any) -> tuple[ModelUnavailable, int]:
+    """The error of a request that gets no reply, and how often the server was asked."""
+    async with serving(*handlers) as served, model(served.base_url, **how) as asked:
+        with pytest.raises(ModelUnavailable) as caught:
+            await asked.reply(request(), nobody)
+        assert "\n" not in str(caught.value)
+        assert caught.value.hint
+        return caught.value, len(served.requests)
+
+
+SPENT = {
+    "prompt_tokens": 100,
+    "completion_tokens": 20,
+    "total_tokens": 120,
+    "prompt_tokens_details": {"cached_tokens": 64},
+    "completion_tokens_details": {"reasoning_tokens": 12},
+}
+
+
+def completion(message: dict[str, Any], finish: str = "stop") -> dict[str, Any]:
+    """A whole answer of Chat Completions."""
+    choice = {"index": 0, "message": {"role": "assistant"} | message, "finish_reason": finish}
+    return {"id": "c1", "object": "chat.completion", "model": "gpt-5-2026", "choices": [choice], "usage": SPENT}
+
+
+def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    """A piece of a streamed answer of Chat Completions."""
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return {"id": "c1", "object": "chat.completion.chunk", "model": "gpt-5-2026", "choices": [choice]}
+
+
+LAST = {"id": "c1", "model": "gpt-5-2026", "choices": [], "usage": SPENT}
+"""The chunk that holds the usage."""
+
+GOOD_DAY = sse(chunk({"role": "assistant", "content": "Good "}), chunk({"content": "day"}), chunk({}, "stop"), LAST)
+"""A stream of two words."""

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 import trio
 from tests.serving import (
-    SOON,
-    babble,
-    closed,
-    dropped,
-    page,
-    refusal,
+    GOOD_DAY,
+    LAST,
+    ask,
+    chunk,
+    completion,
+    model,
+    nobody,
+    request,
     serving,
     sse,
-    stalled,
     streamed,
     whole,
 )
@@ -29,7 +30,6 @@ from caesura.continuations import (
     Function,
     Image,
     ImageUrl,
-    Message,
     Result,
     Text,
     ToolRequest,
@@ -37,75 +37,22 @@ from caesura.continuations import (
     Usage,
     User,
 )
-from caesura.runtime import ModelRequest, ModelUnavailable
+from caesura.runtime import ModelUnavailable
 
-HELLO = User(content="Hello")
-USAGE = {
-    "prompt_tokens": 100,
-    "completion_tokens": 20,
-    "total_tokens": 120,
-    "prompt_tokens_details": {"cached_tokens": 64},
-    "completion_tokens_details": {"reasoning_tokens": 12},
-}
-SPENT = Usage(input=100, output=20, cached=64, reasoning=12)
-
-
-def request(*messages: Message, **more: Any) -> ModelRequest:
-    return ModelRequest(**{"agent": "clerk", "instructions": "", "messages": messages or (HELLO,)} | more)
-
-
-def nobody(piece: str) -> None:
-    """Listens to nothing."""
-
-
-def completion(message: dict[str, Any], finish: str | None = "stop") -> dict[str, Any]:
-    choice = {"index": 0, "message": {"role": "assistant"} | message, "finish_reason": finish}
-    return {"id": "c1", "object": "chat.completion", "model": "gpt-5-2026", "choices": [choice], "usage": USAGE}
-
-
-def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return {"id": "c1", "object": "chat.completion.chunk", "model": "gpt-5-2026", "choices": [choice]}
-
-
-LAST = {"id": "c1", "model": "gpt-5-2026", "choices": [], "usage": USAGE}
-TWO_WORDS = sse(chunk({"role": "assistant", "content": "Good "}), chunk({"content": "day"}), chunk({}, "stop"), LAST)
-
-
-def model(base_url: str, **more: Any) -> OpenAIModel:
-    return OpenAIModel("gpt-5", **{"base_url": base_url, "api_key": "sk-test", "backoff": 0.001} | more)
-
-
-async def ask(*handlers: Any, messages: tuple[Message, ...] = (HELLO,), **more: Any) -> Any:
-    """The reply, the text heard, and what the server was asked."""
-    heard: list[str] = []
-    about = {key: more.pop(key) for key in ("instructions", "tools", "result") if key in more}
-    async with serving(*handlers) as served, model(served.base_url, **more) as asked:
-        reply = await asked.reply(request(*messages, **about), heard.append)
-        return reply, heard, served
-
-
-async def fails(*handlers: Any, **more: Any) -> tuple[ModelUnavailable, int]:
-    """The error, and how often the server was asked."""
-    async with serving(*handlers) as served, model(served.base_url, **more) as asked:
-        with pytest.raises(ModelUnavailable) as caught:
-            await asked.reply(request(), nobody)
-        assert "\n" not in str(caught.value)
-        assert caught.value.hint
-        return caught.value, len(served.requests)
+USAGE = Usage(input=100, output=20, cached=64, reasoning=12)
 
 
 async def test_a_whole_reply_carries_text_usage_and_the_servers_name_of_the_model() -> None:
     reply, heard, served = await ask(whole(completion({"content": "Good day"})), stream=False)
     assert (reply.message, reply.stop) == (Assistant(content="Good day"), "end")
-    assert (reply.usage, reply.model, heard) == (SPENT, "gpt-5-2026", ["Good day"])
+    assert (reply.usage, reply.model, heard) == (USAGE, "gpt-5-2026", ["Good day"])
     assert "stream" not in served.bodies[0]
 
 
 async def test_a_streamed_reply_is_heard_in_pieces_and_is_the_same_in_the_end() -> None:
-    reply, heard, served = await ask(streamed(TWO_WORDS))
+    reply, heard, served = await ask(streamed(GOOD_DAY))
     assert (reply.message, reply.stop) == (Assistant(content="Good day"), "end")
-    assert (reply.usage, reply.model, heard) == (SPENT, "gpt-5-2026", ["Good ", "day"])
+    assert (reply.usage, reply.model, heard) == (USAGE, "gpt-5-2026", ["Good ", "day"])
     assert served.bodies[0]["stream"] is True
     assert served.bodies[0]["stream_options"] == {"include_usage": True}
 
@@ -113,9 +60,8 @@ async def test_a_streamed_reply_is_heard_in_pieces_and_is_the_same_in_the_end() 
 async def test_the_request_says_who_asks_what_with_which_tools_and_settings() -> None:
     tool = ToolSpec(name="order", description="Orders.", parameters={"type": "object", "properties": {"n": {}}})
     _, _, served = await ask(
-        streamed(TWO_WORDS),
-        instructions="Be brief.",
-        tools=(tool, ToolSpec(name="stop")),
+        streamed(GOOD_DAY),
+        about={"instructions": "Be brief.", "tools": (tool, ToolSpec(name="stop"))},
         settings={"temperature": 0.5, "top_k": 3},
     )
     sent = served.bodies[0]
@@ -133,7 +79,7 @@ async def test_a_message_is_sent_as_it_is_stored_with_its_extras_and_without_oth
     call = ToolRequest(id="a", function=Function(name="order", arguments="{not json"))
     image = Image(image_url=ImageUrl(url="https://example.com/a.png", detail="low"))
     _, _, served = await ask(
-        streamed(TWO_WORDS),
+        streamed(GOOD_DAY),
         messages=(
             User(content=(Text(text="See"), image)),
             Assistant(
@@ -183,15 +129,17 @@ CLOSED = {"type": "object", "properties": {"n": {"type": "integer"}}, "required"
     ],
 )
 async def test_a_result_schema_is_strict_only_where_strict_mode_takes_it(schema: Any, strict: bool) -> None:
-    _, _, served = await ask(streamed(TWO_WORDS), result=schema)
+    _, _, served = await ask(streamed(GOOD_DAY), about={"result": schema})
     form = {"name": "clerk", "schema": schema, "strict": strict}
     assert served.bodies[0]["response_format"] == {"type": "json_schema", "json_schema": form}
 
 
 async def test_a_result_that_is_no_object_and_a_format_in_the_settings_are_left_alone() -> None:
-    _, _, served = await ask(streamed(TWO_WORDS), result={"type": "string"})
+    _, _, served = await ask(streamed(GOOD_DAY), about={"result": {"type": "string"}})
     assert "response_format" not in served.bodies[0]
-    _, _, served = await ask(streamed(TWO_WORDS), result=CLOSED, settings={"response_format": {"type": "json_object"}})
+    _, _, served = await ask(
+        streamed(GOOD_DAY), about={"result": CLOSED}, settings={"response_format": {"type": "json_object"}}
+    )
     assert served.bodies[0]["response_format"] == {"type": "json_object"}
 
 
@@ -302,7 +250,7 @@ async def test_extras_of_a_reply_are_kept_whole_for_the_next_request() -> None:
             "tool_calls": [{"extra_content": {"signature": "s"}}],
         }
     }
-    whole_message = {"content": "x", "reasoning_content": "So be it.", "annotations": [], "audio": None}
+    whole_message: dict[str, Any] = {"content": "x", "reasoning_content": "So be it.", "annotations": [], "audio": None}
     reply, _, _ = await ask(whole(completion(whole_message)), stream=False)
     assert reply.message.native == {"chat": {"reasoning_content": "So be it."}}
 
@@ -321,8 +269,8 @@ async def test_text_that_utf8_refuses_is_mended_everywhere() -> None:
     "handler",
     [
         streamed(sse(chunk({"content": "Good "}), b'{"choices": []}', chunk({"content": "day"}, "stop"), done=False)),
-        streamed(TWO_WORDS.replace(b"\n", b"\r\n"), piece=1),
-        streamed(b": ping\n\nevent: x\nid: 7\n" + TWO_WORDS, content_type="text/plain"),
+        streamed(GOOD_DAY.replace(b"\n", b"\r\n"), piece=1),
+        streamed(b": ping\n\nevent: x\nid: 7\n" + GOOD_DAY, content_type="text/plain"),
         whole(completion({"content": "Good day"})),
     ],
     ids=["no end mark, no usage", "CRLF", "comments, wrong type", "not streamed after all"],
@@ -333,146 +281,11 @@ async def test_servers_that_stream_in_their_own_way_are_understood(handler: Any)
     assert len(served.requests) == 1
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        refusal(429, "slow down", headers=SOON),
-        refusal(500, "oops", headers=SOON),
-        refusal(503, "busy", headers={"retry-after": "0.001"}),
-        page(502, b"<html><title>Bad gateway</title></html>", headers=SOON),
-    ],
-    ids=["429", "500", "503", "502"],
-)
-async def test_a_failure_that_passes_is_waited_out_as_the_server_asks(fault: Any) -> None:
-    reply, _, served = await ask(fault, fault, streamed(TWO_WORDS))
-    assert (reply.message.content, len(served.requests)) == ("Good day", 3)
-
-
-async def test_a_connection_closed_before_the_answer_is_tried_again() -> None:
-    reply, _, served = await ask(closed, streamed(TWO_WORDS), max_retries=1)
-    assert (reply.message.content, len(served.requests)) == ("Good day", 2)
-
-
-BROKEN = {
-    "dropped": dropped(sse(chunk({"content": "Good "}), done=False)),
-    "ended early": streamed(sse(chunk({"content": "Good "}), done=False)),
-    "ended early, announced": streamed(sse(chunk({"content": "Good "}))),
-    "empty": streamed(b""),
-    "garbage": streamed(b"data: {nonsense\n\n"),
-    "not an object": streamed(b"data: [1]\n\n"),
-    "not UTF-8": streamed(b"data: \xff\n\n"),
-    "error event": streamed(sse(chunk({"content": "Good "}), {"error": {"message": "overloaded", "code": 502}})),
-    "error as finish": streamed(sse(chunk({"content": "Good "}, "error"))),
-    "body not JSON": whole(b'{"choices": ['),
-    "no message": whole({"choices": []}),
-}
-
-
-@pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN.keys())
-async def test_an_answer_that_breaks_off_is_asked_for_again(fault: Any) -> None:
-    reply, heard, served = await ask(fault, streamed(TWO_WORDS))
-    assert (reply.message, len(served.requests)) == (Assistant(content="Good day"), 2)
-    assert heard[-2:] == ["Good ", "day"]
-
-
-@pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN.keys())
-async def test_an_answer_that_keeps_breaking_off_is_given_up(fault: Any) -> None:
-    error, asked = await fails(fault)
-    assert asked == 4
-    assert "(4 times)" in str(error)
-
-
-@pytest.mark.parametrize(
-    ("handler", "said", "advice"),
-    [
-        (
-            refusal(401, "Incorrect API key provided: sk-test"),
-            "401: Incorrect API key provided: [key]",
-            "OPENAI_API_KEY",
-        ),
-        (refusal(403, "Not in your region"), "403: Not in your region", "permissions"),
-        (refusal(404, "The model `x` does not exist"), "404: The model `x` does not exist", "model's name"),
-        (refusal(400, "Too many tokens", "context_length_exceeded"), "400: Too many tokens", "too long"),
-        (refusal(400, "Bad schema"), "400: Bad schema", "schemas"),
-        (refusal(429, "Wait", headers={"retry-after": "3600"}), "429: Wait (it asks to wait 3600 s)", "after 3600 s"),
-        (whole({"detail": "No route"}, 404), "404: No route", "base URL"),
-        (page(403, b"<html><title>Blocked\nby proxy</title>"), "titled “Blocked by proxy”", "permissions"),
-        (page(200, b"<!doctype html><p>Log in"), "web page", "/v1"),
-        (
-            streamed(sse({"error": {"message": "Bad", "type": "invalid_request_error"}})),
-            "refused the request: Bad",
-            "set",
-        ),
-        (whole({"error": {"message": "Gone", "code": 404}}), "refused the request: Gone", "name"),
-    ],
-)
-async def test_a_refusal_is_told_at_once_with_what_to_do(handler: Any, said: str, advice: str) -> None:
-    error, asked = await fails(handler)
-    assert said in str(error)
-    assert advice in error.hint
-    assert asked == 1
-
-
-async def test_failures_that_stay_are_told_after_the_retries() -> None:
-    error, asked = await fails(page(502, b"<html>" + b"x" * 10_000, headers=SOON), max_retries=2)
-    assert str(error).endswith("answered 502: an HTML page (it asks to wait 1 ms)")
-    assert asked == 3
-    error, asked = await fails(refusal(429, "Pay up", "insufficient_quota", headers=SOON), max_retries=1)
-    assert "billing" in error.hint
-    assert asked == 2
-
-
-@pytest.mark.parametrize("handler", [closed, babble], ids=["closed", "not HTTP"])
-async def test_a_server_that_does_not_answer_cannot_be_reached(handler: Any) -> None:
-    error, asked = await fails(handler, max_retries=0)
-    assert "cannot be reached" in str(error)
-    assert asked == 1
-
-
-async def test_a_refused_connection_names_the_address() -> None:
-    async with serving(closed) as served:
-        gone = served.base_url
-    async with model(gone, max_retries=0) as asked:
-        with pytest.raises(ModelUnavailable, match="cannot be reached") as caught:
-            await asked.reply(request(), nobody)
-    assert gone in str(caught.value)
-    assert "base URL" in caught.value.hint
-
-
-async def test_silence_is_a_failure_after_the_timeout() -> None:
-    error, _ = await fails(stalled(b"", lambda: None, lambda: None), timeout=0.05, max_retries=0)
-    assert "broke off" in str(error)
-
-
-@pytest.mark.parametrize("body", [b"", sse(chunk({"content": "Good "}), done=False)], ids=["silent", "mid-stream"])
-async def test_cancelling_a_call_closes_its_connection_and_the_next_call_works(body: bytes) -> None:
-    begun, hung_up = trio.Event(), trio.Event()
-    handlers = (stalled(body, begun.set, hung_up.set), streamed(TWO_WORDS))
-    async with serving(*handlers) as served, model(served.base_url) as asked:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(asked.reply, request(), nobody)
-            await begun.wait()
-            nursery.cancel_scope.cancel()
-        with trio.fail_after(5):
-            await hung_up.wait()
-        assert (await asked.reply(request(), nobody)).message.content == "Good day"
-
-
-async def test_an_error_of_the_listener_passes_and_is_not_taken_for_the_servers() -> None:
-    def deaf(piece: str) -> None:
-        raise BrokenPipeError("nobody reads")
-
-    async with serving(streamed(TWO_WORDS)) as served, model(served.base_url) as asked:
-        with pytest.raises(BrokenPipeError, match="nobody reads"):
-            await asked.reply(request(), deaf)
-    assert len(served.requests) == 1
-
-
 def test_a_model_serves_one_event_loop_after_another() -> None:
     asked = OpenAIModel("gpt-5", api_key="sk-test")
 
     async def once() -> str | None:
-        async with serving(streamed(TWO_WORDS)) as served, asked:
+        async with serving(streamed(GOOD_DAY)) as served, asked:
             asked._base_url = served.base_url
             first = await asked.reply(request(), nobody)
             await asked.aclose()
@@ -484,14 +297,14 @@ def test_a_model_serves_one_event_loop_after_another() -> None:
 
 
 async def test_calls_one_after_another_share_a_connection() -> None:
-    async with serving(streamed(TWO_WORDS)) as served, model(served.base_url) as asked:
+    async with serving(streamed(GOOD_DAY)) as served, model(served.base_url) as asked:
         for _ in range(3):
             await asked.reply(request(), nobody)
     assert (len(served.requests), len(served.peers)) == (3, 1)
 
 
 async def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(streamed(TWO_WORDS)) as served:
+    async with serving(streamed(GOOD_DAY)) as served:
         monkeypatch.setenv("OPENAI_API_KEY", "sk-env")
         monkeypatch.setenv("OPENAI_BASE_URL", served.base_url)
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")

@@ -1,10 +1,12 @@
 """The Responses API through the real client, over real HTTP on loopback."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
-from tests.serving import SOON, dropped, refusal, serving, sse, stalled, streamed, whole
+from tests import serving as server
+from tests.serving import HELLO, SOON, dropped, nobody, refusal, request, serving, sse, stalled, streamed, whole
 
 from caesura.adapters.openai import OpenAIModel
 from caesura.continuations import (
@@ -21,9 +23,10 @@ from caesura.continuations import (
     Usage,
     User,
 )
-from caesura.runtime import ModelRequest, ModelUnavailable
 
-HELLO = User(content="Hello")
+ask = partial(server.ask, api="responses")
+fails = partial(server.fails, api="responses")
+
 USAGE = {
     "input_tokens": 100,
     "input_tokens_details": {"cached_tokens": 64},
@@ -68,31 +71,6 @@ BEGUN = {"type": "response.created", "response": response(status="in_progress")}
 GOOD_DAY = sse(BEGUN, delta("Good "), delta("day"), ending(response(REASONING, SAID)), done=False)
 
 
-def request(*messages: Message, **more: Any) -> ModelRequest:
-    """A request of the agent `clerk`."""
-    return ModelRequest(**{"agent": "clerk", "instructions": "", "messages": messages or (HELLO,)} | more)
-
-
-def nobody(piece: str) -> None:
-    """Listens to nothing."""
-
-
-def model(base_url: str, **more: Any) -> OpenAIModel:
-    """A model of that server, quick to try again."""
-    return OpenAIModel(
-        "gpt-5", api="responses", **{"base_url": base_url, "api_key": "sk-test", "backoff": 0.001} | more
-    )
-
-
-async def ask(*handlers: Any, messages: tuple[Message, ...] = (HELLO,), **more: Any) -> Any:
-    """The reply, the text heard, and what the server was asked."""
-    heard: list[str] = []
-    about = {key: more.pop(key) for key in ("instructions", "tools", "result") if key in more}
-    async with serving(*handlers) as served, model(served.base_url, **more) as asked:
-        reply = await asked.reply(request(*messages, **about), heard.append)
-        return reply, heard, served
-
-
 async def sent_input(*messages: Message, **more: Any) -> list[dict[str, Any]]:
     """The input items that the server is sent for these messages."""
     _, _, served = await ask(streamed(GOOD_DAY), messages=messages, **more)
@@ -114,7 +92,9 @@ async def test_a_reply_carries_text_usage_the_models_name_and_its_items_whole(st
 async def test_nothing_is_stored_at_the_server_and_reasoning_is_asked_for_whole() -> None:
     tool = ToolSpec(name="order", description="Orders.", parameters={"type": "object", "properties": {"n": {}}})
     settings = {"max_output_tokens": 9, "include": ["message.output_text.logprobs"]}
-    _, _, served = await ask(streamed(GOOD_DAY), instructions="Be brief.", tools=(tool,), settings=settings)
+    _, _, served = await ask(
+        streamed(GOOD_DAY), about={"instructions": "Be brief.", "tools": (tool,)}, settings=settings
+    )
     assert served.bodies[0] == {
         "model": "gpt-5",
         "input": [{"type": "message", "role": "user", "content": "Hello"}],
@@ -137,7 +117,7 @@ async def test_nothing_is_stored_at_the_server_and_reasoning_is_asked_for_whole(
 
 async def test_a_result_schema_joins_the_other_text_settings() -> None:
     schema = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
-    _, _, served = await ask(streamed(GOOD_DAY), result=schema, settings={"text": {"verbosity": "low"}})
+    _, _, served = await ask(streamed(GOOD_DAY), about={"result": schema}, settings={"text": {"verbosity": "low"}})
     form = {"type": "json_schema", "name": "clerk", "schema": schema, "strict": True}
     assert served.bodies[0]["text"] == {"format": form, "verbosity": "low"}
 
@@ -214,7 +194,7 @@ async def test_items_that_no_longer_tell_the_message_give_way_to_it() -> None:
 
 
 async def test_reasoning_that_the_server_would_refuse_is_not_sent() -> None:
-    bare = {"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": None}
+    bare: dict[str, Any] = {"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": None}
     answered = Assistant(content="Good day", native={"responses": [bare, SAID]})
     cut_short = Assistant(native={"responses": [REASONING]})
     assert (await sent_input(HELLO, answered, HELLO, cut_short, HELLO))[1:] == [
@@ -283,10 +263,9 @@ async def test_an_answer_that_breaks_off_is_asked_for_again(fault: Any) -> None:
 
 @pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN.keys())
 async def test_an_answer_that_keeps_breaking_off_is_given_up(fault: Any) -> None:
-    async with serving(fault) as served, model(served.base_url, max_retries=1) as asked:
-        with pytest.raises(ModelUnavailable, match=r"\(2 times\)"):
-            await asked.reply(request(), nobody)
-    assert len(served.requests) == 2
+    error, asked = await fails(fault, max_retries=1)
+    assert asked == 2
+    assert "(2 times)" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -299,11 +278,9 @@ async def test_an_answer_that_keeps_breaking_off_is_given_up(fault: Any) -> None
     ],
 )
 async def test_a_refusal_is_told_at_once(handler: Any, said: str) -> None:
-    async with serving(handler) as served, model(served.base_url) as asked:
-        with pytest.raises(ModelUnavailable, match=said) as caught:
-            await asked.reply(request(), nobody)
-    assert caught.value.hint
-    assert len(served.requests) == 1
+    error, asked = await fails(handler)
+    assert asked == 1
+    assert said in str(error)
 
 
 async def test_a_rate_limit_is_waited_out() -> None:
@@ -314,7 +291,10 @@ async def test_a_rate_limit_is_waited_out() -> None:
 async def test_cancelling_a_call_closes_its_connection() -> None:
     begun, hung_up = trio.Event(), trio.Event()
     body = sse(BEGUN, delta("Good "), done=False)
-    async with serving(stalled(body, begun.set, hung_up.set)) as served, model(served.base_url) as asked:
+    async with (
+        serving(stalled(body, begun.set, hung_up.set)) as served,
+        server.model(served.base_url, api="responses") as asked,
+    ):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(asked.reply, request(), nobody)
             await begun.wait()

@@ -2,5 +2,6 @@
 
 from ._agents import LOOP, PROMPT, lead
 from ._model import scripted_model
+from ._server import Script, serve_script
 
-__all__ = ["LOOP", "PROMPT", "lead", "scripted_model"]
+__all__ = ["LOOP", "PROMPT", "Script", "lead", "scripted_model", "serve_script"]

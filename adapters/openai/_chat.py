@@ -105,15 +105,15 @@ class ChatReader:
         self.finished = True
         for spoken in (_joined(message.get("content")), text(message.get("refusal"))):
             if spoken:
-                self._listen(spoken)
+                self._listen(encodable(spoken))
 
-    def hear(self, chunk: dict[str, Any]) -> None:
+    def hear(self, event: dict[str, Any]) -> None:
         """Take one chunk of a stream.
 
         Raises:
             ModelUnavailable: it is an error.
         """
-        choice = self._first_choice(chunk)
+        choice = self._first_choice(event)
         if choice is None:
             return
         delta = dict(mapping(choice.get("delta")) or mapping(choice.get("message")))
@@ -123,7 +123,7 @@ class ChatReader:
             delta["content"] = _joined(delta["content"])
         for key in ("content", "refusal"):
             if text(delta.get(key)):
-                self._listen(delta[key])
+                self._listen(encodable(delta[key]))
         _merge(self._message, delta)
         self._finish = text(choice.get("finish_reason")) or self._finish
 

@@ -141,7 +141,7 @@ class ResponsesReader:
         self._take(answer)
         for part in self._parts(_output(self._response)):
             if spoken := text(part.get("text")) or text(part.get("refusal")):
-                self._listen(spoken)
+                self._listen(encodable(spoken))
 
     def hear(self, event: dict[str, Any]) -> None:
         """Take one event of a stream.
@@ -154,7 +154,7 @@ class ResponsesReader:
             raise told(event.get("error") or event)
         if kind in ("response.output_text.delta", "response.refusal.delta"):
             if piece := text(event.get("delta")):
-                self._listen(piece)
+                self._listen(encodable(piece))
         elif kind == "response.output_item.done":
             place = event.get("output_index")
             item = mapping(event.get("item"))

@@ -1,0 +1,60 @@
+"""The scripted model of the documentation: ``python -m tests.documentation_server`` serves it and prints its URL."""
+
+import sys
+from typing import Any
+
+import trio
+
+from caesura.adapters.demo import serve_script
+
+
+def script(request: dict[str, Any]) -> dict[str, Any]:
+    """Answer as the agents of README.md and docs/tutorial.md would be answered by a model."""
+    system, *messages = request["messages"]
+    results = [message["content"] for message in messages if message["role"] == "tool"]
+    told = messages[-1]["content"] if messages[-1]["role"] == "user" else ""
+    if system["content"].startswith("You plan"):
+        return _lead(results, told)
+    return _ops(results)
+
+
+def _lead(results: list[str], told: str) -> dict[str, Any]:
+    if not results:
+        return _call("ops can do that.", "ops", prompt="Deploy api 1.4.")
+    if "who" in told:
+        return _call("I do not know whom to write to.", "ask", question="Who should hear about the release?")
+    if len(results) > 1:
+        return _say(f"I'll let {results[-1]} know.")
+    return _say(results[0])
+
+
+def _ops(results: list[str]) -> dict[str, Any]:
+    if not results:
+        return _call("First a look at its health.", "check", service="api")
+    if len(results) == 1:
+        return _call("api is healthy, so 1.4 can go out.", "deploy", service="api", version="1.4")
+    if results[-1].startswith("Rejected"):
+        return _say(f"api stays as it is. {results[-1].removesuffix(' The call did not run.')}")
+    return _say(f"Done: {results[-1]}")
+
+
+def _say(content: str) -> dict[str, Any]:
+    return {"content": content}
+
+
+def _call(content: str, name: str, **arguments: str) -> dict[str, Any]:
+    return {"content": content, "tool_calls": [{"name": name, "arguments": arguments}]}
+
+
+async def main() -> None:
+    """Serve until standard input is closed."""
+    async with trio.open_nursery() as nursery:
+        url = await nursery.start(lambda task_status: serve_script(script, task_status=task_status))
+        sys.stdout.write(f"{url}\n")
+        sys.stdout.flush()
+        await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    trio.run(main)
