@@ -3,12 +3,11 @@
 The diagram in the documentation is generated from `TRANSITIONS`.
 """
 
-import datetime as dt
 import enum
 from typing import Literal, NamedTuple
 
 from ._ids import CallId, CommitId, Digest, WorkerId, digest
-from ._messages import Json, Value
+from ._messages import Json, Time, Value
 from ._specs import ToolKind
 
 
@@ -125,7 +124,7 @@ class Decision(Value, frozen=True, kw_only=True):
 
     choice: Choice
     by: Person
-    at: dt.datetime
+    at: Time
     seen: CommitId
     arguments: Digest
     tool: Digest
@@ -164,12 +163,12 @@ class Call(Value, frozen=True, kw_only=True):
     arguments: str
     state: CallState
     nonce: str
-    since: dt.datetime
+    since: Time
     attempt: int = 0
     runner: WorkerId | None = None
     decision: Decision | None = None
     question: Question | None = None
-    not_before: dt.datetime | None = None
+    not_before: Time | None = None
     remark: str = ""
 
     @property
@@ -194,7 +193,7 @@ class Gate(Value, frozen=True, kw_only=True):
     id: CallId
     kind: GateKind
     reason: str
-    since: dt.datetime
+    since: Time
     name: str = ""
     by: Person | None = None
 

@@ -1,13 +1,15 @@
 """The codec: continuations to and from the bytes of their files. Unknown fields and newer formats are refused."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from ._errors import SavedStateError
-from ._messages import Message
+from ._messages import Json, Message, plain_text
 from ._specs import AgentSpec
 from ._state import FORMAT, Continuation, Record
+
+V = TypeVar("V", bound=msgspec.Struct)
 
 
 class NewerFormat(SavedStateError):
@@ -84,6 +86,30 @@ def decode_message(data: bytes, name: str) -> Message:
     """
     message: Message = _decode(_message, data, name)
     return message
+
+
+def encodable(value: V) -> V:
+    """The value itself, or, if text in it holds what UTF-8 refuses, the value with that replaced as `plain_text` does.
+
+    Models, command lines and file names bring halves of surrogate pairs; no file and no commit can hold them.
+    """
+    try:
+        _encoder.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.convert(_plain(msgspec.to_builtins(value)), type(value))
+    return value
+
+
+def _plain(value: Json) -> Json:
+    match value:
+        case str():
+            return plain_text(value)
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case dict():
+            return {_plain(key): _plain(item) for key, item in value.items()}
+        case _:
+            return value
 
 
 def _pretty(value: msgspec.Struct) -> bytes:

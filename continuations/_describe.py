@@ -25,7 +25,7 @@ from ._events import (
     Woke,
 )
 from ._ids import LoopName
-from ._messages import Value, text_of
+from ._messages import Value, plain_text, text_of
 from ._state import Continuation
 from ._text import call_text, count, excerpt, one_line
 
@@ -46,7 +46,8 @@ class Description(Value, frozen=True, kw_only=True):
         trailers = "\n".join(f"{key}: {one_line(value, 200)}" for key, value in self.trailers)
         # A body that the subject says already would be read twice.
         body = "" if self.subject.endswith(" ".join(self.body.split())) else self.body
-        return "\n\n".join(part for part in (self.subject, body, trailers) if part) + "\n"
+        # JSON may spell out half of a surrogate pair, which no commit can hold.
+        return plain_text("\n\n".join(part for part in (self.subject, body, trailers) if part) + "\n")
 
 
 def describe(loop: LoopName, before: Continuation | None, event: AnyEvent, after: Continuation) -> Description:

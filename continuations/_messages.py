@@ -4,13 +4,17 @@ The shape on disk is that of Chat Completions, which nearly every server speaks,
 the model is sent. What one model API alone understands (reasoning items, say) is kept beside it in `native`.
 """
 
+import datetime as dt
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 Json = Any
 """A JSON value: None, bool, int, float, str, list or dict of them."""
+
+Time = Annotated[dt.datetime, msgspec.Meta(tz=True)]
+"""A moment. On disk it must have a zone: one without could be compared with no other."""
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

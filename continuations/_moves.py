@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from ._calls import Call, CallState, Decision, Gate, GateKind, Person, allowed
 from ._errors import ConflictError
-from ._events import Event, Resumed
+from ._events import ChildFailed, ChildFinished, ChildResumed, ChildSuspended, Event, Resumed, Woke
 from ._ids import CallId
 from ._messages import Message, Result, User
 from ._state import Continuation, Ending, Final, Status
@@ -61,6 +61,22 @@ def attempt(state: Continuation, call_id: CallId, number: int) -> Call:
             f"Attempt {number} of {call_id} is not the last one.",
             hint="A later attempt's result counts; this one is dropped.",
         )
+    return call
+
+
+def delegated(state: Continuation, event: ChildSuspended | ChildResumed | ChildFinished | ChildFailed) -> Call:
+    """The call that a child loop works on."""
+    call = find(state, event.call)
+    if call.kind != "agent":
+        raise NotApplicable(f"{call.id} has no child loop.", hint="Only a call of an agent has one.")
+    return call
+
+
+def asleep(state: Continuation, event: Woke) -> Call:
+    """The call whose time has come."""
+    call = find(state, event.call)
+    if call.not_before is None or event.at < call.not_before:
+        raise NotApplicable(f"{call.id} does not wake now.", hint="Load the loop again: it has moved on.")
     return call
 
 

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from ._calls import Call, CallState, Decision, Gate, Rule
 from ._errors import CallerError
 from ._events import Answered, Decided, Told
+from ._ids import Digest
 from ._moves import (
     GRANTED,
     AlreadyDecided,
@@ -47,7 +48,8 @@ def decided(state: Continuation, event: Decided) -> Continuation:
             decision=first,
         )
     tool = state.tool(call)
-    if event.arguments != call.arguments_digest or tool is None or event.tool != tool.digest:
+    shown = tool.digest if tool is not None else Digest("")
+    if event.arguments != call.arguments_digest or event.tool != shown:
         raise StaleDecision(
             f"{call.id} is no longer what was shown: its arguments or its tool changed.",
             hint="Look at it again with 'caesura pending', then decide.",
@@ -73,6 +75,11 @@ def decided(state: Continuation, event: Decided) -> Continuation:
     if event.choice == "reject":
         text = _rejection_of(call, event)
         return closed(state, event, call, CallState.REJECTED, text, decision=decision)
+    if tool is None:
+        raise NotApplicable(
+            f"The agent no longer has the tool that {call.id} asks for.",
+            hint="Bring the tool back, or reject the call.",
+        )
     if call.state is CallState.WAITING:
         raise NotApplicable(
             f"{call.id} asks a question: it wants an answer, not an approval.",

@@ -1,13 +1,12 @@
 """The continuation: an immutable value sufficient to go on, nesting its children's."""
 
-import datetime as dt
 import enum
 from collections.abc import Mapping
 from typing import Literal
 
 from ._calls import Call, CallState, Gate, Rule
 from ._ids import CallId, CommitId, Digest, WorkerId
-from ._messages import Json, Message, Usage, User, Value
+from ._messages import Json, Message, Time, Usage, User, Value
 from ._specs import AgentSpec, Budget, ToolSpec
 
 FORMAT = 1
@@ -61,7 +60,7 @@ class Record(Value, frozen=True, kw_only=True):
     fingerprint: Digest
     nonce: str
     worker: WorkerId
-    at: dt.datetime
+    at: Time
     calls: tuple[Call, ...] = ()
     counters: Mapping[str, int] = {}
     gate: Gate | None = None

@@ -35,9 +35,11 @@ from ._messages import Assistant, ToolRequest, User
 from ._moves import (
     GRANTED,
     NotApplicable,
+    asleep,
     attempt,
     between_calls,
     closed,
+    delegated,
     ended,
     find,
     gated,
@@ -102,14 +104,14 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
                 not_before=event.wake_at,
             )
         case ChildSuspended():
-            return moved(state, event, find(state, event.call), CallState.WAITING)
+            return moved(state, event, delegated(state, event), CallState.WAITING)
         case ChildResumed():
-            return moved(state, event, find(state, event.call), CallState.DELEGATED)
+            return moved(state, event, delegated(state, event), CallState.DELEGATED)
         case ChildFinished():
-            call = find(state, event.call)
+            call = delegated(state, event)
             return closed(state, event, call, CallState.RETURNED, event.text)
         case ChildFailed():
-            call = find(state, event.call)
+            call = delegated(state, event)
             return closed(state, event, call, CallState.FAILED, f"Error: {event.error}")
         case Suspended():
             unfinished(state, event)
@@ -125,7 +127,7 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
         case Answered():
             return answered(state, event)
         case Woke():
-            call = find(state, event.call)
+            call = asleep(state, event)
             text = f"It is now {event.at.isoformat(timespec='seconds')}."
             return closed(state, event, call, CallState.RETURNED, text)
         case Told():
@@ -224,6 +226,8 @@ def _propose(
     for call_id, request, proposal in zip(ids, requests, proposals, strict=True):
         name = request.function.name
         key = request.id if request.id and request.id not in keys else call_id
+        while key in keys:  # another call was given this one's id
+            key += "-"
         keys.add(key)
         tool = state.definition.tool(name)
         calls.append(

@@ -7,6 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ._calls import Person
+from ._codec import encodable
 from ._describe import author_of, describe
 from ._errors import CallerError, ConflictError, SavedStateError
 from ._events import AnyEvent, Imported, Started
@@ -114,6 +115,7 @@ class History:
         Raises:
             LoopExists: the name is taken.
         """
+        event = encodable(event)
         return self._create(loop, start(event), event, committer, author)
 
     def bring(self, loop: LoopName, state: Continuation, event: Imported, by: Person) -> Saved:
@@ -150,6 +152,7 @@ class History:
             NotApplicable: the event does not fit the state. Nothing was written.
             Moved: the loop is elsewhere by now. Its branch was not touched.
         """
+        event = encodable(event)
         self._ensure_branch(saved)
         children = {call: Child(commit=child.commit, state=child.state) for call, child in self.children(saved).items()}
         before = replace(saved.state, children=children)

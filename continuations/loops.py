@@ -177,6 +177,8 @@ class Loops:
         """Whether a worker would find something to do in this loop itself."""
         if saved.state.ending is not None:
             return parent_name(saved.loop) is not None
+        if any(call.state is CallState.RUNNING for call in saved.state.calls):
+            return True  # unless its worker lives, which only the lease says: find out what became of it
         due = [effect for effect in outstanding(saved.state) if getattr(effect, "at", self._now()) <= self._now()]
         waiting = {call.id for call in saved.state.open_calls if call.state is CallState.WAITING}
         return any(getattr(effect, "call", None) not in waiting or hasattr(effect, "at") for effect in due)
@@ -286,6 +288,11 @@ class Loops:
     @staticmethod
     def _check_arguments(saved: Saved, shown: Request, arguments: Json) -> None:
         tool = saved.state.definition.tool(shown.tool)
+        if tool is not None and tool.kind in ("question", "sleep"):
+            # What it asks, or until when it sleeps, was read from the model's arguments when it was proposed.
+            raise InvalidAnswer(
+                f"The arguments of {shown.tool} cannot be edited.", hint="Reject it, and say what to ask for instead."
+            )
         problem = "there is no such tool" if tool is None else misfit(arguments, tool.parameters)
         if problem is not None:
             raise InvalidAnswer(

@@ -9,6 +9,7 @@ import trio
 
 from caesura.continuations import (
     AgentChanged,
+    AgentSpec,
     AnyEvent,
     CallId,
     CallModel,
@@ -52,6 +53,21 @@ _RETRY = "retry "
 
 class VanishedTool(SavedStateError):
     """A call is open for a tool that the agent no longer has."""
+
+
+def check_tools(saved: Saved, definition: AgentSpec) -> None:
+    """Check that the agent, as its code defines it now, has the tool of each open call.
+
+    Raises:
+        VanishedTool: it has not.
+    """
+    for call in saved.state.open_calls:
+        if definition.tool(call.tool) is None:
+            raise VanishedTool(
+                f"{saved.loop}.{call.id} is {call.state}, but agent {definition.name} has no tool"
+                f" {call.tool!r} any more.",
+                hint=f"Bring the tool back, or give the loop up: 'caesura cancel {saved.loop}'.",
+            )
 
 
 class Actor:
@@ -152,13 +168,7 @@ class Actor:
         """Become the loop's worker in its history, with the agent as its code defines it now."""
         services = self._services
         definition = services.spec(self.agent)
-        for call in self.saved.state.open_calls:
-            if definition.tool(call.tool) is None:
-                raise VanishedTool(
-                    f"{self.loop}.{call.id} is {call.state}, but agent {self.agent.name} has no tool"
-                    f" {call.tool!r} any more.",
-                    hint=f"Bring the tool back, or give the loop up: 'caesura cancel {self.loop}'.",
-                )
+        check_tools(self.saved, definition)
         self._taken_over = True
         if lifts or self.saved.state.worker != services.worker:
             await self._commit(Resumed(at=services.now(), worker=services.worker, by_hand=lifts))
@@ -261,7 +271,10 @@ class Actor:
             await self._commit(gate)
             return
         if not self._taken_over:
+            before = self.saved
             await self._take_over()
+            if self.saved is not before:
+                return  # somebody may have put a gate, or stopped the supervisor: look again
         self._services.listen(Thinking(loop=self.loop, agent=self.agent.name))
         saved = self.saved
         self._start(_MODEL, lambda: call_model(self._services, self.agent, saved, memory))

@@ -116,12 +116,14 @@ def _gone(claim: Claim) -> bool:
 
 
 def _born(pid: int) -> str:
-    """When a process of this machine began: the machine's boot, and the kernel's ticks since; empty if not known."""
+    """When a process of this machine began: the machine's boot, and the kernel's ticks since; empty if it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    return f"{_boot()} {stat.rpartition(')')[2].split()[19]}"
+    state, *fields = stat.rpartition(")")[2].split()
+    # A zombie has ended, though its parent may never take note of it.
+    return "" if state in "ZX" else f"{_boot()} {fields[18]}"
 
 
 def _boot() -> str:

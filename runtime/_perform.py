@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 import trio
@@ -76,7 +77,8 @@ async def run_tool(services: Services, agent: Agent, saved: Saved, call: Call) -
 
     def report(text: str) -> None:
         notice = Progressed(loop=saved.loop, call=call.id, text=text)
-        token.run_sync_soon(services.listen, notice)  # a plain tool reports from its thread
+        with suppress(trio.RunFinishedError):  # a plain tool that was abandoned outlives everything here
+            token.run_sync_soon(services.listen, notice)  # a plain tool reports from its thread
 
     context = ToolContext(
         loop=saved.loop,

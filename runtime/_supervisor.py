@@ -15,7 +15,7 @@ from caesura.continuations import (
     child_name,
 )
 
-from ._actor import Actor
+from ._actor import Actor, check_tools
 from ._lease import TERM, LeaseKeeper
 from ._proposals import prompt_of
 from ._services import Services, as_author
@@ -45,8 +45,11 @@ class Supervisor:
             Unavailable: the repository cannot be read or written.
         """
         services = self.services
+        # Before anything is touched: a loop is refused whole, not when its children's turn comes.
         for saved in await services.sync(lambda: list(services.history.tree(root))):
-            services.agent(saved.state.agent)
+            agent = services.agent(saved.state.agent)
+            if saved.state.status is Status.ACTIVE:
+                check_tools(saved, services.spec(agent))
         lease = LeaseKeeper(services.history.store, root.loop, services.worker, services.now)
         await services.sync(lease.claim)
         try:

@@ -3,8 +3,10 @@
 import copy
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import msgspec
 
 from caesura.continuations import Budget, Continuation, Spent, Status, Suspended
 
@@ -95,11 +97,16 @@ def due(
     if state.cleared:
         return None, memory
     for suspension in suspensions:
-        moment = Moment(state=state, now=now, memory=copy.deepcopy(state.memory.get(suspension.name, {})))
+        kept = state.memory.get(suspension.name, {})
+        moment = Moment(state=state, now=now, memory=copy.deepcopy(kept))
         try:
             reason = suspension.check(moment)
+            if not isinstance(reason, str | None):
+                raise TypeError(f"it returned {type(reason).__name__}, not a reason or None")
+            msgspec.json.encode(moment.memory)
         except Exception as error:  # noqa: BLE001  # a broken condition must stop the loop, not lose it
             reason = f"the suspension function {suspension.name} failed: {type(error).__name__}: {error}"
+            moment = replace(moment, memory=kept)
         if moment.memory or suspension.name in state.memory:
             memory[suspension.name] = moment.memory
         if reason is not None:

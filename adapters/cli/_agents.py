@@ -10,6 +10,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from contextlib import redirect_stdout
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -40,7 +41,9 @@ def load_agents(specs: Iterable[str], folder: Path) -> list[Agent]:
     Raises:
         BadModule, NoSuchAgent: they cannot be had.
     """
-    return [agent for spec in specs for agent in _load(spec, folder)]
+    with redirect_stdout(sys.stderr):  # what a module prints is no result of ours
+        loaded = [_load(spec, folder) for spec in specs]
+    return loaded[0] if len(loaded) == 1 else [agent for agents in loaded for agent in agents]
 
 
 def choose(agents: Sequence[Agent], name: str) -> Agent:
@@ -49,16 +52,40 @@ def choose(agents: Sequence[Agent], name: str) -> Agent:
     Raises:
         NoSuchAgent: there is none.
     """
-    known: dict[str, Agent] = {}
-    waiting = list(agents)
-    while waiting:
-        agent = waiting.pop(0)
-        if agent.name not in known:
-            known[agent.name] = agent
-            waiting.extend(tool.agent for tool in agent.tools if isinstance(tool, AgentTool))
+    known = {agent.name: agent for agent in everyone(agents)}
     if name not in known:
         raise NoSuchAgent(f"There is no agent {name!r}.", hint=f"There are: {', '.join(known) or 'none'}.")
     return known[name]
+
+
+def the_one(agents: Sequence[Agent]) -> Agent:
+    """The first of these, if it was clear which one that is.
+
+    Raises:
+        NoSuchAgent: a module was named that defines several, none of them another's tool.
+    """
+    if isinstance(agents, _Several):
+        raise NoSuchAgent(
+            f"There are {len(agents)} agents that could be run.",
+            hint=f"Name one of them: {', '.join(agent.name for agent in agents)}.",
+        )
+    return agents[0]
+
+
+class _Several(list[Agent]):
+    """Agents in no order that means anything."""
+
+
+def everyone(agents: Iterable[Agent]) -> list[Agent]:
+    """These agents, and those that are their tools, at any depth."""
+    found: list[Agent] = []
+    waiting = list(agents)
+    while waiting:
+        agent = waiting.pop(0)
+        if not any(agent is one for one in found):
+            found.append(agent)
+            waiting.extend(tool.agent for tool in agent.tools if isinstance(tool, AgentTool))
+    return found
 
 
 def _load(spec: str, folder: Path) -> list[Agent]:
@@ -68,7 +95,7 @@ def _load(spec: str, folder: Path) -> list[Agent]:
         )
     where, _, name = spec.rpartition(":") if not spec.endswith(".py") else (spec, "", "")
     module = _import_file(folder / where, where) if where.endswith(".py") else _import_package(where, folder)
-    return _named(module, where, name) if name else _only(module, where)
+    return _named(module, where, name) if name else _all(module, where)
 
 
 def _import_file(path: Path, where: str) -> ModuleType:
@@ -90,7 +117,7 @@ def _import_file(path: Path, where: str) -> ModuleType:
     sys.modules[path.stem] = module
     try:
         found.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # it is the user's code, and anything can happen in it
+    except (Exception, SystemExit) as error:  # it is the user's code, and anything can happen in it
         del sys.modules[path.stem]
         raise _broken(where, error, path.parent) from error
     return module
@@ -101,7 +128,7 @@ def _import_package(where: str, folder: Path) -> ModuleType:
         sys.path.insert(0, str(folder))
     try:
         return importlib.import_module(where)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # as above
+    except (Exception, SystemExit) as error:  # as above
         if isinstance(error, ModuleNotFoundError) and error.name and f"{where}.".startswith(f"{error.name}."):
             hint = f"It is looked for in {folder} and in what is installed; a file is named with its .py."
             raise BadModule(f"There is no module {error.name}.", hint=hint) from error
@@ -116,7 +143,11 @@ def _broken(where: str, error: BaseException, folder: Path) -> BadModule:
         what = f"{type(error).__name__}: {error.msg}"
     else:
         frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if "site-packages" not in frame.filename and folder in Path(frame.filename).parents]
+        own = [
+            frame
+            for frame in frames
+            if "site-packages" not in frame.filename and folder in Path(frame.filename).parents
+        ]
         frame = (own or list(frames))[-1]
         file, number, line = frame.filename, frame.lineno or 0, frame.line or ""
     shown = Path(file).relative_to(folder) if folder in Path(file).parents else Path(file)
@@ -138,22 +169,22 @@ def _named(module: ModuleType, where: str, name: str) -> list[Agent]:
     if callable(value) and not isinstance(value, type):
         try:
             value = value()
-        except Exception as error:  # noqa: BLE001  # the user's code again
+        except Exception as error:  # the user's code again
             raise _broken(f"{where}:{name}", error, Path(module.__file__ or where).resolve().parent) from error
-    found = list(value) if isinstance(value, list | tuple) else [value]
+    found: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
     if not found or not all(isinstance(one, Agent) for one in found):
         raise NoSuchAgent(
-            f"{where}:{name} is no agent.", hint="It may be an Agent, a list of them, or a function that returns either."
+            f"{where}:{name} is no agent.",
+            hint="It may be an Agent, a list of them, or a function that returns either.",
         )
     return found
 
 
-def _only(module: ModuleType, where: str) -> list[Agent]:
-    """Every agent that a module defines, if it is clear which one is to be run: the one that is no other's tool."""
-    agents = {name: one for name, one in vars(module).items() if isinstance(one, Agent)}
-    below = {id(tool.agent) for one in agents.values() for tool in one.tools if isinstance(tool, AgentTool)}
-    tops = {id(one): name for name, one in agents.items() if id(one) not in below}
-    if len(tops) != 1:
-        hint = f"Name it: {' or '.join(f'{where}:{name}' for name in tops.values())}." if tops else "Define an Agent in it."
-        raise NoSuchAgent(f"{where} defines {len(tops) or 'no'} agents that could be run.", hint=hint)
-    return [one for one in agents.values() if id(one) in tops][:1]
+def _all(module: ModuleType, where: str) -> list[Agent]:
+    """Every agent that a module defines and that is not a tool of another."""
+    agents = everyone(one for one in vars(module).values() if isinstance(one, Agent))
+    below = {id(tool.agent) for one in agents for tool in one.tools if isinstance(tool, AgentTool)}
+    tops = _Several(one for one in agents if id(one) not in below)
+    if not tops:
+        raise NoSuchAgent(f"{where} defines no agent.", hint='Define one in it: lead = Agent("lead", …).')
+    return tops if len(tops) > 1 else list(tops)

@@ -46,7 +46,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
         (
             Command("init", "_steer", "init", "", "Make a repository for loops."),
             Command("export", "_interchange", "export_", "REVISION", "Write a continuation for another system."),
-            Command("import", "_interchange", "import_", "FILE", "Make a loop of another system's continuation."),
+            Command("import", "_interchange", "import_", "LOOP FILE", "Make a loop of another system's continuation."),
             Command("demo", "_demo", "demo", "", "Watch agents suspend, be decided on and resume; needs no model."),
             Command("completion", "_completion", "completion", "SHELL", "Print a completion script for your shell."),
         ),
@@ -56,6 +56,9 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
 
 COMMANDS = {command.name: command for _, commands in GROUPS for command in commands}
 """Every command by name."""
+
+READS_STDIN = frozenset({"run", "tell", "answer", "import"})
+"""The commands in which - means standard input."""
 
 INTRODUCTION = """\
 Run LLM agents whose every step is a git commit: suspend for a person, exit, resume or fork from any commit.

@@ -5,10 +5,11 @@ from importlib import import_module
 from typing import Any
 
 from cyclopts import App
-from cyclopts.exceptions import CycloptsError, UnknownCommandError
+from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
-from ._commands import COMMANDS
+from ._commands import COMMANDS, READS_STDIN
 from ._faults import BadUsage
+from ._options import STDIN
 
 
 def app() -> App:
@@ -40,7 +41,7 @@ def call(words: Sequence[str]) -> int:
         CaesuraError: as the command does.
     """
     try:
-        return int(app()(list(words)) or 0)
+        return int(app()(_with_stdin(words)) or 0)
     except UnknownCommandError as error:
         name = words[0]
         hint = "'caesura --help' lists the commands."
@@ -49,10 +50,26 @@ def call(words: Sequence[str]) -> int:
         raise BadUsage(f"There is no command {name!r}.", hint=_similar(name) or hint) from error
     except CycloptsError as error:
         name = words[0] if words and words[0] in COMMANDS else ""
-        message = str(error).removeprefix(f'Command "{name}" ').strip()
-        raise BadUsage(
-            message[:1].upper() + message[1:], hint=f"'caesura {name} --help' says what it takes." if name else ""
-        ) from error
+        hint = f"'caesura {name} --help' says what it takes." if name else ""
+        raise BadUsage(_sentence(error, name), hint=hint) from error
+
+
+def _with_stdin(words: Sequence[str]) -> list[str]:
+    """The words, with the lone ``-`` that means standard input as `STDIN`: cyclopts takes it for an option."""
+    if not words or words[0] not in READS_STDIN:
+        return list(words)
+    return [STDIN if word == "-" else word for word in words]
+
+
+def _sentence(error: CycloptsError, name: str) -> str:
+    match error:
+        case UnusedCliTokensError(unused_tokens=[*tokens]):
+            return f"{' '.join(map(repr, tokens))} is too much; a text of several words needs quotes."
+        case MissingArgumentError(argument=argument) if argument is not None and argument.names[0][0] != "-":
+            return f"{argument.names[0].replace('_', '-')} is missing."
+        case _:
+            message = str(error).removeprefix(f'Command "{name}" ').strip()
+            return message[:1].upper() + message[1:]
 
 
 def _similar(name: str) -> str:

@@ -49,7 +49,9 @@ def fault_of(error: BaseException) -> Fault:
         status = Exit.USAGE if isinstance(cause, CallerError) else Exit.FAILED
         return Fault(kind, str(cause), cause.hint, status, trace)
     if isinstance(cause, KeyboardInterrupt):
-        return Fault("Interrupted", "Interrupted.", "Nothing was lost; every step so far is committed.", _STOPPED, trace)
+        return Fault(
+            "Interrupted", "Interrupted.", "Nothing was lost; every step so far is committed.", _STOPPED, trace
+        )
     if isinstance(cause, OSError):
         return Fault(kind, str(cause), "Check the path, its permissions and the free space.", Exit.FAILED, trace)
     message = f"This should not have happened: {kind}: {cause}"

@@ -1,5 +1,6 @@
 """Options that several commands take, and the repository that they name."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,11 @@ from cyclopts import Parameter
 from caesura.continuations import Loops
 
 from ._config import Config, find_config
+from ._faults import BadUsage
 from ._paste import Paste, option
+
+STDIN = "\0-"
+"""Standard input, where a text is expected; no argument of a process can hold a NUL."""
 
 Repo = Annotated[
     Path | None,
@@ -52,3 +57,22 @@ def place(repo: Path | None) -> Place:
     config = find_config()
     agents = "" if config.agents else "--agents MODULE.py:AGENT"
     return Place(config=config, repo=repo or config.repo, paste=Paste(repo=option("--repo", repo), agents=agents))
+
+
+def text_from(text: str, what: str) -> str:
+    """The text, or standard input if that was named instead.
+
+    Raises:
+        BadUsage: there is nothing.
+    """
+    if text == STDIN:
+        text = sys.stdin.read()
+    if not text.strip():
+        raise BadUsage(f"There is nothing {what}.", hint="Give a text, or - and the text on standard input.")
+    return text
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be said here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if here in path.parents else str(path)

@@ -5,7 +5,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pygit2
@@ -22,11 +22,12 @@ from .._codec import (
 )
 from .._errors import CallerError, ConflictError
 from .._ids import BadName, CallId, CommitId, LoopName, loop_name
-from .._messages import Message
+from .._messages import Message, plain_text
 from .._state import Child, Continuation, Record
 from .._text import one_line
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
 from ._protocol import Commit, Lease, Moved, NoSuchRevision, NotALoop, Store, Unavailable
+from ._turn import turn
 
 LOOPS = "refs/heads/loops/"
 LEASES = "refs/leases/"
@@ -108,7 +109,8 @@ class GitStore(Store):
         self._swap(LOOPS + loop, old, new)
         if old is None and self._repo.is_bare and self._repo.head_is_unborn:
             # So that `git log` and `git clone` have something to start from.
-            self._repo.set_head(LOOPS + loop)
+            with suppress(pygit2.GitError, OSError), turn(Path(self._repo.path), "HEAD"):
+                self._repo.set_head(LOOPS + loop)
 
     def lease(self, root: LoopName) -> Lease | None:
         token = self._target(LEASES + root)
@@ -127,9 +129,10 @@ class GitStore(Store):
     def _swap(self, ref: str, old: str | None, new: str | None) -> None:
         """Compare-and-swap under the ref's own lock; exact for creation too, which libgit2's other ways are not."""
         deadline = time.monotonic() + _LOCK_SECONDS
+        removed = () if new is not None else ("packed-refs",)
         while True:
             try:
-                with self._repo.transaction() as transaction:
+                with turn(Path(self._repo.path), ref, *removed), self._repo.transaction() as transaction:
                     transaction.lock_ref(ref)
                     now = self._target(ref)
                     if now != old:
@@ -141,6 +144,11 @@ class GitStore(Store):
                     return
             except (pygit2.GitError, OSError, ValueError) as error:
                 lock = Path(self._repo.path) / (ref + ".lock")
+                if "refs beneath" in str(error):
+                    raise Unavailable(
+                        f"{ref} cannot be a branch: there are branches {ref}/… already.",
+                        hint="Choose another name for the loop, or rename those branches.",
+                    ) from error
                 if not lock.exists() and "lock" not in str(error):
                     raise Unavailable(
                         f"{ref} could not be written: {error}.",
@@ -199,7 +207,8 @@ class GitStore(Store):
         )
 
     def resolve(self, revision: str) -> CommitId:
-        for text in (LOOPS + revision, revision):
+        # A NUL would end the text for libgit2, and name something else.
+        for text in () if "\x00" in revision else (LOOPS + revision, revision):
             try:
                 return CommitId(str(self._repo.revparse_single(text).peel(pygit2.Commit).id))
             except (KeyError, ValueError, pygit2.GitError):
@@ -344,7 +353,8 @@ def _signature(person: Person, state: Continuation) -> pygit2.Signature:
     offset = local.utcoffset()
     minutes = 0 if offset is None else int(offset.total_seconds() // 60)
     # Git ends a name at '<', '>' or a line's end, and has no empty ones.
-    name, email = (one_line(part.translate(_UNSAFE), 100) or "unknown" for part in (person.name, person.email))
+    parts = (plain_text(part).translate(_UNSAFE) for part in (person.name, person.email))
+    name, email = (one_line(part, 100) or "unknown" for part in parts)
     return pygit2.Signature(name, email, int(local.timestamp()), minutes)
 
 
@@ -363,5 +373,5 @@ def _trouble(what: str, hint: str) -> Iterator[None]:
     """Turn git's and the system's errors into one of ours."""
     try:
         yield
-    except (pygit2.GitError, OSError) as error:
+    except (pygit2.GitError, OSError, KeyError) as error:  # a KeyError is an object that is not there
         raise Unavailable(f"{what}: {error}.", hint=hint) from error

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from .._calls import Person
 from .._codec import encode_definition, encode_message, encode_record
 from .._ids import CommitId, LoopName
+from .._messages import plain_text
 from .._state import Continuation
 from ._protocol import Commit, Lease, Moved, NoSuchRevision, NotALoop, Store
 
@@ -51,7 +52,7 @@ class MemoryStore(Store):
             *(child.commit.encode() for child in state.children.values()),
             " ".join(parents).encode(),
             message.encode(),
-            f"{author}{committer}".encode(),
+            plain_text(f"{author}{committer}").encode(),
         ):
             content.update(b"%d " % len(part) + part)
         commit = CommitId(content.hexdigest())

@@ -1,0 +1,216 @@
+"""Deciding: approve and reject. What is decided on is exactly what was shown."""
+
+import json as jsonlib
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from caesura.continuations import (
+    AlreadyDecided,
+    CallState,
+    Choice,
+    Loops,
+    NoSuchRequest,
+    Request,
+    Saved,
+    loop_name,
+    root_of,
+    split_address,
+    utc_now,
+)
+from caesura.continuations import (
+    Json as JsonValue,
+)
+
+from ._ask import ask, can_ask, confirm, need_keyboard
+from ._editor import edit as edit_arguments
+from ._faults import BadUsage, NotConfirmed
+from ._forms import moment, pretty_value
+from ._json import decided_json
+from ._options import By, Json, Place, Repo, place
+from ._output import Page, err, out, write_json
+from ._screen import request_page, summary, waiting_page
+
+Ids = Annotated[str, Parameter(help="What to decide on, as 'caesura pending' names it.", show_default=False)]
+Always = Annotated[
+    Literal["tool", "arguments"] | None,
+    Parameter(
+        name="--always",
+        help="Decide the same for later calls in the same loop: of this tool, or of it with these arguments.",
+    ),
+]
+
+
+def approve(
+    *ids: Ids,
+    yes: Annotated[
+        bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask; approve what stands there now.")
+    ] = False,
+    note: Annotated[str, Parameter(name="--note", help="A remark, kept in the history.")] = "",
+    edit: Annotated[
+        bool, Parameter(name="--edit", negative="", help="Change the arguments first, in VISUAL or EDITOR.")
+    ] = False,
+    arguments: Annotated[
+        str | None, Parameter(name="--arguments", help="Approve with these arguments instead, a JSON object.")
+    ] = None,
+    always: Always = None,
+    by: By = None,
+    repo: Repo = None,
+    json: Json = False,
+) -> None:
+    """Approve calls, let calls of unknown outcome run again, or lift gates.
+
+    Each is shown in full, and approved if you say yes: that very call, with these arguments. If anything about it
+    has changed by then, nothing is approved. Nothing runs before the loop is resumed, unless a process drives it.
+
+    With --json: {"loop", "status", "commit", "pending"}, or {"decided": [...]} for several.
+    """
+    if not ids:
+        raise BadUsage("There is nothing to approve.", hint="'caesura pending' lists what waits.")
+    if (edit or arguments is not None) and len(ids) > 1:
+        raise BadUsage("Only one call can be approved with other arguments.", hint="Approve them one by one.")
+    if edit and arguments is not None:
+        raise BadUsage("--edit and --arguments exclude each other.", hint="Use one of them.")
+    given = _given(arguments)
+    where = place(repo)
+
+    def decide(loops: Loops, shown: Request) -> Saved:
+        if shown.kind == "question":
+            raise BadUsage(
+                f"{shown.id} asks a question: it wants an answer, not an approval.",
+                hint=f"{where.paste('answer', shown.id, raw='VALUE')}",
+            )
+        new = _edited(loops, shown) if edit else given
+        if not yes:
+            need_keyboard("Add --yes to approve what stands there now.")
+        page = request_page(shown, utc_now(), full=True)
+        if new is not None:
+            page.add(("  with these arguments instead:", "yellow")).block(pretty_value(new), prefix="    │ ")
+        if always is not None:
+            reach = "every later call of this tool" if always == "tool" else "later calls with these arguments"
+            page.add(("  and, without being asked again: ", "yellow"), f"{reach} in {shown.loop}")
+        err(page)
+        if not yes and not confirm("Approve?"):
+            raise NotConfirmed(f"{shown.id} was not approved.", hint="Nothing was decided; it still waits.")
+        return loops.approve(shown, note=note, arguments=new, always=always or "call", by=by)
+
+    _each(where, ids, decide, "approve", new=edit or given is not None, json=json)
+
+
+def reject(
+    *ids: Ids,
+    reason: Annotated[str | None, Parameter(name="--reason", help="Why; the model is told.")] = None,
+    always: Always = None,
+    by: By = None,
+    repo: Repo = None,
+    json: Json = False,
+) -> None:
+    """Reject calls, turn questions down, give calls of unknown outcome up, or give loops up at a gate.
+
+    A rejected call never runs, and the model is told, with your reason. Without --reason each is shown, and you are
+    asked for one.
+
+    With --json: {"loop", "status", "commit", "pending"}, or {"decided": [...]} for several.
+    """
+    if not ids:
+        raise BadUsage("There is nothing to reject.", hint="'caesura pending' lists what waits.")
+    where = place(repo)
+
+    def decide(loops: Loops, shown: Request) -> Saved:
+        why = reason
+        if why is None:
+            need_keyboard("Say why with --reason TEXT.")
+            err(request_page(shown, utc_now(), full=True))
+            what = "Give the loop up" if shown.kind == "gate" else "Reject"
+            why = ask(f"{what}, for which reason? (Ctrl-C leaves it as it is) ")
+        return loops.reject(shown, why, always=always or "call", by=by)
+
+    _each(where, ids, decide, "reject", new=False, json=json)
+
+
+def _each(
+    where: Place,
+    ids: tuple[str, ...],
+    decide: Callable[[Loops, Request], Saved],
+    choice: Choice,
+    *,
+    new: bool,
+    json: bool,
+) -> None:
+    """Decide on one after the other, then say what is left to do."""
+    done: list[dict[str, Any]] = []
+    last: Saved | None = None
+    with where.loops() as loops:
+        for address in ids:
+            try:
+                shown = loops.request(address)
+            except NoSuchRequest as missing:
+                last = _decided_before(loops, address, choice, missing, new=new)
+                said = f"{address} was {'approved' if choice == 'approve' else 'rejected'} before."
+            else:
+                last = decide(loops, shown)
+                said = f"{'Approved' if choice == 'approve' else 'Rejected'} {address}."
+            done.append(decided_json(last, loops.pending(root_of(last.loop))))
+            if not json:
+                out(Page().add(said))
+        if json:
+            write_json(done[0] if len(ids) == 1 else {"decided": done})
+        elif last is not None:
+            tell_rest(where, loops, last)
+
+
+def _decided_before(loops: Loops, address: str, choice: Choice, missing: NoSuchRequest, *, new: bool) -> Saved:
+    """The loop, if the same was decided before. The first decision stands, so anything else is an error."""
+    loop, call_id = split_address(address)
+    saved = loops.show(loop)
+    call = saved.state.call(call_id)
+    if call is None or call.decision is None or call.state is CallState.UNKNOWN:
+        raise missing
+    first = call.decision
+    if first.choice == choice and not new:
+        return saved
+    verb = "approved" if first.choice == "approve" else "rejected"
+    raise AlreadyDecided(
+        f"{address} was already {verb} by {first.by.name} at {moment(first.at)}.",
+        hint="The first decision stands.",
+        decision=first,
+    )
+
+
+def tell_rest(where: Place, loops: Loops, saved: Saved, *, to: Callable[[Page], None] = out) -> None:
+    """Say what is still pending in the root loop, or how to go on with it."""
+    root = root_of(saved.loop)
+    rest = loops.pending(root)
+    status = loops.info(root).status
+    if status in ("completed", "failed", "cancelled"):
+        to(Page().add(f"{root} has {status}." if status != "cancelled" else f"{root} is cancelled."))
+        return
+    page = Page()
+    if rest:
+        page.add(f"{summary(len(rest))} still in {root}:").add("")
+        page.extend(waiting_page(None, rest, where.paste, utc_now()))
+    page.add(("go on: ", "dim"), (where.paste.resume(loop_name(root)), "green"))
+    to(page)
+
+
+def _edited(loops: Loops, shown: Request) -> JsonValue | None:
+    tool = loops.show(shown.commit).state.definition.tool(shown.tool)
+    if tool is None or shown.kind == "gate":
+        raise BadUsage(f"{shown.id} has no arguments.", hint="Approve it as it is.")
+    if not can_ask():
+        return edit_arguments(shown.arguments, tool.parameters)
+    err(request_page(shown, utc_now(), full=True))
+    return edit_arguments(shown.arguments, tool.parameters)
+
+
+def _given(arguments: str | None) -> JsonValue | None:
+    if arguments is None:
+        return None
+    try:
+        value = jsonlib.loads(arguments)
+    except (ValueError, RecursionError) as error:
+        raise BadUsage(f"--arguments is not JSON: {error}.", hint="""Write it like '{"amount": 10}'.""") from error
+    if not isinstance(value, dict):
+        raise BadUsage("--arguments is no JSON object.", hint="""Write it like '{"amount": 10}'.""")
+    return value

@@ -1,0 +1,101 @@
+"""What programs read: the shapes that ``--json`` prints."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from caesura.continuations import CallId, LoopInfo, Request, Saved, Spent, root_of
+
+from ._forms import parsed
+
+
+def request_json(request: Request) -> dict[str, Any]:
+    """One request; `arguments` is a value, or the text if the model did not write JSON."""
+    return {
+        "id": request.id,
+        "kind": request.kind,
+        "loop": request.loop,
+        "root": root_of(request.loop),
+        "path": list(request.path),
+        "text": request.text,
+        "since": request.since.isoformat(),
+        "commit": request.commit,
+        "tool": request.tool or None,
+        "arguments": parsed(request.arguments) if request.tool else None,
+        "arguments_digest": request.arguments_digest or None,
+        "tool_digest": request.tool_digest or None,
+        "description": request.description,
+        "reason": request.reason,
+        "remark": request.remark,
+        "answer": request.answer,
+        "wake_at": request.wake_at.isoformat() if request.wake_at else None,
+        "gate": request.gate,
+    }
+
+
+def spent_json(spent: Spent) -> dict[str, Any]:
+    """What was spent."""
+    return {
+        "steps": spent.steps,
+        "tokens": spent.usage.total,
+        "input": spent.usage.input,
+        "output": spent.usage.output,
+        "seconds": spent.seconds,
+    }
+
+
+def info_json(info: LoopInfo) -> dict[str, Any]:
+    """A loop at a glance."""
+    return {
+        "loop": info.name,
+        "agent": info.agent,
+        "status": info.status.value,
+        "ready": info.ready,
+        "waiting": info.waiting,
+        "messages": info.messages,
+        "spent": spent_json(info.spent),
+        "at": info.at.isoformat(),
+        "commit": info.commit,
+    }
+
+
+def saved_json(saved: Saved, children: Mapping[CallId, dict[str, Any]]) -> dict[str, Any]:
+    """A loop's state, its messages as the model is sent them."""
+    state = saved.state
+    return {
+        "loop": saved.loop,
+        "commit": saved.commit,
+        "agent": state.agent,
+        "model": state.definition.model.name,
+        "status": state.status.value,
+        "at": state.at.isoformat(),
+        "text": "" if state.ending is None else state.ending.text,
+        "spent": spent_json(state.total),
+        "messages": msgspec.to_builtins(state.messages),
+        "calls": [
+            {
+                "id": call.id,
+                "tool": call.tool,
+                "arguments": parsed(call.arguments),
+                "state": call.state.value,
+                "since": call.since.isoformat(),
+                "attempt": call.attempt,
+            }
+            for call in state.open_calls
+        ],
+        "gate": None
+        if state.gate is None
+        else {"id": state.gate.id, "kind": state.gate.kind, "reason": state.gate.reason},
+        "children": dict(children),
+    }
+
+
+def decided_json(saved: Saved, pending: Sequence[Request]) -> dict[str, Any]:
+    """What a decision, an answer or a word to a loop led to."""
+    return {
+        "loop": saved.loop,
+        "status": saved.state.status.value,
+        "commit": saved.commit,
+        "pending": [request_json(request) for request in pending],
+    }

@@ -1,0 +1,162 @@
+"""Looking: what waits, which loops there are, what one of them says."""
+
+from contextlib import suppress
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from caesura.continuations import (
+    CaesuraError,
+    CallId,
+    LoopInfo,
+    Loops,
+    Saved,
+    child_name,
+    loop_name,
+    utc_now,
+)
+
+from ._forms import ago
+from ._json import info_json, request_json, saved_json
+from ._options import Json, Repo, place, shown
+from ._output import Page, out, write_json
+from ._screen import summary, waiting_page
+from ._transcript import status_piece, transcript
+
+
+def pending(
+    loop: Annotated[str | None, Parameter(help="Only what waits in this loop and in everything nested in it.")] = None,
+    /,
+    *,
+    repo: Repo = None,
+    json: Json = False,
+) -> None:
+    """List what waits for a decision, an answer or a time, with the commands that deal with it.
+
+    With --json: {"pending": [request, ...]}.
+    """
+    where = place(repo)
+    with where.loops() as loops:
+        found = loops.pending(loop)
+    if json:
+        write_json({"pending": [request_json(request) for request in found]})
+        return
+    if not found:
+        out(Page().add(f"Nothing waits in {loop}." if loop else "Nothing waits."))
+        return
+    page = waiting_page(None, found, where.paste, utc_now())
+    roots = dict.fromkeys(request.loop.partition(".")[0] for request in found)
+    page.add((f"{summary(len(found))}; then:", "dim"))
+    for root in roots:
+        page.add("  ", (where.paste.resume(loop_name(root)), "green"))
+    out(page)
+
+
+def loops(
+    *,
+    all_: Annotated[bool, Parameter(name="--all", negative="", help="List the loops nested in others, too.")] = False,
+    repo: Repo = None,
+    json: Json = False,
+) -> None:
+    """List the loops: who works in each, what it is at, what it waits for, what it has spent.
+
+    A loop is ready if resuming it would do something. With --json: {"loops": [loop, ...]}.
+    """
+    where = place(repo)
+    with where.loops() as opened:
+        found = opened.all(nested=all_)
+    if json:
+        write_json({"loops": [info_json(info) for info in found]})
+    elif found:
+        out(_table(found))
+    else:
+        start = where.paste("run", raw='"…"' if where.config.agents else 'MODULE.py:AGENT "…"')
+        out(Page().add(f"There are no loops in {shown(where.repo)} yet.").add("start one: ", (start, "green")))
+
+
+def _table(found: list[LoopInfo]) -> Page:
+    now = utc_now()
+    rows = [
+        (
+            info.name,
+            info.agent,
+            info.status.value + (", ready" if info.ready and info.status == "suspended" else ""),
+            str(info.waiting or ""),
+            f"{info.spent.steps:,}",
+            f"{info.spent.usage.total:,}",
+            ago(info.at, now),
+        )
+        for info in found
+    ]
+    titles = ("LOOP", "AGENT", "STATUS", "WAITING", "STEPS", "TOKENS", "LAST CHANGE")
+    widths = [max(len(row[column]) for row in [titles, *rows]) for column in range(len(titles))]
+    page = Page().add(*((f"{title:{width}}  ", "dim") for title, width in zip(titles, widths, strict=True)))
+    for row in rows:
+        name, agent, status, waiting, steps, tokens, last = (
+            f"{cell:>{width}}  " if 3 <= column <= 5 else f"{cell:{width}}  "
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        colour = status_piece(status.strip().partition(",")[0])[1]
+        page.add((name, "bold"), agent, (status, colour), waiting, steps, tokens, (last, "dim"))
+    return page
+
+
+def show(
+    revision: Annotated[
+        str, Parameter(help="A loop, or any git revision of one: a branch, 'name~3', a commit.", show_default=False)
+    ],
+    /,
+    *,
+    full: Annotated[bool, Parameter(name="--full", negative="", help="Cut nothing, however long it is.")] = False,
+    repo: Repo = None,
+    json: Json = False,
+) -> None:
+    """Show a loop as a transcript: what was said, the calls and their results, what is open, what is nested in it.
+
+    With --json: the state, with its messages as the model is sent them.
+    """
+    where = place(repo)
+    with where.loops() as loops:
+        saved = loops.show(revision)
+        at_head = _is_head(loops, revision)
+        if json:
+            write_json(_saved_json(loops, saved, at_head=at_head))
+            return
+        page = _saved_page(loops, saved, at_head=at_head, full=full)
+    if saved.state.status == "suspended" and at_head:
+        page.add("").add(("what it waits for: ", "dim"), (where.paste("pending", saved.loop), "green"))
+    out(page)
+
+
+def _saved_page(loops: Loops, saved: Saved, *, at_head: bool, full: bool) -> Page:
+    children = {
+        call: _saved_page(loops, child, at_head=at_head, full=full)
+        for call, child in _children(loops, saved, at_head=at_head).items()
+    }
+    return transcript(saved, children, utc_now(), full=full)
+
+
+def _saved_json(loops: Loops, saved: Saved, *, at_head: bool) -> dict[str, Any]:
+    children = _children(loops, saved, at_head=at_head)
+    return saved_json(saved, {call: _saved_json(loops, child, at_head=at_head) for call, child in children.items()})
+
+
+def _children(loops: Loops, saved: Saved, *, at_head: bool) -> dict[CallId, Saved]:
+    """What is nested: in a loop as it is now, the newest state of each child; in a commit, what the commit holds."""
+    found: dict[CallId, Saved] = {}
+    for call in saved.state.open_calls:
+        child = saved.state.children.get(call.id)
+        if at_head and call.kind == "agent":
+            with suppress(CaesuraError):  # it has not started yet
+                found[call.id] = loops.show(child_name(saved.loop, call.id))
+        elif child is not None:
+            name = child_name(saved.loop, call.id)
+            found[call.id] = Saved(loop=name, commit=child.commit, message="", state=child.state)
+    return found
+
+
+def _is_head(loops: Loops, revision: str) -> bool:
+    with suppress(CaesuraError):
+        loops.info(revision)
+        return True
+    return False

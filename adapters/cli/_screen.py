@@ -1,0 +1,122 @@
+"""What waits, as a person reads it: the request, and the commands that deal with it."""
+
+import datetime as dt
+from collections.abc import Sequence
+
+from caesura.continuations import LoopName, Request, Spent, count
+
+from ._forms import ago, asked_for, clip, compact_call, duration, moment, path_text, pretty
+from ._output import Page
+from ._paste import Paste
+
+_WIDTH = 90
+_LINES = 16
+
+_WHAT = {
+    "approval": "wants approval",
+    "question": "asks",
+    "outcome": "does not know whether this ran",
+    "sleep": "sleeps",
+    "gate": "stands still",
+}
+
+
+def waiting_page(loop: LoopName | None, pending: Sequence[Request], paste: Paste, now: dt.datetime) -> Page:
+    """Everything that waits in a loop, or in all of them, with what to type next."""
+    page = Page()
+    for request in pending:
+        page.extend(request_page(request, now)).extend(ways_out(request, paste)).add("")
+    if loop is not None:
+        then = "then" if any(request.kind != "sleep" for request in pending) else "later"
+        page.add((f"{then}: ", "dim"), paste.resume(loop))
+    return page
+
+
+def request_page(request: Request, now: dt.datetime, *, full: bool = False) -> Page:
+    """One request: who asks, for what, why, since when; with `full`, nothing is cut."""
+    page = Page().add(
+        (request.id, "bold"),
+        "  ",
+        (path_text(request.path), "cyan"),
+        f" {_WHAT[request.kind]}",
+        (f", {ago(request.since, now)}", "dim"),
+    )
+    if request.text:
+        page.block(request.text if full else clip(request.text))
+    if request.tool and request.kind != "question":
+        _call(page, request, full=full)
+    if full and request.description:
+        page.add(("  the tool: ", "dim")).block(request.description)
+    if request.reason.strip():
+        page.add(("  the model said: ", "dim")).block(request.reason if full else clip(request.reason, 6, 600))
+    if request.remark:
+        page.add(("  remarked: ", "dim")).block(request.remark if full else clip(request.remark, 4, 400))
+    if request.kind == "question":
+        page.add(("  answer with: ", "dim"), asked_for(request.answer))
+    if request.wake_at is not None:
+        left = (request.wake_at - now).total_seconds()
+        when = f"in {duration(left)}" if left > 0 else "which has come"
+        page.add(("  until: ", "dim"), f"{moment(request.wake_at)}, {when}")
+    if request.kind == "outcome":
+        page.add("  It may have had its effect, or a part of it, or none.")
+    return page
+
+
+def _call(page: Page, request: Request, *, full: bool) -> None:
+    line = compact_call(request.tool, request.arguments, _WIDTH)
+    if line is not None and not full:
+        page.add("    ", (line, "bold"))
+        return
+    page.add("    ", (request.tool, "bold"))
+    shown = pretty(request.arguments)
+    lines = shown.splitlines()
+    cut = 0 if full else max(0, len(lines) - _LINES)
+    clipped = [line if full or len(line) <= 400 else f"{line[:400]}… [{len(line) - 400:,} more]" for line in lines]
+    page.block("\n".join(clipped[: len(lines) - cut]), prefix="    │ ")
+    if cut:
+        page.add((f"    [{count(cut, 'more line')}; 'caesura approve' shows all of it first]", "dim"))
+
+
+def ways_out(request: Request, paste: Paste) -> Page:
+    """The commands that deal with a request."""
+    page = Page()
+    approve, because = paste("approve", request.id), paste("reject", request.id, raw='--reason "…"')
+    resume, tell = paste.resume(request.loop), paste("tell", request.loop, raw='"…"')
+    match request.kind, request.gate:
+        case "approval", _:
+            ways = [(approve, ""), (because, "")]
+        case "question", _:
+            ways = [(paste("answer", request.id, raw="VALUE"), ""), (because, "turns it down")]
+        case "outcome", _:
+            ways = [
+                (approve, "run it again"),
+                (paste("answer", request.id, raw="RESULT"), "it ran, with this result"),
+                (because, "give it up"),
+            ]
+        case "gate", "budget":
+            ways = [(approve, "allow as much again"), (because, "give the loop up")]
+        case "gate", "condition":
+            ways = [(approve, "let it go on"), (because, "give the loop up")]
+        case "gate", "pause":
+            ways = [(resume, "go on"), (because, "give the loop up")]
+        case "gate", _:
+            ways = [(resume, "try again"), (tell, "say something first"), (because, "give the loop up")]
+        case _:
+            ways = []
+    width = max((len(command) for command, _ in ways), default=0)
+    for command, what in ways:
+        page.add("  ", (command.ljust(width) if what else command, "green"), (f"  # {what}" if what else "", "dim"))
+    return page
+
+
+def summary(waiting: int) -> str:
+    """How much waits."""
+    return f"{count(waiting, 'request')} {'waits' if waiting == 1 else 'wait'}"
+
+
+def spent_text(spent: Spent) -> str:
+    """What was spent, in one line."""
+    parts = [count(spent.steps, "model call")]
+    if spent.usage.total:
+        parts.append(f"{spent.usage.total:,} tokens")
+    return ", ".join([*parts, f"{spent.seconds:.1f} s"])

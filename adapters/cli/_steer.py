@@ -1,0 +1,132 @@
+"""Steering: make a repository, tell, pause, cancel, fork."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from caesura.continuations import GitStore, Loops, NoPerson, Saved, Status, root_of
+
+from ._json import decided_json
+from ._options import By, Json, Place, Repo, place, shown, text_from
+from ._output import Page, err, out, write_json
+
+LoopArgument = Annotated[str, Parameter(help="The loop's name; 'caesura loops' lists them.", show_default=False)]
+
+
+def init(*, repo: Repo = None, json: Json = False) -> None:
+    """Make a bare git repository for loops; one that is there already is left as it is.
+
+    'caesura run' does the same when it needs to. With --json: {"repo", "created"}.
+    """
+    where = place(repo)
+    there = where.repo.is_dir() and any(where.repo.iterdir())
+    store = GitStore.open(where.repo, create=True)
+    try:
+        store.person()
+        unknown = None
+    except NoPerson as error:
+        unknown = error
+    finally:
+        store.close()
+    if json:
+        write_json({"repo": str(where.repo.resolve()), "created": not there})
+        return
+    out(Page().add(f"{shown(where.repo)} is {'there already' if there else 'made'}."))
+    if unknown is not None:
+        err(Page().add(str(unknown)).add(("hint: ", "bold cyan"), unknown.hint))
+
+
+def tell(
+    loop: LoopArgument,
+    text: Annotated[str, Parameter(help="What to say; - reads it from standard input.", show_default=False)],
+    /,
+    *,
+    by: By = None,
+    repo: Repo = None,
+    json: Json = False,
+) -> None:
+    """Say something to a loop: it hears it at once, or after the calls that are open. A completed loop goes on.
+
+    With --json: {"loop", "status", "commit", "pending"}.
+    """
+    where = place(repo)
+    message = text_from(text, "to tell the loop")
+    with where.loops() as loops:
+        saved = loops.tell(loop, message, by=by)
+        then = saved.state.status is Status.ACTIVE
+        later = " It will hear it once the open calls have their results." if saved.state.told else ""
+        _steered(where, loops, saved, f"Told {saved.loop}.{later}", resume=then, json=json)
+
+
+def pause(
+    loop: LoopArgument,
+    /,
+    *,
+    reason: Annotated[str, Parameter(name="--reason", help="Why; it is kept in the history.")] = "paused by hand",
+    by: By = None,
+    repo: Repo = None,
+    json: Json = False,
+) -> None:
+    """Put a gate before the next step of a loop and of everything nested in it. Resuming lifts it.
+
+    A process that drives the loop now finishes the tools that run, and stops. With --json: {"loop", "status",
+    "commit", "pending"}.
+    """
+    where = place(repo)
+    with where.loops() as loops:
+        saved = loops.pause(loop, reason, by=by)
+        _steered(where, loops, saved, f"Paused {saved.loop}.", resume=True, json=json)
+
+
+def cancel(
+    loop: LoopArgument,
+    /,
+    *,
+    reason: Annotated[str, Parameter(name="--reason", help="Why; it is kept in the history.")] = "cancelled by hand",
+    by: By = None,
+    repo: Repo = None,
+    json: Json = False,
+) -> None:
+    """End a loop and everything nested in it. Any commit of it can still be forked.
+
+    With --json: {"loop", "status", "commit", "pending"}.
+    """
+    where = place(repo)
+    with where.loops() as loops:
+        saved = loops.cancel(loop, reason, by=by)
+        _steered(where, loops, saved, f"Cancelled {saved.loop}.", resume=False, json=json)
+
+
+def fork(
+    revision: Annotated[
+        str, Parameter(help="A loop, or any git revision of one: a branch, 'name~3', a commit.", show_default=False)
+    ],
+    /,
+    *,
+    name: Annotated[str | None, Parameter(name="--name", help="The new loop's name.")] = None,
+    repo: Repo = None,
+    json: Json = False,
+) -> None:
+    """Start a new loop from any commit: the same as git branch loops/NAME REVISION.
+
+    Prints the new loop's name, and on standard error how to go on with it. With --json: {"loop", "status", "commit",
+    "pending"}.
+    """
+    where = place(repo)
+    with where.loops() as loops:
+        saved = loops.fork(revision, name)
+        if json:
+            write_json(decided_json(saved, loops.pending(saved.loop)))
+            return
+    out(Page().add(saved.loop))
+    err(Page().add(("go on with it: ", "dim"), (where.paste.resume(saved.loop), "green")))
+
+
+def _steered(where: Place, loops: Loops, saved: Saved, what: str, *, resume: bool, json: bool) -> None:
+    if json:
+        write_json(decided_json(saved, loops.pending(root_of(saved.loop))))
+        return
+    page = Page().add(what)
+    if resume:
+        page.add(("go on: ", "dim"), (where.paste.resume(saved.loop), "green"))
+    out(page)

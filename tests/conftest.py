@@ -1,0 +1,32 @@
+"""What every test stands on: a git that knows one test person and nothing of this machine's settings."""
+
+from collections.abc import Iterator
+
+import pygit2
+import pytest
+from hypothesis import settings
+
+settings.register_profile("caesura", deadline=None, derandomize=True)
+settings.load_profile("caesura")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _git_person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    home, empty = tmp_path_factory.mktemp("git"), tmp_path_factory.mktemp("empty")
+    config = home / ".gitconfig"
+    config.write_text("[user]\n\tname = Grace Tester\n\temail = grace@example.com\n[init]\n\tdefaultBranch = main\n")
+    pygit2.option(pygit2.enums.Option.ENABLE_FSYNC_GITDIR, False)  # half of the time, and no test cuts the power
+    levels = pygit2.enums.ConfigLevel
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_CONFIG_GLOBAL", str(config))
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        for variable in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "GIT_DIR"):
+            patch.delenv(variable, raising=False)
+        # libgit2 does not read GIT_CONFIG_GLOBAL.
+        paths = pygit2.settings.search_path
+        before = {level: paths[level] for level in (levels.GLOBAL, levels.XDG, levels.SYSTEM)}
+        for level in before:
+            paths[level] = str(home if level is levels.GLOBAL else empty)
+        yield
+        for level, path in before.items():
+            paths[level] = path

@@ -1,0 +1,206 @@
+"""Leases: exactly one worker drives a loop, and a dead one holds nobody up."""
+
+import datetime as dt
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+from tests.agents import LOOP, Ledger, check_loop, company, company_script
+from tests.models import ADA, NOON, Held, Script, World, ask_for, lines, say, telling
+from trio.testing import MockClock
+
+from caesura.continuations import GitStore, LoopName, MemoryStore, Resumed, Status, Store, WorkerId
+from caesura.continuations.history import History
+from caesura.runtime import Agent, Driven, LeaseLost, VanishedTool, tool
+from caesura.runtime._lease import TERM, Claim, LeaseKeeper, _born
+from caesura.runtime._services import as_author
+
+X = LoopName("x")
+ROOT = Path(__file__).parent.parent
+
+
+def keeper(store: Store, worker: str = "w1", now: dt.datetime = NOON) -> LeaseKeeper:
+    return LeaseKeeper(store, X, WorkerId(worker), lambda: now)
+
+
+def put(store: Store, *, host: str, pid: int, born: str, until: dt.datetime) -> None:
+    """A lease that somebody else has taken."""
+    claim = Claim(worker=WorkerId("other"), host=host, pid=pid, born=born, until=until)
+    store.move_lease(X, store.lease(X), msgspec.json.encode(claim))
+
+
+@pytest.fixture(params=["git", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return MemoryStore() if request.param == "memory" else GitStore.open(tmp_path / "r.git", create=True)
+
+
+def test_one_worker_holds_a_lease_and_another_is_told_who_does(store: Store) -> None:
+    held = keeper(store)
+    held.claim()
+    with pytest.raises(Driven, match=f"process {os.getpid()} on {socket.gethostname()}"):
+        keeper(store, "w2").claim()
+    held.release()
+    keeper(store, "w2").claim()
+
+
+def test_a_live_lease_of_another_host_is_respected_and_an_expired_one_is_taken_over(store: Store) -> None:
+    put(store, host="elsewhere", pid=os.getpid(), born="boot 1", until=NOON + TERM)
+    with pytest.raises(Driven, match="on elsewhere"):
+        keeper(store).claim()
+    keeper(store, now=NOON + TERM).claim()
+    with pytest.raises(Driven):
+        keeper(store, "w2", now=NOON + TERM).claim()
+
+
+def test_a_lease_of_a_process_that_is_gone_is_taken_over_at_once(store: Store) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        born = _born(process.pid)
+        put(store, host=socket.gethostname(), pid=process.pid, born=born, until=NOON + TERM)
+        with pytest.raises(Driven):
+            keeper(store).claim()
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, though nobody has taken note
+        keeper(store).claim()
+
+
+def test_a_lease_of_a_namesake_of_this_process_is_taken_over_at_once(store: Store) -> None:
+    boot = _born(os.getpid()).partition(" ")[0]
+    put(store, host=socket.gethostname(), pid=os.getpid(), born=f"{boot} 1", until=NOON + TERM)
+    keeper(store).claim()
+
+
+def test_a_half_made_lease_holds_nobody_up(store: Store) -> None:
+    store.move_lease(X, None, b"{")
+    keeper(store).claim()
+
+
+def test_a_holder_whose_lease_was_taken_is_told_and_lets_it_be(store: Store) -> None:
+    first, second = keeper(store), keeper(store, "w2", NOON + TERM)
+    first.claim()
+    first.renew()
+    second.claim()
+    with pytest.raises(LeaseLost):
+        first.renew()
+    first.release()
+    second.renew()
+    second.release()
+    assert store.lease(X) is None
+
+
+async def test_a_second_runtime_is_told_that_the_loop_is_driven_and_changes_nothing(tmp_path: Path) -> None:
+    held = Held(lines(say("done")))
+    world = World(tmp_path / "r.git", Agent("a"), held)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.run)
+        await held.asked.wait()
+        head = world.loops().show("x").commit
+        with pytest.raises(Driven):
+            await world.resume()
+        command = [
+            sys.executable,
+            "-c",
+            "import trio, sys; from tests.test_runtime_leases import other; trio.run(other)",
+        ]
+        done = await trio.to_thread.run_sync(
+            lambda: subprocess.run([*command, str(tmp_path / "r.git")], cwd=ROOT, capture_output=True, text=True)
+        )
+        assert "Driven: x is being driven by process" in done.stderr
+        assert world.loops().show("x").commit == head
+        held.go.set()
+    assert world.state().status is Status.COMPLETED
+
+
+async def other() -> None:
+    """Another process that resumes the loop."""
+    await World(Path(sys.argv[1]), Agent("a"), lines(say("done"))).resume()
+
+
+async def test_of_two_processes_that_resume_at_once_one_drives(tmp_path: Path) -> None:
+    path, ledger = tmp_path / "r.git", Ledger(tmp_path / "ledger")
+    await World(path, company(ledger), company_script).run(loop=LOOP)
+    command = [sys.executable, "-m", "tests.agents", str(path), str(tmp_path / "ledger")]
+
+    async def resume() -> None:
+        done = await trio.run_process(command, cwd=ROOT, capture_stdout=True, capture_stderr=True, check=False)
+        said = done.stderr.decode()
+        assert done.returncode == 0 or "Driven" in said or "AlreadyDecided" in said, said
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(resume)
+        nursery.start_soon(resume)
+    world = World(path, company(ledger), company_script)
+    outcome = await world.resume(LOOP)
+    assert outcome.status == "completed"
+    check_loop(path, LOOP, ledger.entries())
+    assert len(ledger.entries()) == 4
+
+
+async def test_a_loop_of_a_killed_process_is_taken_up_at_once(tmp_path: Path) -> None:
+    path, ledger = tmp_path / "r.git", tmp_path / "ledger"
+    command = [sys.executable, "-m", "tests.agents", str(path), str(ledger), "inside:1"]
+    done = await trio.to_thread.run_sync(lambda: subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL))
+    assert done.returncode == -signal.SIGKILL
+    left = GitStore.open(path)
+    assert left.lease(LoopName(LOOP)) is not None
+    world = World(path, company(Ledger(ledger)), company_script)
+    assert (await world.resume(LOOP)).status is Status.SUSPENDED
+    assert left.lease(LoopName(LOOP)) is None
+
+
+async def test_a_worker_whose_lease_is_taken_stops_cleanly(autojump_clock: MockClock) -> None:
+    store, held = MemoryStore(), Held(lines(say("done")))
+    world = World(store, Agent("a"), held, now=telling(autojump_clock), poll=3600)
+    late = keeper(store, "w2", NOON + TERM * 1000)
+    with pytest.RaisesGroup(LeaseLost):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.run)
+            await held.asked.wait()
+            late.claim()
+    assert world.state().status is Status.ACTIVE
+    late.renew()  # it was not released in the other's name
+
+
+async def test_a_worker_that_another_has_superseded_in_the_history_stops_cleanly(tmp_path: Path) -> None:
+    held = Held(lines(say("done")))
+    world = World(tmp_path / "r.git", Agent("a"), held)
+    with pytest.RaisesGroup(LeaseLost):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.run)
+            await held.asked.wait()
+            history = History(GitStore.open(tmp_path / "r.git"))
+            history.apply(history.load(X), Resumed(at=NOON, worker=WorkerId("w2")), ADA, as_author("a"))
+    assert [commit.message.partition("\n")[0] for commit in world.history()] == ["a: started: go", "a: resumed"]
+
+
+@pytest.mark.parametrize("how", ["ends", "is suspended", "fails", "is cancelled"])
+async def test_the_lease_is_released_however_the_drive_ends(tmp_path: Path, how: str) -> None:
+    @tool(needs_approval=True)
+    def deploy() -> str:
+        return "deployed"
+
+    agent = Agent("a", tools=[deploy])
+    held = Held(lines(say("done")))
+    asks = lines(ask_for(("deploy", {})), say("done"))
+    script: Script = held if how == "is cancelled" else lines(say("done")) if how == "ends" else asks
+    world = World(tmp_path / "r.git", agent, script)
+    store = GitStore.open(tmp_path / "r.git", create=True)
+    if how == "is cancelled":
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.run)
+            await held.asked.wait()
+            assert store.lease(X) is not None
+            nursery.cancel_scope.cancel()
+    else:
+        await world.run()
+    if how == "fails":
+        world.loops().approve("x.deploy-1", by=ADA)
+        world.agent = Agent("a")
+        with pytest.raises(VanishedTool):
+            await world.resume()
+    assert store.lease(X) is None
