@@ -1,5 +1,8 @@
 """Continuations: the pure core, the store, and everything that can be done without a model or an event loop."""
 
+from typing import TYPE_CHECKING, Any
+
+from . import store
 from ._calls import (
     CLOSED,
     TRANSITIONS,
@@ -92,7 +95,6 @@ from .history import Contended, History, LoopExists, NoSuchLoop, Saved, StrangeB
 from .loops import BadPerson, InvalidAnswer, LoopInfo, Loops, NoSuchRequest, person, utc_now
 from .store import (
     Commit,
-    GitStore,
     Lease,
     Locked,
     MemoryStore,
@@ -103,6 +105,9 @@ from .store import (
     Store,
     Unavailable,
 )
+
+if TYPE_CHECKING:
+    from .store import GitStore
 
 __all__ = [
     "CLOSED",
@@ -241,3 +246,10 @@ __all__ = [
     "text_of",
     "utc_now",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use, as in `store`.
+    if name == "GitStore":
+        return getattr(store, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from ._calls import Call, CallState, Decision, Gate, Rule
-from ._errors import CallerError
+from ._errors import ConflictError
 from ._events import Answered, Decided, Told
 from ._ids import Digest
 from ._moves import (
@@ -22,7 +22,7 @@ from ._specs import Budget
 from ._state import Continuation
 
 
-class StaleDecision(CallerError):
+class StaleDecision(ConflictError):
     """What was decided on is not what the loop now asks for: the arguments or the tool changed."""
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from ._errors import CallerError
 from ._ids import Digest, digest
 from ._messages import Json, Value
 
@@ -42,12 +43,26 @@ class ModelSpec(Value, frozen=True, kw_only=True):
     settings: Mapping[str, Json] = {}
 
 
+class BadBudget(CallerError, ValueError):
+    """A budget's limit is not above zero."""
+
+
 class Budget(Value, frozen=True, kw_only=True):
-    """What a loop and its children together may spend: model calls, tokens, seconds of work. None is no limit."""
+    """What a loop and its children together may spend: model calls, tokens, seconds of work. None is no limit.
+
+    Raises:
+        BadBudget: a limit is not above zero: nothing could be done, and as much again would be nothing too.
+    """
 
     steps: int | None = None
     tokens: int | None = None
     seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            limit = getattr(self, name)
+            if limit is not None and not limit > 0:
+                raise BadBudget(f"A budget of {limit} {name} is none.", hint="Give a number above zero, or no limit.")
 
 
 class AgentSpec(Value, frozen=True, kw_only=True):

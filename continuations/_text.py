@@ -4,7 +4,13 @@ import json
 import re
 import textwrap
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"
+    r"\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
+)
+
+
+_WIDTH = 78
 
 
 def printable(text: str) -> str:
@@ -26,8 +32,14 @@ def excerpt(text: str, lines: int = 20, width: int = 2000) -> str:
     if rest > 0:
         kept.append(f"[… {rest:,} more characters]")
     # Git does not wrap what it shows.
-    wrapped = (textwrap.wrap(line, 78, break_long_words=False, break_on_hyphens=False) or [""] for line in kept)
-    return "\n".join(line for lines in wrapped for line in lines)
+    return "\n".join(line for long in kept for line in _wrapped(long))
+
+
+def _wrapped(line: str) -> list[str]:
+    """A line of prose in several; what is indented is code, and stays."""
+    if len(line) <= _WIDTH or line[0].isspace():
+        return [line]
+    return textwrap.wrap(line, _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def call_text(tool: str, arguments: str, width: int = 60) -> str:

@@ -9,17 +9,17 @@ from contextlib import suppress
 from types import TracebackType
 
 from ._calls import CallState, Choice, Person, Scope
-from ._effects import outstanding
+from ._effects import WaitUntil, outstanding
 from ._errors import CallerError
 from ._events import Answered, AnyEvent, Cancelled, Decided, Suspended, Told
 from ._ids import Address, CommitId, LoopName, loop_name, parent_name, root_name, root_of, split_address
 from ._messages import Content, Json, User, Value
-from ._moves import NotApplicable
+from ._moves import AlreadyDecided, NotApplicable
 from ._requests import Request, requests
 from ._state import Spent, Status
 from ._validate import misfit
 from .history import History, LoopExists, Saved, saved_from
-from .store import GitStore, Store
+from .store import Store
 
 
 class InvalidAnswer(CallerError):
@@ -81,6 +81,8 @@ class Loops:
         Raises:
             Unavailable: there is none.
         """
+        from .store import GitStore
+
         return cls(GitStore.open(path))
 
     def close(self) -> None:
@@ -143,6 +145,13 @@ class Loops:
             if request.id == request_id:
                 return request
         call = saved.state.call(call_id)
+        if call is not None and call.decision is not None:
+            raise AlreadyDecided(
+                f"{request_id} was already {'approved' if call.decision.choice == 'approve' else 'rejected'} by"
+                f" {call.decision.by.name} at {call.decision.at.isoformat(timespec='seconds')}.",
+                hint="The first decision stands.",
+                decision=call.decision,
+            )
         what = f"{request_id} waits for nobody: it is {call.state}." if call else f"Nothing waits at {request_id}."
         raise NoSuchRequest(what, hint="'caesura pending' lists what does.")
 
@@ -175,13 +184,10 @@ class Loops:
 
     def _ready(self, saved: Saved) -> bool:
         """Whether a worker would find something to do in this loop itself."""
-        if saved.state.ending is not None:
-            return parent_name(saved.loop) is not None
-        if any(call.state is CallState.RUNNING for call in saved.state.calls):
-            return True  # unless its worker lives, which only the lease says: find out what became of it
-        due = [effect for effect in outstanding(saved.state) if getattr(effect, "at", self._now()) <= self._now()]
-        waiting = {call.id for call in saved.state.open_calls if call.state is CallState.WAITING}
-        return any(getattr(effect, "call", None) not in waiting or hasattr(effect, "at") for effect in due)
+        if saved.state.ending is not None or saved.state.status is Status.ACTIVE:
+            return True  # ended within a live tree: its parent has not taken note of it yet
+        effects = outstanding(saved.state)
+        return any(isinstance(effect, WaitUntil) and effect.at <= self._now() for effect in effects)
 
     # Deciding ----------------------------------------------------------------------------------------------------
 
@@ -246,10 +252,9 @@ class Loops:
         call = saved.state.call(call_id)
         if call is not None and call.decision is not None and call.state is not CallState.UNKNOWN:
             first = call.decision
-            same = first.choice == choice and (edited is None or call.arguments == edited)
-            if same and first.by == who:
+            if (first.choice, first.by) == (choice, who) and (edited is None or call.arguments == edited):
                 return saved
-        shown = request if isinstance(request, Request) else self._shown(saved, address)
+        shown = request if isinstance(request, Request) else self.request(address)
         if shown.kind == "gate" and (edited is not None or scope != "call"):
             raise InvalidAnswer(
                 "A gate has no arguments and no standing decisions.", hint="Approve or reject it alone."
@@ -273,17 +278,6 @@ class Loops:
         if decided.state.ending is not None:
             self._cancel_all(below, f"{saved.state.agent} was given up", who)
         return decided
-
-    def _shown(self, saved: Saved, address: Address) -> Request:
-        """The request as it stands; for one decided before, enough of it for the step to say so."""
-        with suppress(NoSuchRequest):
-            return self.request(address)
-        call = saved.state.call(split_address(address)[1])
-        if call is None or call.decision is None:
-            return self.request(address)
-        return Request(
-            id=address, kind="approval", loop=saved.loop, path=(), text="", since=call.since, commit=saved.commit
-        )
 
     @staticmethod
     def _check_arguments(saved: Saved, shown: Request, arguments: Json) -> None:

@@ -38,7 +38,7 @@ from caesura.continuations import (
 
 from ._agent import Agent
 from ._lease import LeaseLost
-from ._notices import Committed, Dropped, Thinking
+from ._notices import Dropped, Thinking, committed
 from ._perform import call_model, run_tool
 from ._services import as_author
 from ._suspensions import due, exhausted, worked
@@ -190,14 +190,7 @@ class Actor:
         self._settle_on(saved)
         if isinstance(event, ChildFinished | ChildFailed):
             self.children.pop(event.call, None)
-        services.listen(
-            Committed(
-                loop=self.loop,
-                commit=saved.commit,
-                subject=saved.message.partition("\n")[0],
-                status=saved.state.status,
-            )
-        )
+        services.listen(committed(saved))
         return True
 
     async def _look_again(self) -> None:
@@ -217,8 +210,8 @@ class Actor:
     async def _perform(self) -> bool:
         """Start what is outstanding and not under way. True once the loop has ended."""
         before = None
-        while before is not self.saved:  # a claim is a step, and what is outstanding follows from the newest one
-            before = self.saved
+        while before != self.saved.commit:  # a claim is a step, and what is outstanding follows from the newest one
+            before = self.saved.commit
             for effect in outstanding(self.saved.state):
                 match effect:
                     case Finish():
@@ -234,7 +227,7 @@ class Actor:
                         await self._supervisor.start_child(self, effect.call)
                     case WaitUntil():
                         await self._time_due(effect)
-                if before is not self.saved:
+                if before != self.saved.commit:
                     break
         self._tell_parent()
         return False

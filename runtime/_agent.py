@@ -23,7 +23,7 @@ class UnknownAgent(CallerError):
     """A loop needs an agent that this process does not have."""
 
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,10 @@ class Agent:
 
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None:
-            raise BadAgent(f"{self.name!r} cannot name an agent.", hint="Use 1 to 64 letters, digits, '-' and '_'.")
+            raise BadAgent(
+                f"{self.name!r} cannot name an agent.",
+                hint="Use 1 to 64 letters, digits, '-' and '_', not starting with '-'.",
+            )
         names = [tool.name for tool in self.tools]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

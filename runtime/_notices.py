@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from caesura.continuations import CallId, CommitId, LoopName, Status, Value
+from caesura.continuations import CallId, CommitId, LoopName, Saved, Status, Value
 
 
 class Committed(Value, frozen=True, kw_only=True, tag=True):
@@ -10,6 +10,7 @@ class Committed(Value, frozen=True, kw_only=True, tag=True):
 
     loop: LoopName
     commit: CommitId
+    agent: str
     subject: str
     status: Status
 
@@ -42,6 +43,17 @@ class Dropped(Value, frozen=True, kw_only=True, tag=True):
     loop: LoopName
     event: str
     reason: str
+
+
+def committed(saved: Saved) -> Committed:
+    """The notice of a loop's newest step."""
+    return Committed(
+        loop=saved.loop,
+        commit=saved.commit,
+        agent=saved.state.agent,
+        subject=saved.message.partition("\n")[0],
+        status=saved.state.status,
+    )
 
 
 Notice = Committed | Thinking | Streamed | Progressed | Dropped

@@ -14,6 +14,7 @@ from caesura.continuations import (
     Json,
     ModelFailed,
     ModelReplied,
+    Reply,
     Saved,
     ToolAsked,
     ToolFailed,
@@ -48,6 +49,8 @@ async def call_model(services: Services, agent: Agent, saved: Saved, memory: Map
 
     try:
         reply = await services.model_of(agent).reply(request, listen)
+        if not isinstance(reply, Reply):
+            raise TypeError(f"the model's adapter returned {type(reply).__name__}, not a Reply")
     except ModelUnavailable as error:
         return ModelFailed(at=services.now(), error=f"{str(error).rstrip('.')}. {error.hint}", shown=shown)
     except Exception as error:  # noqa: BLE001  # a fault in somebody's adapter must not lose the loop

@@ -19,6 +19,7 @@ from caesura.continuations import (
     Content,
     GitStore,
     History,
+    LoopExists,
     LoopName,
     Loops,
     NoPerson,
@@ -40,7 +41,7 @@ from caesura.continuations import (
 
 from ._agent import Agent, register
 from ._model import Model
-from ._notices import Listener
+from ._notices import Listener, committed
 from ._services import Services
 from ._supervisor import Supervisor
 
@@ -53,7 +54,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How far a loop has come.
 
     `text` is its result, or why it failed or was cancelled; empty while it has not ended. `result` is the result in
-    the agent's own type. `pending` is what waits, at any depth. `status` is ``active`` only after an interruption.
+    the agent's own type, or the text if the type has changed since. `pending` is what waits, at any depth. `status`
+    is ``active`` only after an interruption.
     """
 
     loop: LoopName
@@ -90,7 +92,7 @@ class Runtime:
 
         `model` serves the agents that have none of their own. `listener` is called with each notice, in the event
         loop's thread. At most `max_tools` calls of one loop run at the same time. Every `poll` seconds the runtime
-        looks for what others have committed. `now` tells the time, in UTC.
+        looks for what others have committed. `now` tells the time, in UTC; it is called from several threads.
 
         Raises:
             Unavailable: the repository cannot be opened or made.
@@ -100,6 +102,8 @@ class Runtime:
         """
         known = register(agents)
         models = [model, *(agent.model for agent in known.values())]
+        for one in _each(models):
+            getattr(one, "check", _nobody)()
         store = await trio.to_thread.run_sync(_open, repository)
         services = Services(
             history=History(store),
@@ -116,8 +120,6 @@ class Runtime:
         try:
             for agent in known.values():
                 services.spec(agent)
-            for one in _each(models):
-                getattr(one, "check", _nobody)()
             yield cls(services)
         finally:
             with trio.CancelScope(shield=True):
@@ -146,7 +148,6 @@ class Runtime:
         """
         services = self._services
         known = services.agent(agent if isinstance(agent, str) else agent.name)
-        name = root_name(loop if loop is not None else f"{known.name}-{secrets.token_hex(2)}")
         by = await services.sync(self._person)
         event = Started(
             at=services.now(),
@@ -157,8 +158,18 @@ class Runtime:
             budget=known.budget if budget is None else budget,
             by=by,
         )
-        saved = await services.sync(services.history.begin, name, event, services.committer, by or services.committer)
+        saved = await services.sync(self._begin, known, loop, event)
+        services.listen(committed(saved))
         return await self._drive(saved, wait=wait, by_hand=False)
+
+    def _begin(self, agent: Agent, loop: str | None, event: Started) -> Saved:
+        """Make the loop under its name, or under the first of the agent's that is free."""
+        services, author = self._services, event.by or self._services.committer
+        while loop is None:
+            with suppress(LoopExists):
+                name = root_name(f"{agent.name}-{secrets.token_hex(2)}")
+                return services.history.begin(name, event, services.committer, author)
+        return services.history.begin(root_name(loop), event, services.committer, author)
 
     async def resume(self, loop: str, *, wait: bool = False) -> Outcome:
         """Load a root loop's head and perform what is outstanding, in it and in everything nested in it.
@@ -213,7 +224,10 @@ class Runtime:
         agent = self._services.agents.get(saved.state.agent)
         if agent is None or agent.result is str:
             return ending.text
-        return msgspec.json.decode(ending.text, type=agent.result)
+        try:
+            return msgspec.json.decode(ending.text, type=agent.result)
+        except msgspec.MsgspecError:
+            return ending.text  # the agent had another result type when the loop ended
 
     def _loops(self) -> Loops:
         return Loops(self._services.history.store, now=self._services.now)

@@ -17,6 +17,7 @@ from caesura.continuations import (
 
 from ._actor import Actor, check_tools
 from ._lease import TERM, LeaseKeeper
+from ._notices import committed
 from ._proposals import prompt_of
 from ._services import Services, as_author
 from ._tools import BadArguments
@@ -81,10 +82,8 @@ class Supervisor:
 
     def check(self) -> None:
         """Called whenever an actor comes to rest: settle if they all have, and there is nothing to wait for."""
-        if any(not (actor.idle or actor.done) for actor in self._actors):
-            return
-        root = self._actors[0]
-        if root.done or self.stopping or (not self._wait and root.saved.state.status is not Status.ACTIVE):
+        resting = all(actor.idle or actor.done for actor in self._actors)
+        if resting and (self._actors[0].done or self.stopping or not self._wait):
             self._settled.set()
 
     def wake_below(self, actor: Actor) -> None:
@@ -121,6 +120,7 @@ class Supervisor:
             author = as_author(parent.agent.name)
             try:
                 saved = await services.sync(services.history.begin, name, event, services.committer, author)
+                services.listen(committed(saved))
             except LoopExists:
                 saved = await services.sync(services.history.load, name)
         parent.children[call_id] = self._add(saved, parent)

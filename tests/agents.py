@@ -15,7 +15,6 @@ from itertools import count
 from pathlib import Path
 
 import trio
-from tests.models import ADA, ScriptedModel, ask_for, check_results, results, say
 
 from caesura.continuations import (
     CommitId,
@@ -27,6 +26,7 @@ from caesura.continuations import (
     Request,
 )
 from caesura.runtime import Agent, ModelRequest, Outcome, Runtime, ToolContext, tool
+from tests.models import ADA, ScriptedModel, ask_for, check_results, results, say
 
 LIMIT = 1000
 LOOP = "onboarding"

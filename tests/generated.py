@@ -26,8 +26,8 @@ def states_page() -> str:
             "| from | to | by the event | because |",
             "| --- | --- | --- | --- |",
             *(
-                f"| {'(asked for)' if t.source is None else f'`{t.source}`'} | `{t.target}` | `{t.event}` | {t.reason} |"
-                for t in TRANSITIONS
+                f"| {'(asked for)' if source is None else f'`{source}`'} | `{target}` | `{event}` | {reason} |"
+                for source, target, event, reason in TRANSITIONS
             ),
             "",
         ]
@@ -40,8 +40,8 @@ def _arrows() -> Iterator[str]:
         if target is not CallState.CANCELLED:
             known = events.setdefault(("[*]" if source is None else source, target), [])
             known += [event] if event not in known else []
-    for (source, target), names in events.items():
-        yield f"    {source} --> {target}: {', '.join(names)}"
+    for (start, end), names in events.items():
+        yield f"    {start} --> {end}: {', '.join(names)}"
     for state in sorted(CLOSED - {CallState.CANCELLED}):
         yield f"    {state} --> [*]"
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli_process import AGENTS, Shell
 
 from caesura.adapters.cli import reference
+from tests.cli_process import AGENTS, Shell
 
 LEAD, ORDER = f"{AGENTS}:lead", "onboard.it-1.order-1"
 

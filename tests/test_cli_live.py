@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.cli_process import AGENTS, Shell, wait_for_line
 
 from caesura.continuations import AgentChanged, GitStore, History, LoopName, Person, utc_now
+from tests.cli_process import AGENTS, Shell, wait_for_line
 
 HOLDER = f"{AGENTS}:holder"
 ARROW = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"

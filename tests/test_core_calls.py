@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.strategies import ADA, AGENT, EPOCH, ROOT, WORKERS, proposal_for
 
 from caesura.continuations import (
     AgentChanged,
@@ -43,6 +42,7 @@ from caesura.continuations import (
     step,
 )
 from caesura.continuations._requests import requests
+from tests.strategies import ADA, AGENT, EPOCH, ROOT, WORKERS, proposal_for
 
 SEEN = CommitId("c" * 40)
 LATER = EPOCH + dt.timedelta(minutes=5)
@@ -210,3 +210,22 @@ def test_a_gate_stops_what_was_approved_and_lifting_it_lets_it_run() -> None:
         step(state, ToolStarted(at=EPOCH, call=state.calls[0].id, worker=WORKERS[0]))
     state = step(state, Resumed(at=EPOCH, worker=WORKERS[0], by_hand=True))
     assert len(outstanding(state)) == 1
+
+
+def test_a_worker_that_was_replaced_may_not_start_anything() -> None:
+    state = step(asked(("look", "c1")), Resumed(at=EPOCH, worker=WORKERS[1]))
+    with pytest.raises(NotApplicable, match="Another worker"):
+        step(state, ToolStarted(at=EPOCH, call=state.calls[0].id, worker=WORKERS[0]))
+
+
+@pytest.mark.parametrize("tool", ["order", "look"])
+def test_a_tool_that_changes_before_its_call_starts_needs_a_new_approval(tool: str) -> None:
+    state = asked((tool, "c1"))
+    if tool == "order":
+        state = step(state, decided(state, state.calls[0]))
+    changed = tuple(replace(one, approval="always", description="It changed.") for one in AGENT.tools)
+    state = step(state, AgentChanged(at=EPOCH, definition=replace(AGENT, tools=changed)))
+    assert state.calls[0].state is CallState.AWAITING
+    assert state.calls[0].decision is None
+    state = step(state, decided(state, state.calls[0]))
+    assert state.calls[0].state is CallState.APPROVED

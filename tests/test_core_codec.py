@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.strategies import EPOCH, Step, definitions, events, last, messages, sequences
 
 from caesura.continuations import (
     AgentSpec,
@@ -22,6 +21,7 @@ from caesura.continuations import (
 )
 from caesura.continuations._codec import decode_definition, decode_record, encode_definition, encode_record
 from caesura.continuations.store._layout import message_path
+from tests.strategies import EPOCH, Step, definitions, events, last, messages, sequences
 
 NAME = "00/00.json"
 

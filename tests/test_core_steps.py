@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.strategies import ADA, AGENT, EPOCH, ROOT, WORKERS, Step, events, finish, last, sequences, started
 
 from caesura.continuations import (
     CLOSED,
@@ -45,6 +44,7 @@ from caesura.continuations import (
 )
 from caesura.continuations._codec import decode_definition, decode_record, encode_definition, encode_record
 from caesura.continuations._requests import requests
+from tests.strategies import ADA, AGENT, EPOCH, ROOT, WORKERS, Step, events, finish, last, sequences, started
 
 SEEN = CommitId("c" * 40)
 fewer = settings(max_examples=50)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.strategies import NESTED, Plan, World
 
 from caesura.continuations import GitStore, Loops, Saved, Status, loop_name
+from tests.strategies import NESTED, Plan, World
 
 WIDE: Plan = ["order", ["order", ["order", "look"]], ["look", "order"], "order"]
 

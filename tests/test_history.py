@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.strategies import ADA, AGENT, EPOCH, GRACE, NESTED, PLANS, ROBOT, WORKERS, Plan, World, events, no_such_loop
 
 from caesura.continuations import (
     CaesuraError,
@@ -35,6 +34,7 @@ from caesura.continuations import (
     loop_name,
     outstanding,
 )
+from tests.strategies import ADA, AGENT, EPOCH, GRACE, NESTED, PLANS, ROBOT, WORKERS, Plan, World, events, no_such_loop
 
 X = loop_name("x")
 TOLD = Told(at=EPOCH, message=User(content="Hurry."), by=ADA)

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.strategies import ADA, EPOCH, GRACE, NESTED, PLANS, TREE_AGENT, Plan, World, json_values
 
 from caesura.continuations import (
     AgentSpec,
@@ -27,6 +26,7 @@ from caesura.continuations import (
     User,
 )
 from caesura.continuations.interchange import MAX_DEPTH, BadDocument, NotExportable, export_loop, import_loop
+from tests.strategies import ADA, EPOCH, GRACE, NESTED, PLANS, TREE_AGENT, Plan, World, json_values
 
 Document = dict[str, Any]
 

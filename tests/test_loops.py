@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.strategies import ADA, AGENT, EPOCH, GRACE, NESTED, ROBOT, WORKERS, Plan, World, proposal_for
 
 from caesura.continuations import (
     AlreadyDecided,
@@ -43,6 +42,7 @@ from caesura.continuations import (
     person,
 )
 from caesura.continuations._messages import Function
+from tests.strategies import ADA, AGENT, EPOCH, GRACE, NESTED, ROBOT, WORKERS, Plan, World, proposal_for
 
 
 @pytest.fixture(params=["memory", "git"])

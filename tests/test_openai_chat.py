@@ -8,20 +8,6 @@ from typing import Any
 
 import pytest
 import trio
-from tests.serving import (
-    GOOD_DAY,
-    LAST,
-    ask,
-    chunk,
-    completion,
-    model,
-    nobody,
-    request,
-    serving,
-    sse,
-    streamed,
-    whole,
-)
 
 from caesura.adapters.openai import OpenAIModel
 from caesura.continuations import (
@@ -38,6 +24,20 @@ from caesura.continuations import (
     User,
 )
 from caesura.runtime import ModelUnavailable
+from tests.serving import (
+    GOOD_DAY,
+    LAST,
+    ask,
+    chunk,
+    completion,
+    model,
+    nobody,
+    request,
+    serving,
+    sse,
+    streamed,
+    whole,
+)
 
 USAGE = Usage(input=100, output=20, cached=64, reasoning=12)
 

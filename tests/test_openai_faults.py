@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 import trio
+
+from caesura.continuations import Assistant
+from caesura.runtime import ModelUnavailable
 from tests.serving import (
     GOOD_DAY,
     SOON,
@@ -24,9 +27,6 @@ from tests.serving import (
     streamed,
     whole,
 )
-
-from caesura.continuations import Assistant
-from caesura.runtime import ModelUnavailable
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 import trio
-from tests import serving as server
-from tests.serving import HELLO, SOON, dropped, nobody, refusal, request, serving, sse, stalled, streamed, whole
 
 from caesura.adapters.openai import OpenAIModel
 from caesura.continuations import (
@@ -23,6 +21,8 @@ from caesura.continuations import (
     Usage,
     User,
 )
+from tests import serving as server
+from tests.serving import HELLO, SOON, dropped, nobody, refusal, request, serving, sse, stalled, streamed, whole
 
 ask = partial(server.ask, api="responses")
 fails = partial(server.fails, api="responses")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.agents import Ledger, check_loop, company, company_script
-from tests.models import ADA, GRACE, World, call_of, check_results
 
 from caesura.continuations import AlreadyDecided, Result
 from caesura.runtime import Outcome
+from tests.agents import Ledger, check_loop, company, company_script
+from tests.models import ADA, GRACE, World, call_of, check_results
 
 AUTHORIZE, ORDER = "x.it-1.accounts-1.authorize_account-1", "x.it-1.order-1"
 

@@ -11,11 +11,11 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.agents import LOOP, Ledger, Unknown, check_loop, company, company_script, decider, settle
-from tests.models import ScriptedModel, ask_for, rounds, say
 
 from caesura.continuations import GitStore, Loops, NotALoop, Reply, Request, Status
 from caesura.runtime import Agent, ModelRequest, Runtime, Tool, ToolContext, ask, tool
+from tests.agents import LOOP, Ledger, Unknown, check_loop, company, company_script, decider, settle
+from tests.models import ScriptedModel, ask_for, rounds, say
 
 
 def git(path: Path, *arguments: str) -> str:

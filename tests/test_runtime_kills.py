@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.agents import LOOP, Ledger, check_loop, company, company_script, decider, settle
-from tests.models import ScriptedModel
 
 from caesura.continuations import Request
+from tests.agents import LOOP, Ledger, check_loop, company, company_script, decider, settle
+from tests.models import ScriptedModel
 
 ROOT = Path(__file__).parent.parent
 MOVES = 31

@@ -11,8 +11,6 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
-from tests.agents import LOOP, Ledger, check_loop, company, company_script
-from tests.models import ADA, NOON, Held, Script, World, ask_for, lines, say, telling
 from trio.testing import MockClock
 
 from caesura.continuations import GitStore, LoopName, MemoryStore, Resumed, Status, Store, WorkerId
@@ -20,6 +18,8 @@ from caesura.continuations.history import History
 from caesura.runtime import Agent, Driven, LeaseLost, VanishedTool, tool
 from caesura.runtime._lease import TERM, Claim, LeaseKeeper, _born
 from caesura.runtime._services import as_author
+from tests.agents import LOOP, Ledger, check_loop, company, company_script
+from tests.models import ADA, NOON, Held, Script, World, ask_for, lines, say, telling
 
 X = LoopName("x")
 ROOT = Path(__file__).parent.parent

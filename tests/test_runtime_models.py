@@ -5,10 +5,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.models import ADA, World, ask_for, check_results, lines, request, results, say
 
 from caesura.continuations import Assistant, Image, ImageUrl, Reply, Status, Text, ToolRequest, User
 from caesura.runtime import Agent, ModelRequest, ModelUnavailable, Streamed, Thinking, tool
+from tests.models import ADA, World, ask_for, check_results, lines, request, results, say
 
 
 def cut_call(stop: str) -> Reply:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.models import ADA, World, ask_for, call_of, lines, results, say
 
 from caesura.continuations import AgentChanged, InvalidAnswer, Status
 from caesura.runtime import Agent, ProposedCall, Tool, UnknownAgent, VanishedTool, ask, tool
+from tests.models import ADA, World, ask_for, call_of, lines, results, say
 
 
 class Shop:

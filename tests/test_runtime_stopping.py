@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.agents import Ledger, company, company_script, decider
-from tests.models import ADA, Held, World, ask_for, call_of, check_results, lines, say
 
 from caesura.continuations import CallState, GitStore, LoopName, MemoryStore, Reply, Status, Unavailable
 from caesura.runtime import Agent, ModelRequest, Notice, Outcome, tool
+from tests.agents import Ledger, company, company_script, decider
+from tests.models import ADA, Held, World, ask_for, call_of, check_results, lines, say
 
 
 class Slow:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import trio
-from tests.models import ADA, Held, World, ask_for, call_of, lines, rounds, say, telling
 from trio.testing import MockClock
 
 from caesura.continuations import Budget, MemoryStore, Status, Usage
 from caesura.runtime import Agent, Moment, after, after_model_calls, suspension, tool
+from tests.models import ADA, Held, World, ask_for, call_of, lines, rounds, say, telling
 
 
 @tool

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import trio
-from tests.models import ADA, Held, World, ask_for, check_results, lines, results, rounds, say
 
 from caesura.continuations import MemoryStore, NotApplicable, Result, Status, User
 from caesura.runtime import Agent, tool
+from tests.models import ADA, Held, World, ask_for, check_results, lines, results, rounds, say
 
 
 def heard(world: World) -> list[str]:

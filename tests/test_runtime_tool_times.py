@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.models import ADA, World, ask_for, call_of, lines, results, say, telling
 from trio.testing import MockClock
 
 from caesura.continuations import CallState, MemoryStore, Status
 from caesura.runtime import Agent, Retry, ToolContext, tool
+from tests.models import ADA, World, ask_for, call_of, lines, results, say, telling
 
 
 class Flaky:

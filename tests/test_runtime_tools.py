@@ -2,52 +2,53 @@
 
 import datetime as dt
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from tests.models import ADA, NOON, World, ask_for, call_of, check_results, lines, request, results, say, telling
 from trio.testing import MockClock
 
 from caesura.continuations import Assistant, Status
-from caesura.runtime import Agent, Ask, Progressed, SleepUntil, ToolContext, ask, sleep_until, tool
-
-
-class Crowd:
-    """Counts who is inside at the same time; lets all go once enough have come."""
-
-    def __init__(self, enough: int) -> None:
-        self.inside = self.most = 0
-        self._enough = enough
-        self._full = trio.Event()
-
-    async def enter(self) -> None:
-        self.inside += 1
-        self.most = max(self.most, self.inside)
-        if self.inside >= self._enough:
-            self._full.set()
-        await self._full.wait()
-        self.inside -= 1
+from caesura.runtime import Agent, Ask, ModelRequest, Progressed, SleepUntil, ToolContext, ask, sleep_until, tool
+from tests.models import ADA, NOON, World, ask_for, call_of, check_results, lines, request, results, say, telling
 
 
 @pytest.mark.parametrize(("limit", "calls", "most"), [(8, 5, 5), (2, 5, 2), (1, 3, 1)])
 async def test_calls_of_one_reply_run_at_the_same_time_up_to_the_limit(
     tmp_path: Path, limit: int, calls: int, most: int
 ) -> None:
-    crowd = Crowd(most)
+    inside: list[int] = [0]
+    full, go = trio.Event(), trio.Event()
 
     @tool
     async def work() -> str:
-        await crowd.enter()
+        inside.append(inside[-1] + 1)
+        if inside[-1] == most:
+            full.set()
+        await go.wait()
+        inside.append(inside[-1] - 1)
         return "worked"
 
-    script = lines(ask_for(*[("work", {})] * calls), say("done"))
-    world = World(tmp_path / "r.git", Agent("a", tools=[work]), script, max_tools=limit)
+    @tool
+    async def other() -> str:
+        return "other"
+
+    def script(asked: ModelRequest) -> Any:
+        first = ask_for(*[("work", {})] * calls) if asked.messages[0].content == "go" else ask_for(("other", {}))
+        return lines(first, first, say("done"))(asked)
+
+    world = World(tmp_path / "r.git", Agent("a", tools=[work, other]), script, max_tools=limit)
     with trio.fail_after(20):
-        assert (await world.run()).status is Status.COMPLETED
-    assert crowd.most == most
-    assert results(world.model.requests[-1]) == ["worked"] * calls
+        async with world.open() as runtime, trio.open_nursery() as nursery:
+            nursery.start_soon(partial(runtime.run, "a", "go", loop="x"))
+            await full.wait()
+            # While another loop comes to its end, the first would have started more if it could.
+            await runtime.run("a", "otherwise", loop="y")
+            go.set()
+    assert max(inside) == most
+    assert results(world.model.requests[-1]) == ["worked"] * calls * 2
 
 
 async def test_plain_tools_run_beside_async_ones_and_both_report_progress(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import trio
-from tests.models import ADA, NOON, World, ask_for, call_of, lines, say, telling
 from trio.testing import MockClock
 
 from caesura.continuations import InvalidAnswer, Request, Status
 from caesura.runtime import Agent, Outcome, ask, sleep_until, tool
+from tests.models import ADA, NOON, World, ask_for, call_of, lines, say, telling
 
 ACT = """
 import sys

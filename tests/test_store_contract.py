@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.strategies import ADA, AGENT, EPOCH, GRACE, NESTED, PLANS, ROBOT, WORKERS, Plan, World, messages
 
 from caesura.continuations import (
     Commit,
@@ -31,6 +30,7 @@ from caesura.continuations import (
     outstanding,
     start,
 )
+from tests.strategies import ADA, AGENT, EPOCH, GRACE, NESTED, PLANS, ROBOT, WORKERS, Plan, World, messages
 
 STATE = start(Started(at=EPOCH, definition=AGENT, prompt=User(content="Go."), nonce="n", worker=WORKERS[0]))
 X, Y = loop_name("x"), loop_name("y")

@@ -11,7 +11,6 @@ from pathlib import Path
 import pygit2
 import pytest
 from msgspec.structs import replace
-from tests.strategies import ADA, AGENT, EPOCH, GRACE, NESTED, ROBOT, WORKERS, World
 
 from caesura.continuations import (
     AgentSpec,
@@ -36,6 +35,7 @@ from caesura.continuations import (
     start,
 )
 from caesura.continuations.store import _git
+from tests.strategies import ADA, AGENT, EPOCH, GRACE, NESTED, ROBOT, WORKERS, World
 
 STATE = start(Started(at=EPOCH, definition=AGENT, prompt=User(content="Go."), nonce="n", worker=WORKERS[0]))
 X = loop_name("x")

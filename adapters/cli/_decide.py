@@ -8,10 +8,8 @@ from cyclopts import Parameter
 
 from caesura.continuations import (
     AlreadyDecided,
-    CallState,
     Choice,
     Loops,
-    NoSuchRequest,
     Request,
     Saved,
     loop_name,
@@ -26,7 +24,7 @@ from caesura.continuations import (
 from ._ask import ask, can_ask, confirm, need_keyboard
 from ._editor import edit as edit_arguments
 from ._faults import BadUsage, NotConfirmed
-from ._forms import moment, pretty_value
+from ._forms import pretty_value
 from ._json import decided_json
 from ._options import By, Json, Place, Repo, place
 from ._output import Page, err, out, write_json
@@ -145,8 +143,10 @@ def _each(
         for address in ids:
             try:
                 shown = loops.request(address)
-            except NoSuchRequest as missing:
-                last = _decided_before(loops, address, choice, missing, new=new)
+            except AlreadyDecided as before:
+                if before.decision.choice != choice or new:
+                    raise
+                last = loops.show(split_address(address)[0])
                 said = f"{address} was {'approved' if choice == 'approve' else 'rejected'} before."
             else:
                 last = decide(loops, shown)
@@ -158,24 +158,6 @@ def _each(
             write_json(done[0] if len(ids) == 1 else {"decided": done})
         elif last is not None:
             tell_rest(where, loops, last)
-
-
-def _decided_before(loops: Loops, address: str, choice: Choice, missing: NoSuchRequest, *, new: bool) -> Saved:
-    """The loop, if the same was decided before. The first decision stands, so anything else is an error."""
-    loop, call_id = split_address(address)
-    saved = loops.show(loop)
-    call = saved.state.call(call_id)
-    if call is None or call.decision is None or call.state is CallState.UNKNOWN:
-        raise missing
-    first = call.decision
-    if first.choice == choice and not new:
-        return saved
-    verb = "approved" if first.choice == "approve" else "rejected"
-    raise AlreadyDecided(
-        f"{address} was already {verb} by {first.by.name} at {moment(first.at)}.",
-        hint="The first decision stands.",
-        decision=first,
-    )
 
 
 def tell_rest(where: Place, loops: Loops, saved: Saved, *, to: Callable[[Page], None] = out) -> None:

@@ -15,6 +15,7 @@ from ._faults import BadUsage, Exit
 from ._json import request_json, spent_json
 from ._options import Json, Repo, place, text_from
 from ._output import Page, err, write_json, write_text
+from ._remember import remember
 from ._screen import spent_text, summary, waiting_page
 from ._task import Agents, ModelApi, ModelName, Task, make_task
 
@@ -82,7 +83,7 @@ def run(
     async def start(runtime: "Runtime") -> "Outcome":
         return await runtime.run(task.agent, content, loop=loop, budget=budget, wait=wait)
 
-    return _drive(replace(task, wait=wait), start, None if loop is None else LoopName(loop), json=json)
+    return drive(replace(task, wait=wait), start, None if loop is None else LoopName(loop), json=json)
 
 
 def resume(
@@ -111,16 +112,19 @@ def resume(
     async def go_on(runtime: "Runtime") -> "Outcome":
         return await runtime.resume(loop, wait=wait)
 
-    return _drive(replace(task, wait=wait), go_on, loop_name(loop), json=json)
+    return drive(replace(task, wait=wait), go_on, loop_name(loop), json=json)
 
 
-def _drive(task: Task, perform: "Callable[[Runtime], Awaitable[Outcome]]", loop: LoopName | None, *, json: bool) -> int:
+def drive(task: Task, perform: "Callable[[Runtime], Awaitable[Outcome]]", loop: LoopName | None, *, json: bool) -> int:
+    """Drive a loop with a task, and tell how far it has come; the exit status."""
     import trio
 
     from ._driving import Driving
 
     driving = Driving(task, loop)
     outcome = trio.run(driving.drive, perform)
+    if driving.loop is not None:
+        remember(task.where.repo, driving.loop, task.where.paste.resume(driving.loop))
     if driving.left:
         # Threads of plain tools may still run, and must not keep the process.
         status = _report(task, driving.loop, outcome, interrupted=True, json=json)

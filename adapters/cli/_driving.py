@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ._task import Task
 
 _GRACE = 3.0
-_AGAIN = 0.2
 
 
 class Driving:
@@ -63,13 +62,18 @@ class Driving:
         with self._progress:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._heed_signals, nursery)
-                async with Runtime.open(
-                    self._task.where.repo,
-                    agents=[self._task.agent],
-                    model=self._task.model,
-                    listener=self._progress.notice,
-                ) as runtime:
+                async with (
+                    self._task.serve() as model,
+                    Runtime.open(
+                        self._task.where.repo,
+                        agents=[self._task.agent],
+                        model=model,
+                        listener=self._progress.notice,
+                    ) as runtime,
+                ):
                     self._runtime = runtime
+                    if self.interrupted:  # before there was anything to stop
+                        runtime.stop()
                     if self._task.wait:
                         self._progress.suspended = self._look_soon
                         nursery.start_soon(self._show_what_waits)
@@ -101,11 +105,8 @@ class Driving:
         running = await trio.to_thread.run_sync(self._running)
         what = f"finishing {count(running, 'running tool')}" if running else "stopping"
         self._progress.say(Page().add((f"{what}; press Ctrl-C again to leave at once", "bold yellow")))
-        while True:
-            # Again and again, because a loop that is only being started is not among those that are told.
-            if self._runtime is not None:
-                self._runtime.stop()
-            await trio.sleep(_AGAIN)
+        if self._runtime is not None:
+            self._runtime.stop()
 
     def _running(self) -> int:
         """How many tools run now, as the history says."""

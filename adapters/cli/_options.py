@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from caesura.continuations import Loops
 from ._config import Config, find_config
 from ._faults import BadUsage
 from ._paste import Paste, option
+from ._remember import recall
 
 STDIN = "\0-"
 """Standard input, where a text is expected; no argument of a process can hold a NUL."""
@@ -55,8 +57,11 @@ def place(repo: Path | None) -> Place:
         BadConfig: the settings cannot be read.
     """
     config = find_config()
-    agents = "" if config.agents else "--agents MODULE.py:AGENT"
-    return Place(config=config, repo=repo or config.repo, paste=Paste(repo=option("--repo", repo), agents=agents))
+    path = repo or config.repo
+    paste = Paste(repo=option("--repo", repo))
+    if not config.agents:
+        paste = replace(paste, agents="--agents MODULE.py:AGENT", known=partial(recall, path))
+    return Place(config=config, repo=path, paste=paste)
 
 
 def text_from(text: str, what: str) -> str:

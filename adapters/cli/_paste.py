@@ -1,18 +1,27 @@
 """Commands to paste: what to type next, with the options that this process was given itself."""
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from caesura.continuations import LoopName, root_of
 
 
+def _unknown(_: LoopName) -> str:
+    return ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Paste:
-    """Writes the next commands; `repo`, `agents` and `model` are the options to repeat in them, already quoted."""
+    """Writes the next commands; `repo`, `agents` and `model` are the options to repeat in them, already quoted.
+
+    `known` tells the command that goes on with a loop, if there is a better one than these options make.
+    """
 
     repo: str = ""
     agents: str = ""
     model: str = ""
+    known: Callable[[LoopName], str] = _unknown
 
     def __call__(self, *words: str, raw: str = "") -> str:
         """A command for the same repository; `raw` follows as it is."""
@@ -21,7 +30,7 @@ class Paste:
     def resume(self, loop: LoopName) -> str:
         """How to go on with the root of a loop."""
         options = " ".join(part for part in (self.agents, self.model) if part)
-        return self("resume", root_of(loop), raw=options)
+        return self.known(loop) or self("resume", root_of(loop), raw=options)
 
 
 def option(name: str, value: object) -> str:

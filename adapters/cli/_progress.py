@@ -129,9 +129,10 @@ class LiveProgress(Progress):
                 if busy is not None:
                     busy.what, busy.text = "answering", (busy.text + notice.text)[-2000:]
             case Committed(status=Status.ACTIVE):
-                agent, _, what = notice.subject.partition(": ")
-                self._agents[notice.loop] = agent
-                self._busy[notice.loop] = _Busy(agent=agent, what=what)
+                self._agents[notice.loop] = notice.agent
+                self._busy[notice.loop] = _Busy(
+                    agent=notice.agent, what=notice.subject.removeprefix(f"{notice.agent}: ")
+                )
             case Committed():
                 self._busy.pop(notice.loop, None)
             case Progressed() if notice.loop in self._busy:

@@ -1,5 +1,7 @@
 """What to drive loops with: the agents and the model that the command line or the settings name."""
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +13,7 @@ from caesura.continuations import ModelSpec
 from ._config import Api, Config
 from ._faults import BadUsage
 from ._options import Place
-from ._paste import option
+from ._paste import Paste, option
 
 if TYPE_CHECKING:
     from caesura.runtime import Agent, Model
@@ -33,10 +35,14 @@ ModelApi = Annotated[Api | None, Parameter(name="--api", help="The API to call t
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What to drive a loop with; the agents that are tools of this one come with it."""
+    """What to drive a loop with; the agents that are tools of this one come with it.
+
+    `serve` gives the model for the agents that have none of their own, for as long as its context lasts.
+    """
 
     where: Place
     agent: "Agent"
+    serve: "Callable[[], AbstractAsyncContextManager[Model | None]]"
     model: "Model | None"
     wait: bool = False
 
@@ -71,9 +77,9 @@ def make_task(
     chosen = choose(loaded, named) if named is not None and not is_spec(named) else the_one(loaded)
     repeated = "" if specs == config.agents else option("--agents", ",".join(specs))
     options = " ".join(part for part in (option("--model", model), option("--api", api)) if part)
-    paste = replace(where.paste, agents=repeated, model=options)
+    paste = Paste(repo=where.paste.repo, agents=repeated, model=options)
     made = _model(config, chosen, model, api)
-    return Task(where=replace(where, paste=paste), agent=chosen, model=made)
+    return Task(where=replace(where, paste=paste), agent=chosen, model=made, serve=lambda: nullcontext(made))
 
 
 def _specs(config: Config, agents: str | None, named: str | None) -> tuple[str, ...]:
@@ -85,7 +91,7 @@ def _specs(config: Config, agents: str | None, named: str | None) -> tuple[str, 
 
 
 def _model(config: Config, agent: "Agent", name: str | None, api: Api | None) -> "Model | None":
-    """The model for the agents that have none of their own; checked now, before a loop is started in vain."""
+    """The model for the agents that have none of their own."""
     from caesura.runtime import NoModel
 
     from ._agents import everyone
@@ -100,6 +106,4 @@ def _model(config: Config, agent: "Agent", name: str | None, api: Api | None) ->
         )
     from caesura.adapters.openai import OpenAIModel
 
-    model = OpenAIModel(name, api=api or config.api, settings=config.settings)
-    model.check()
-    return model
+    return OpenAIModel(name, api=api or config.api, settings=config.settings)

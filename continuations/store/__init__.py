@@ -1,8 +1,22 @@
 """Where continuations are kept: in git, or in memory."""
 
-from ._git import GitStore, Locked, NoPerson
+from typing import TYPE_CHECKING, Any
+
 from ._memory import MemoryStore
-from ._protocol import Commit, Lease, Moved, NoSuchRevision, NotALoop, Store, Unavailable
+from ._protocol import (
+    Commit,
+    Lease,
+    Locked,
+    Moved,
+    NoPerson,
+    NoSuchRevision,
+    NotALoop,
+    Store,
+    Unavailable,
+)
+
+if TYPE_CHECKING:
+    from ._git import GitStore
 
 __all__ = [
     "Commit",
@@ -17,3 +31,12 @@ __all__ = [
     "Store",
     "Unavailable",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: git takes a third of the time that a command's help may take.
+    if name == "GitStore":
+        from ._git import GitStore
+
+        return GitStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,13 +20,12 @@ from .._codec import (
     encode_message,
     encode_record,
 )
-from .._errors import CallerError, ConflictError
 from .._ids import BadName, CallId, CommitId, LoopName, loop_name
 from .._messages import Message, plain_text
 from .._state import Child, Continuation, Record
 from .._text import one_line
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
-from ._protocol import Commit, Lease, Moved, NoSuchRevision, NotALoop, Store, Unavailable
+from ._protocol import Commit, Lease, Locked, Moved, NoPerson, NoSuchRevision, NotALoop, Store, Unavailable
 from ._turn import turn
 
 LOOPS = "refs/heads/loops/"
@@ -38,14 +37,6 @@ _FILE, _FOLDER = pygit2.enums.FileMode.BLOB, pygit2.enums.FileMode.TREE
 
 # Without this a power cut leaves moved refs that point to objects of zero length.
 pygit2.option(pygit2.enums.Option.ENABLE_FSYNC_GITDIR, True)
-
-
-class Locked(ConflictError):
-    """Another process held a branch's lock for longer than any commit takes."""
-
-
-class NoPerson(CallerError):
-    """Git does not know who is at the keyboard."""
 
 
 class GitStore(Store):

@@ -17,12 +17,14 @@ _REVISION = re.compile(r"(?P<base>[^~^]+)(?P<steps>(?:~\d*|\^\d*)*)")
 class MemoryStore(Store):
     """Loops in this process's memory. Everything is gone with the process."""
 
-    location = "memory"
-
     def __init__(self) -> None:
         self._commits: dict[CommitId, Commit] = {}
         self._heads: dict[LoopName, CommitId] = {}
         self._leases: dict[LoopName, Lease] = {}
+
+    @property
+    def location(self) -> str:
+        return "memory"
 
     def heads(self) -> Mapping[LoopName, CommitId]:
         return dict(sorted(self._heads.items()))

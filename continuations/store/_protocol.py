@@ -27,6 +27,14 @@ class Unavailable(CallerError):
     """The repository is missing, or cannot be read or written."""
 
 
+class Locked(ConflictError):
+    """Another process held a branch's lock for longer than any commit takes."""
+
+
+class NoPerson(CallerError):
+    """Git does not know who is at the keyboard."""
+
+
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """One step of a loop: the continuation, and who made it, after what.
 

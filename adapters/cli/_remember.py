@@ -1,0 +1,30 @@
+"""How a loop was driven last, kept in the repository's own configuration so that the next command can be told whole.
+
+Git never copies configuration from one repository to another, and what is found here is shown, never run.
+"""
+
+import re
+import subprocess
+from pathlib import Path
+
+from caesura.continuations import LoopName, root_of
+
+_COMMAND = re.compile(r"caesura (?:resume|demo)(?: [A-Za-z0-9_./:=,'-]+)*")
+
+
+def remember(repo: Path, loop: LoopName, command: str) -> None:
+    """Keep the command that goes on with a loop."""
+    if recall(repo, loop) != command:
+        _git(repo, f"caesura.{root_of(loop)}.resume", command)
+
+
+def recall(repo: Path, loop: LoopName) -> str:
+    """The command that goes on with a loop, if it is known; empty if not."""
+    found = _git(repo, "--get", f"caesura.{root_of(loop)}.resume").strip()
+    return found if _COMMAND.fullmatch(found) else ""
+
+
+def _git(repo: Path, *words: str) -> str:
+    """`git config`; a repository that cannot be configured only forgets."""
+    command = ["git", "-C", str(repo), "config", "--local", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603  # our own words
