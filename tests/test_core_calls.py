@@ -30,6 +30,7 @@ from caesura.continuations import (
     Started,
     Status,
     Suspended,
+    Told,
     ToolAsked,
     ToolFailed,
     ToolRequest,
@@ -229,3 +230,13 @@ def test_a_tool_that_changes_before_its_call_starts_needs_a_new_approval(tool: s
     assert state.calls[0].decision is None
     state = step(state, decided(state, state.calls[0]))
     assert state.calls[0].state is CallState.APPROVED
+
+
+def test_what_is_told_joins_the_messages_only_after_the_last_result_of_a_round() -> None:
+    state = asked(("it", "c1"), ("it", "c2"))
+    state = step(state, Told(at=EPOCH, message=User(content="Hurry."), by=ADA))
+    first, second = state.calls
+    state = step(state, ChildFinished(at=EPOCH, call=first.id, text="one"))
+    assert state.messages[-1] == Result(tool_call_id="c1", content="one")
+    state = step(state, ChildFinished(at=EPOCH, call=second.id, text="two"))
+    assert state.messages[-2:] == (Result(tool_call_id="c2", content="two"), User(content="Hurry."))

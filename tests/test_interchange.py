@@ -2,9 +2,11 @@
 
 import copy
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from caesura.continuations import (
     Assistant,
     CallState,
     Choice,
+    GitStore,
     History,
     LoopExists,
     MemoryStore,
@@ -277,6 +280,20 @@ def test_lone_surrogates_are_replaced() -> None:
     document["continuation"]["messages"][1]["content"] = "half a pair: \ud83d"
     first = imported(document).saved().state.messages[0]
     assert first == User(content="half a pair: \N{REPLACEMENT CHARACTER}")
+
+
+def test_an_import_into_git_is_whole_and_publishes_one_branch(tmp_path: Path) -> None:
+    store = GitStore.open(tmp_path / "caesura", create=True)
+    saved = import_loop(History(store), "copy", exported(NESTED), agent=TREE_AGENT, by=GRACE, now=EPOCH)
+    assert list(store.heads()) == ["copy"]
+    fresh = GitStore.open(tmp_path / "caesura")
+    copied = World.resumed(fresh, "copy")
+    assert copied.saved() == saved
+    assert asked(copied) == asked(imported(exported(NESTED)))
+    assert copied.end(lambda _: "approve").state.status is Status.COMPLETED
+    subprocess.run(["git", "fsck", "--strict", "--no-dangling"], cwd=tmp_path / "caesura", check=True)
+    store.close()
+    fresh.close()
 
 
 # What cannot go out --------------------------------------------------------------------------------------------------

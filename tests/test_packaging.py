@@ -39,7 +39,7 @@ def test_the_wheel_built_from_the_sdist_runs_the_demo_in_a_fresh_environment(tmp
     run(caesura, "demo", status=3, folder=work)
     ledger = work / "onboarding" / "orders.csv"
     assert not ledger.exists()
-    run(caesura, "reject", "onboarding.it-1.order-1", "--reason", "over budget", "--yes", folder=work)
+    run(caesura, "reject", "onboarding.it-1.order-1", "--reason", "over budget", folder=work)
     run(caesura, "approve", "onboarding.it-1.accounts-1.authorize_account-1", "--yes", folder=work)
     assert "over budget" in run(caesura, "demo", folder=work)
     assert "ThinkPad X1" not in ledger.read_text()
