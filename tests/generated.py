@@ -1,8 +1,11 @@
 """Pages of the documentation that are made from the code: ``python -m tests.generated`` writes them."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from caesura.adapters.cli import reference
 from caesura.continuations import CLOSED, TRANSITIONS, CallState
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -46,7 +49,26 @@ def _arrows() -> Iterator[str]:
         yield f"    {state} --> [*]"
 
 
-PAGES: dict[str, Callable[[], str]] = {"states.md": states_page}
+def cli_page() -> str:
+    """Every command with its arguments and options, from the commands' own help."""
+    lines = ["# Command reference", "", "*Generated from the commands' own help.*", "", "```text", _overview(), "```"]
+    for command in reference():
+        lines += ["", f"## {command.name}", "", "```text", command.usage, "```", "", command.text, ""]
+        if command.parameters:
+            lines += ["| argument or option | meaning |", "| --- | --- |"]
+        for parameter in command.parameters:
+            written, text = (part.replace("|", "\\|") for part in (parameter.written, parameter.text))
+            lines.append(f"| `{written}` | {text} |")
+    return "\n".join(lines) + "\n"
+
+
+def _overview() -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "caesura", "--help"], capture_output=True, text=True, check=True
+    ).stdout.rstrip()
+
+
+PAGES: dict[str, Callable[[], str]] = {"states.md": states_page, "cli.md": cli_page}
 """Each page's name and maker."""
 
 
