@@ -146,7 +146,7 @@ definitions = st.builds(
     ).map(tuple),
     result=json_values,
     suspensions=st.lists(texts, max_size=2).map(tuple),
-    budget=st.builds(Budget, steps=st.none() | st.integers(0, 9), tokens=st.none() | st.integers(0, 99)),
+    budget=st.builds(Budget, steps=st.none() | st.integers(1, 9), tokens=st.none() | st.integers(1, 99)),
 )
 """Any definition of an agent."""
 

@@ -200,3 +200,8 @@ def test_every_message_has_a_place_of_its_own_and_the_places_sort_as_the_message
 )
 def test_the_places_of_messages_are_those_of_the_data_model(index: int, path: str) -> None:
     assert "/".join(message_path(index)) == path
+
+
+def test_a_file_that_holds_what_no_definition_may_is_unreadable() -> None:
+    with pytest.raises(Unreadable, match=r"agent\.json"):
+        decode_definition(b'{"name": "ops", "model": {"name": "m"}, "budget": {"steps": 0}}')
