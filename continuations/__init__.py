@@ -85,6 +85,7 @@ from ._messages import (
 )
 from ._moves import AlreadyDecided, NotApplicable
 from ._people import StaleDecision
+from ._person import BadPerson, person
 from ._requests import Request, RequestKind
 from ._specs import AgentSpec, Budget, ModelSpec, ToolKind, ToolSpec
 from ._state import Child, Continuation, Ending, Spent, Status
@@ -92,7 +93,9 @@ from ._step import name_calls, start, step
 from ._text import call_text, count, excerpt, one_line, printable
 from ._validate import misfit
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, StrangeBranch
-from .loops import BadPerson, InvalidAnswer, LoopInfo, Loops, NoSuchRequest, person, utc_now
+from .interchange import BadDocument, NotExportable, export_loop, import_loop
+from .loops import InvalidAnswer, Loops, NoSuchRequest, utc_now
+from .overview import LoopInfo
 from .store import (
     Commit,
     Lease,
@@ -120,6 +123,7 @@ __all__ = [
     "Answered",
     "AnyEvent",
     "Assistant",
+    "BadDocument",
     "BadName",
     "BadPerson",
     "Budget",
@@ -179,6 +183,7 @@ __all__ = [
     "NoSuchRevision",
     "NotALoop",
     "NotApplicable",
+    "NotExportable",
     "Person",
     "Proposal",
     "Question",
@@ -229,6 +234,8 @@ __all__ = [
     "digest",
     "encode_message",
     "excerpt",
+    "export_loop",
+    "import_loop",
     "loop_name",
     "misfit",
     "name_calls",

@@ -8,7 +8,7 @@ from ._calls import Call, CallState, Decision, Gate, GateKind, Person, allowed
 from ._errors import ConflictError
 from ._events import ChildFailed, ChildFinished, ChildResumed, ChildSuspended, Event, Resumed, Woke
 from ._ids import CallId
-from ._messages import Message, Result, User
+from ._messages import Assistant, Message, Result, User
 from ._state import Continuation, Ending, Final, Status
 
 
@@ -134,9 +134,9 @@ def closed(
 ) -> Continuation:
     """End a call: move it, give it its one result, let go of its child, and hear what was told meanwhile."""
     state = moved(state, event, call, target, new=new, **changes)
-    decision = call.decision
-    if decision is not None and decision.edited and target is not CallState.REJECTED:
-        text = f"[{decision.by.name} changed the arguments to {call.arguments}]\n{text}"
+    if target is not CallState.REJECTED and _asked(state, call) not in (None, call.arguments):
+        who = call.decision.by.name if call.decision is not None else "A person"
+        text = f"[{who} changed the arguments to {call.arguments}]\n{text}"
     result: Message = Result(tool_call_id=call.key, content=text)
     children = dict(state.children)
     child = children.pop(call.id, None)
@@ -144,6 +144,13 @@ def closed(
     state = replace(state, messages=(*state.messages, result), children=children, absorbed=absorbed)
     # While a reply's calls are being admitted, those still to come stand in the state as awaiting.
     return state if state.open_calls else heard(state)
+
+
+def _asked(state: Continuation, call: Call) -> str | None:
+    """The arguments that the model itself asked for, which a person may have replaced."""
+    spoken = next((said for said in reversed(state.messages) if isinstance(said, Assistant)), None)
+    requests = () if spoken is None else spoken.tool_calls
+    return next((one.function.arguments for one in requests if one.id == call.key), None)
 
 
 def gated(

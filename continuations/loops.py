@@ -4,21 +4,23 @@ import datetime as dt
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
 
 from ._calls import CallState, Choice, Person, Scope
-from ._effects import WaitUntil, outstanding
 from ._errors import CallerError
 from ._events import Answered, AnyEvent, Cancelled, Decided, Suspended, Told
-from ._ids import Address, CommitId, LoopName, loop_name, parent_name, root_name, root_of, split_address
-from ._messages import Content, Json, User, Value
+from ._ids import Address, LoopName, loop_name, parent_name, root_name, root_of, split_address
+from ._messages import Content, Json, User
 from ._moves import AlreadyDecided, NotApplicable
+from ._person import person
 from ._requests import Request, requests
-from ._state import Spent, Status
+from ._specs import AgentSpec
 from ._validate import misfit
 from .history import History, LoopExists, Saved, saved_from
+from .interchange import export_loop, import_loop
+from .overview import LoopInfo, overview, waiting
 from .store import Store
 
 
@@ -30,40 +32,10 @@ class NoSuchRequest(CallerError):
     """Nothing of that address waits for anybody."""
 
 
-class BadPerson(CallerError):
-    """A person was not named like ``Ada Lovelace <ada@example.com>``."""
-
-
-class LoopInfo(Value, frozen=True, kw_only=True):
-    """A loop at a glance. `ready` says that resuming it would do something."""
-
-    name: LoopName
-    agent: str
-    status: Status
-    ready: bool
-    waiting: int
-    messages: int
-    spent: Spent
-    at: dt.datetime
-    commit: CommitId
-
-
 def utc_now() -> dt.datetime:
     """The time, in UTC, to the millisecond."""
     now = dt.datetime.now(dt.UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
-
-
-def person(text: str) -> Person:
-    """Read ``Name <email>``.
-
-    Raises:
-        BadPerson: it is something else.
-    """
-    match = re.fullmatch(r"\s*([^<>\n]*[^<>\s])\s*<([^<>\s]+)>\s*", text)
-    if match is None:
-        raise BadPerson(f"{text!r} does not name a person.", hint="Write it as 'Ada Lovelace <ada@example.com>'.")
-    return Person(name=match[1], email=match[2])
 
 
 class Loops:
@@ -128,9 +100,9 @@ class Loops:
     def pending(self, loop: str | None = None) -> list[Request]:
         """What waits for somebody, in one loop and everything nested in it, or in all of them."""
         if loop is not None:
-            return list(self._requests(self._history.load(loop_name(loop)), ()))
+            return list(waiting(self._history, self._history.load(loop_name(loop))))
         roots = [name for name in self._store.heads() if parent_name(name) is None]
-        return [request for root in roots for request in self._requests(self._history.load(root), ())]
+        return [request for root in roots for request in waiting(self._history, self._history.load(root))]
 
     def request(self, request_id: str) -> Request:
         """One request as it stands now.
@@ -155,39 +127,13 @@ class Loops:
         what = f"{request_id} waits for nobody: it is {call.state}." if call else f"Nothing waits at {request_id}."
         raise NoSuchRequest(what, hint="'caesura pending' lists what does.")
 
-    def _requests(self, saved: Saved, above: tuple[str, ...]) -> Iterator[Request]:
-        path = (*above, saved.state.agent)
-        if saved.state.ending is None:
-            yield from requests(saved.loop, saved.commit, saved.state, path)
-            for child in self._history.children(saved).values():
-                yield from self._requests(child, path)
-
     def _path(self, loop: LoopName) -> tuple[str, ...]:
         parent = parent_name(loop)
         above = () if parent is None else self._path(parent)
         return (*above, self._history.load(loop).state.agent)
 
     def _info(self, saved: Saved) -> LoopInfo:
-        tree = list(self._history.tree(saved))
-        state = saved.state
-        return LoopInfo(
-            name=saved.loop,
-            agent=state.agent,
-            status=state.status,
-            ready=state.ending is None and any(self._ready(one) for one in tree),
-            waiting=sum(1 for _ in self._requests(saved, ())),
-            messages=len(state.messages),
-            spent=state.total,
-            at=max(one.state.at for one in tree),
-            commit=saved.commit,
-        )
-
-    def _ready(self, saved: Saved) -> bool:
-        """Whether a worker would find something to do in this loop itself."""
-        if saved.state.ending is not None or saved.state.status is Status.ACTIVE:
-            return True  # ended within a live tree: its parent has not taken note of it yet
-        effects = outstanding(saved.state)
-        return any(isinstance(effect, WaitUntil) and effect.at <= self._now() for effect in effects)
+        return overview(self._history, saved, self._now())
 
     # Deciding ----------------------------------------------------------------------------------------------------
 
@@ -385,6 +331,48 @@ class Loops:
             with suppress(LoopExists):
                 return self._history.branch(root_name(f"{stem}-fork-{number}"), commit)
         raise LoopExists(f"Every name for a fork of {stem} is taken.", hint="Name it yourself.")
+
+    # Exchanging --------------------------------------------------------------------------------------------------
+
+    def export(self, revision: str, *, form: bool = True) -> dict[str, Json]:
+        """A loop, or the state in any commit, as the JSON continuation object of agent-continuations.
+
+        With `form` it lists every request, for somebody to decide over there.
+
+        Raises:
+            NoSuchRevision, NotALoop: there is no continuation there.
+            NotExportable: it is in a state for which the format has no form.
+        """
+        return export_loop(self._history, revision, form=form)
+
+    def import_(
+        self,
+        name: str,
+        document: Json,
+        *,
+        agent: AgentSpec,
+        agents: Iterable[AgentSpec] = (),
+        decide: bool = True,
+        by: Person | str | None = None,
+    ) -> Saved:
+        """Make a root loop of a continuation object of agent-continuations, and decide what its form decides.
+
+        `agent` defines the root loop's agent, `agents` those that its tools start.
+
+        Raises:
+            BadDocument: it cannot go on here. Nothing was written.
+            LoopExists, BadName: the name is taken, or cannot be a branch.
+        """
+        return import_loop(
+            self._history,
+            name,
+            document,
+            agent=agent,
+            agents=agents,
+            by=self._person(by),
+            now=self._now(),
+            decide=decide,
+        )
 
     def _person(self, by: Person | str | None) -> Person:
         if by is None:

@@ -26,7 +26,7 @@ _VARYING = [
     (re.compile(r"\b[0-9a-f]{7,40}\b"), "<hash>"),
     (re.compile(r"\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4} [+-]\d{4}"), "<date>"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00)?"), "<time>"),
-    (re.compile(r"\b\d+(\.\d+)? ?(ms|s|seconds?|minutes?)( ago)?\b"), "<duration>"),
+    (re.compile(r"\b(\d+(\.\d+)? ?(ms|s|seconds?|minutes?)( ago)?|a moment ago)\b"), "<duration>"),
     (re.compile(r'"seconds": [\d.]+'), '"seconds": <duration>'),
     (re.compile(r"caesura <[^>]*>"), "caesura <user@host>"),
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:<port>"),

@@ -28,7 +28,8 @@ from caesura.continuations import (
     Status,
     User,
 )
-from caesura.continuations.interchange import MAX_DEPTH, BadDocument, NotExportable, export_loop, import_loop
+from caesura.continuations.interchange import BadDocument, NotExportable, export_loop, import_loop
+from caesura.continuations.interchange._document import MAX_DEPTH
 from tests.strategies import ADA, EPOCH, GRACE, NESTED, PLANS, TREE_AGENT, Plan, World, json_values
 
 Document = dict[str, Any]

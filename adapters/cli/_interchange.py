@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from caesura.continuations import CallerError, GitStore, History, Loops, person, utc_now
+from caesura.continuations import CallerError, GitStore, Loops
 
 from ._decide import tell_rest
 from ._json import decided_json
@@ -39,13 +39,8 @@ def export_(
 
     The object is JSON, nested as the agents are. What the format has no place for is left out.
     """
-    from caesura.continuations.interchange import export_loop
-
-    store = GitStore.open(place(repo).repo)
-    try:
-        document = export_loop(History(store), revision, form=form)
-    finally:
-        store.close()
+    with place(repo).loops() as loops:
+        document = loops.export(revision, form=form)
     if json:
         write_json(document)
     else:
@@ -77,28 +72,19 @@ def import_(
 
     With --json: {"loop", "status", "commit", "pending"}.
     """
-    from caesura.continuations.interchange import import_loop
-
     from ._agents import everyone
 
     where = place(repo)
     document = _read(file)
     task = make_task(where, agents, agent, model=model, api=api)
     specs = [one.spec(task.spec_of(one)) for one in everyone([task.agent])]
-    store = GitStore.open(where.repo, create=True)
-    try:
-        who = store.person() if by is None else person(by)
-        saved = import_loop(
-            History(store), loop, document, agent=specs[0], agents=specs, by=who, now=utc_now(), decide=decide
-        )
-        loops = Loops(store)
+    with Loops(GitStore.open(where.repo, create=True)) as loops:
+        saved = loops.import_(loop, document, agent=specs[0], agents=specs, by=by, decide=decide)
         if json:
             write_json(decided_json(saved, loops.pending(saved.loop)))
             return
         out(Page().add(saved.loop))
         tell_rest(task.where, loops, saved, to=err)
-    finally:
-        store.close()
 
 
 def _read(file: str) -> object:

@@ -1,0 +1,22 @@
+"""People, as they are named on a command line."""
+
+import re
+
+from ._calls import Person
+from ._errors import CallerError
+
+
+class BadPerson(CallerError):
+    """A person was not named like ``Ada Lovelace <ada@example.com>``."""
+
+
+def person(text: str) -> Person:
+    """Read ``Name <email>``.
+
+    Raises:
+        BadPerson: it is something else.
+    """
+    match = re.fullmatch(r"\s*([^<>\n]*[^<>\s])\s*<([^<>\s]+)>\s*", text)
+    if match is None:
+        raise BadPerson(f"{text!r} does not name a person.", hint="Write it as 'Ada Lovelace <ada@example.com>'.")
+    return Person(name=match[1], email=match[2])
