@@ -94,8 +94,8 @@ from ._text import call_text, count, excerpt, one_line, printable
 from ._validate import misfit
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
-from .loops import InvalidAnswer, Loops, NoSuchRequest, utc_now
-from .overview import LoopInfo
+from .loops import InvalidAnswer, Loops, NoSuchRequest
+from .overview import LoopInfo, utc_now
 from .store import (
     Commit,
     Lease,

@@ -59,6 +59,7 @@ TRANSITIONS = (
     Transition(_S.AWAITING, _S.REJECTED, "Decided", "rejected"),
     Transition(_S.APPROVED, _S.RUNNING, "ToolStarted", "a worker starts it"),
     Transition(_S.APPROVED, _S.AWAITING, "AgentChanged", "the tool is not the one approved"),
+    Transition(_S.DELEGATED, _S.AWAITING, "AgentChanged", "the agent is not the one approved, and has not begun"),
     Transition(_S.RUNNING, _S.RETURNED, "ToolReturned", "it returned"),
     Transition(_S.RUNNING, _S.FAILED, "ToolFailed", "it raised or timed out"),
     Transition(_S.RUNNING, _S.APPROVED, "ToolFailed", "it is to be retried"),
@@ -119,7 +120,8 @@ class Decision(Value, frozen=True, kw_only=True):
     """A person's approval or rejection of a call: a fact, bound to what was shown.
 
     `arguments` and `tool` are the digests of the exact arguments and of the tool's contract that the person saw, and
-    `seen` is the commit they saw them in. `edited` says that the person changed the arguments while approving.
+    `seen` is the commit they saw them in. `edited` says that the person changed the arguments while approving,
+    `standing` that the decision was made on an earlier call, and covers this one with its own arguments.
     """
 
     choice: Choice
@@ -130,6 +132,7 @@ class Decision(Value, frozen=True, kw_only=True):
     tool: Digest
     note: str = ""
     edited: bool = False
+    standing: bool = False
 
 
 class Rule(Value, frozen=True, kw_only=True):

@@ -170,10 +170,11 @@ class Woke(Event, tag=True, frozen=True, kw_only=True):
 
 
 class Told(Event, tag=True, frozen=True, kw_only=True):
-    """Somebody said something to the loop."""
+    """Somebody said something to the loop. A `nested` one that has ended hears nothing: its parent has its result."""
 
     message: User
     by: Person
+    nested: bool = False
 
 
 class Resumed(Event, tag=True, frozen=True, kw_only=True):

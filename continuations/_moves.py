@@ -19,8 +19,12 @@ class NotApplicable(ConflictError):
 class AlreadyDecided(NotApplicable):
     """The request was decided before; `decision` is the first one, which stands."""
 
-    def __init__(self, message: str, *, hint: str, decision: Decision) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(self, request: str, decision: Decision) -> None:
+        verb = "approved" if decision.choice == "approve" else "rejected"
+        at = decision.at.isoformat(timespec="seconds")
+        super().__init__(
+            f"{request} was already {verb} by {decision.by.name} at {at}.", hint="The first decision stands."
+        )
         self.decision = decision
 
 
@@ -33,13 +37,21 @@ GRANTED = {
 """Where a call goes once nothing stands before it."""
 
 
-def tick(state: Continuation, event: Event) -> Continuation:
-    """Move the loop's clock, and count the time as spent if there was work and a worker for it."""
+def clocked(state: Continuation, event: Event) -> Continuation:
+    """Move the loop's clock, and count the time as spent if there was work and a worker for it.
+
+    A person's event says nothing about a worker: time is counted up to a worker's own events, and `Resumed` begins
+    anew, whatever went by before.
+    """
+    by_person = getattr(event, "by", None) is not None
+    working = state.status is Status.ACTIVE
+    if by_person and working:
+        return replace(state, at=event.at)
     spent = state.spent
-    if state.status is Status.ACTIVE and not isinstance(event, Resumed):
-        elapsed = max(0.0, (event.at - state.at).total_seconds())
+    if working and not isinstance(event, Resumed):
+        elapsed = max(0.0, (event.at - state.working_since).total_seconds())
         spent = replace(spent, seconds=round(spent.seconds + elapsed, 3))
-    return replace(state, at=event.at, spent=spent)
+    return replace(state, at=event.at, working_since=event.at, spent=spent)
 
 
 def find(state: Continuation, call_id: CallId) -> Call:

@@ -40,13 +40,7 @@ def decided(state: Continuation, event: Decided) -> Continuation:
                 f"{call.id} is {call.state}: there is nothing to decide about it.",
                 hint="'caesura pending' lists what waits for a decision.",
             )
-        first = call.decision
-        raise AlreadyDecided(
-            f"{call.id} was already {'approved' if first.choice == 'approve' else 'rejected'} by"
-            f" {first.by.name} at {first.at.isoformat(timespec='seconds')}.",
-            hint="The first decision stands.",
-            decision=first,
-        )
+        raise AlreadyDecided(call.id, call.decision)
     tool = state.tool(call)
     shown = tool.digest if tool is not None else Digest("")
     if event.arguments != call.arguments_digest or event.tool != shown:
@@ -100,19 +94,20 @@ def _gate_decided(state: Continuation, event: Decided, gate: Gate) -> Continuati
     if event.choice == "reject":
         reason = f"{gate.reason}; given up by {with_note(event.by, event.note)}"
         return ended(state, event, "failed", reason)
-    state = replace(state, gate=None, cleared=True)
+    state = replace(state, gate=None, cleared=gate.kind == "condition")
     if gate.kind == "budget":
         state = replace(state, limit=_extended(state))
     return heard(state) if not state.open_calls else state
 
 
 def _extended(state: Continuation) -> Budget:
-    """A limit that allows as much again, counted from what is spent now."""
+    """A limit that allows as much again, counted from what is spent now. A deadline that has passed is lifted."""
     first, total = state.budget, state.total
     return Budget(
         steps=None if first.steps is None else total.steps + first.steps,
         tokens=None if first.tokens is None else total.usage.total + first.tokens,
         seconds=None if first.seconds is None else total.seconds + first.seconds,
+        deadline=None,
     )
 
 
@@ -131,6 +126,11 @@ def told(state: Continuation, event: Told) -> Continuation:
             raise NotApplicable(
                 f"The loop has {state.ending.status}: nobody listens there any more.",
                 hint="Fork it from an earlier commit, and tell the fork.",
+            )
+        if event.nested:
+            raise NotApplicable(
+                "The loop has completed, and the one it is nested in has its result: nobody would go on with it.",
+                hint="Tell the root loop, or fork this one and tell the fork.",
             )
         return replace(state, ending=None, messages=(*state.messages, event.message))
     state = replace(state, told=(*state.told, event.message))

@@ -7,7 +7,7 @@ import msgspec
 
 from ._errors import CallerError
 from ._ids import Digest, digest
-from ._messages import Json, Value
+from ._messages import Json, Time, Value
 
 ToolKind = Literal["function", "agent", "question", "sleep"]
 """What performs the call: a function, a child loop, a person or other system, the clock."""
@@ -48,7 +48,10 @@ class BadBudget(CallerError, ValueError):
 
 
 class Budget(Value, frozen=True, kw_only=True):
-    """What a loop and its children together may spend: model calls, tokens, seconds of work. None is no limit.
+    """What a loop and its children together may spend: model calls (`steps`), tokens, seconds of work.
+
+    None is no limit. Seconds count while there is work and a worker for it; `deadline` is a moment, whatever happens
+    before it.
 
     Raises:
         BadBudget: a limit is not above zero: nothing could be done, and as much again would be nothing too.
@@ -57,10 +60,10 @@ class Budget(Value, frozen=True, kw_only=True):
     steps: int | None = None
     tokens: int | None = None
     seconds: float | None = None
+    deadline: Time | None = None
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            limit = getattr(self, name)
+        for name, limit in (("steps", self.steps), ("tokens", self.tokens), ("seconds", self.seconds)):
             if limit is not None and not limit > 0:
                 raise BadBudget(f"A budget of {limit} {name} is none.", hint="Give a number above zero, or no limit.")
 

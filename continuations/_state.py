@@ -50,7 +50,8 @@ class Record(Value, frozen=True, kw_only=True):
     """The small, changing part of a continuation: the contents of ``continuation.json``.
 
     `nonce` is that of the call that started a child loop, random for a root; `worker` is the process that drives
-    the loop, or did last; `at` is the time of the last event. `told` waits for the open calls' results before it
+    the loop, or did last; `at` is the time of the last event, and `working_since` that up to which work is counted
+    in `spent`. `told` waits for the open calls' results before it
     joins the messages. `absorbed` is what finished children spent. `cleared` says that a person has let the next
     model call through. `misfits` counts replies in a row that did not fit the agent's result type.
     """
@@ -61,6 +62,7 @@ class Record(Value, frozen=True, kw_only=True):
     nonce: str
     worker: WorkerId
     at: Time
+    working_since: Time
     calls: tuple[Call, ...] = ()
     counters: Mapping[str, int] = {}
     gate: Gate | None = None

@@ -38,6 +38,7 @@ from ._moves import (
     asleep,
     attempt,
     between_calls,
+    clocked,
     closed,
     delegated,
     ended,
@@ -46,7 +47,6 @@ from ._moves import (
     heard,
     moved,
     rejection,
-    tick,
     unfinished,
 )
 from ._people import answered, decided, told
@@ -65,6 +65,7 @@ def start(event: Started) -> Continuation:
         nonce=event.nonce,
         worker=event.worker,
         at=event.at,
+        working_since=event.at,
         budget=event.budget,
         limit=event.budget,
         definition=event.definition,
@@ -80,7 +81,7 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
         AlreadyDecided: a decision on something decided.
         StaleDecision: a decision on other arguments, or on another tool, than the state's.
     """
-    state = tick(state, event)
+    state = clocked(state, event)
     match event:
         case ModelReplied():
             return _model_replied(state, event)
@@ -254,14 +255,15 @@ def _admit(state: Continuation, event: ModelReplied, call: Call, proposal: Propo
         return closed(state, event, call, CallState.FAILED, f"Error: not run: {cut}.", new=True)
     if proposal.error:
         return closed(state, event, call, CallState.FAILED, f"Error: {proposal.error}", new=True)
-    if not proposal.needs_approval:
-        return moved(state, event, call, GRANTED[call.kind], new=True)
-    decision = _standing(state, call)
-    if decision is None:
+    standing = _standing(state, call)
+    decision = None
+    if standing is not None:
+        decision = replace(standing, arguments=call.arguments_digest, standing=True)
+        if decision.choice == "reject":
+            text = rejection(decision.by, decision.note)
+            return closed(state, event, call, CallState.REJECTED, text, new=True, decision=decision)
+    if proposal.needs_approval and decision is None:
         return moved(state, event, call, CallState.AWAITING, new=True)
-    if decision.choice == "reject":
-        text = rejection(decision.by, decision.note)
-        return closed(state, event, call, CallState.REJECTED, text, new=True, decision=decision)
     return moved(state, event, call, GRANTED[call.kind], new=True, decision=decision)
 
 
@@ -290,9 +292,7 @@ def _tool_started(state: Continuation, event: ToolStarted) -> Continuation:
     call = find(state, event.call)
     tool = state.tool(call)
     if call.decision is not None and not (
-        tool is not None
-        and call.decision.tool == tool.digest
-        and (call.decision.arguments == call.arguments_digest or _standing(state, call) == call.decision)
+        tool is not None and call.decision.tool == tool.digest and call.decision.arguments == call.arguments_digest
     ):
         raise NotApplicable(f"{call.id} is not what was approved.", hint="It needs a new decision; nothing was run.")
     return moved(
@@ -351,9 +351,14 @@ def _agent_changed(state: Continuation, event: AgentChanged) -> Continuation:
         fingerprint=event.definition.fingerprint,
         definition=event.definition,
     )
+    if state.budget == before.budget:  # the agent's own, not one given for this loop
+        state = replace(state, budget=event.definition.budget, limit=event.definition.budget)
     for call in state.open_calls:
         old, new = before.tool(call.tool), state.tool(call)
-        if call.state is not CallState.APPROVED or old is None or new is None or old == new:
+        begun = call.state is not CallState.APPROVED and (
+            call.state is not CallState.DELEGATED or call.id in state.children
+        )
+        if begun or old is None or new is None or old == new:
             continue
         if call.decision is not None or new.approval != "never":
             remark = "the tool changed since this was approved" if call.decision else ""

@@ -127,8 +127,7 @@ class History:
         return self._create(loop, state, event, by, by)
 
     def _create(self, loop: LoopName, state: Continuation, event: AnyEvent, committer: Person, author: Person) -> Saved:
-        if self.store.head(loop) is not None:
-            raise _taken(loop)
+        self._check_free(loop)
         commit = self.store.write(
             state,
             parents=tuple(child.commit for _, child in sorted(state.children.items())),
@@ -191,11 +190,23 @@ class History:
             NotALoop: the commit holds no continuation.
         """
         found = self.store.read(commit)
+        self._check_free(loop)
         try:
             self.store.move(loop, None, commit)
         except Moved:
             raise _taken(loop) from None
         return saved_from(loop, found)
+
+    def _check_free(self, loop: LoopName) -> None:
+        """A name is taken by a loop, and also by what was nested in one: a new loop would take that for its own."""
+        if self.store.head(loop) is not None:
+            raise _taken(loop)
+        left = [name for name in self.store.heads() if name.startswith(f"{loop}.")]
+        if left and parent_name(loop) is None:
+            raise LoopExists(
+                f"There are branches of loops nested in an earlier {loop!r}: {left[0]}.",
+                hint="Choose another name, or delete those branches with git first.",
+            )
 
     def _ensure_branch(self, saved: Saved) -> None:
         """Give a nested loop that only its parent's commit holds (after a plain ``git branch``) its own branch."""

@@ -4,14 +4,15 @@ import datetime as dt
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
+from typing import TypeVar
 
 from ._calls import CallState, Choice, Person, Scope
-from ._errors import CallerError
+from ._errors import CallerError, SavedStateError
 from ._events import Answered, AnyEvent, Cancelled, Decided, Suspended, Told
-from ._ids import Address, LoopName, loop_name, parent_name, root_name, root_of, split_address
+from ._ids import Address, LoopName, loop_name, parent_name, root_name, split_address
 from ._messages import Content, Json, User
 from ._moves import AlreadyDecided, NotApplicable
 from ._person import person
@@ -20,8 +21,10 @@ from ._specs import AgentSpec
 from ._validate import misfit
 from .history import History, LoopExists, Saved, saved_from
 from .interchange import export_loop, import_loop
-from .overview import LoopInfo, overview, waiting
+from .overview import LoopInfo, overview, utc_now, waiting
 from .store import Store
+
+T = TypeVar("T")
 
 
 class InvalidAnswer(CallerError):
@@ -30,12 +33,6 @@ class InvalidAnswer(CallerError):
 
 class NoSuchRequest(CallerError):
     """Nothing of that address waits for anybody."""
-
-
-def utc_now() -> dt.datetime:
-    """The time, in UTC, to the millisecond."""
-    now = dt.datetime.now(dt.UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 class Loops:
@@ -73,9 +70,24 @@ class Loops:
 
     def all(self, *, nested: bool = False) -> list[LoopInfo]:
         """Every root loop, in the order of their names; with `nested`, the loops within them too."""
-        return [
-            self._info(self._history.load(name)) for name in self._store.heads() if nested or parent_name(name) is None
-        ]
+        return [info for name in self._names(nested=nested) for info in self._readable(name, self._info)]
+
+    def unreadable(self) -> dict[LoopName, SavedStateError]:
+        """The branches that look like loops and cannot be read, and why; the other loops are none the worse."""
+        found: dict[LoopName, SavedStateError] = {}
+        for name in self._store.heads():
+            try:
+                self._info(self._history.load(name))
+            except SavedStateError as error:
+                found[name] = error
+        return found
+
+    def _names(self, *, nested: bool = False) -> list[LoopName]:
+        return [name for name in self._store.heads() if nested or parent_name(name) is None]
+
+    def _readable(self, name: LoopName, look: Callable[[Saved], T]) -> Iterator[T]:
+        with suppress(SavedStateError):
+            yield look(self._history.load(name))
 
     def info(self, loop: str) -> LoopInfo:
         """One loop at a glance.
@@ -98,11 +110,14 @@ class Loops:
         return saved_from(LoopName(revision), commit)
 
     def pending(self, loop: str | None = None) -> list[Request]:
-        """What waits for somebody, in one loop and everything nested in it, or in all of them."""
+        """What waits for somebody, in one loop and everything nested in it, or in all that can be read."""
         if loop is not None:
-            return list(waiting(self._history, self._history.load(loop_name(loop))))
-        roots = [name for name in self._store.heads() if parent_name(name) is None]
-        return [request for root in roots for request in waiting(self._history, self._history.load(root))]
+            return self._waiting(self._history.load(loop_name(loop)))
+        found = (some for name in self._names() for some in self._readable(name, self._waiting))
+        return [request for some in found for request in some]
+
+    def _waiting(self, saved: Saved) -> list[Request]:
+        return list(waiting(self._history, saved))
 
     def request(self, request_id: str) -> Request:
         """One request as it stands now.
@@ -118,19 +133,19 @@ class Loops:
                 return request
         call = saved.state.call(call_id)
         if call is not None and call.decision is not None:
-            raise AlreadyDecided(
-                f"{request_id} was already {'approved' if call.decision.choice == 'approve' else 'rejected'} by"
-                f" {call.decision.by.name} at {call.decision.at.isoformat(timespec='seconds')}.",
-                hint="The first decision stands.",
-                decision=call.decision,
-            )
+            raise AlreadyDecided(request_id, call.decision)
         what = f"{request_id} waits for nobody: it is {call.state}." if call else f"Nothing waits at {request_id}."
         raise NoSuchRequest(what, hint="'caesura pending' lists what does.")
 
     def _path(self, loop: LoopName) -> tuple[str, ...]:
+        """The agents from the root down to a loop, if nothing on the way has ended: what is below waits no more."""
         parent = parent_name(loop)
-        above = () if parent is None else self._path(parent)
-        return (*above, self._history.load(loop).state.agent)
+        state = self._history.load(loop).state
+        if parent is None:
+            return (state.agent,)
+        if self._history.load(parent).state.ending is not None:
+            raise NoSuchRequest(f"{parent} has ended, and with it {loop}.", hint="'caesura pending' lists what waits.")
+        return (*self._path(parent), state.agent)
 
     def _info(self, saved: Saved) -> LoopInfo:
         return overview(self._history, saved, self._now())
@@ -198,8 +213,11 @@ class Loops:
         call = saved.state.call(call_id)
         if call is not None and call.decision is not None and call.state is not CallState.UNKNOWN:
             first = call.decision
-            if (first.choice, first.by) == (choice, who) and (edited is None or call.arguments == edited):
+            same_arguments = edited == (call.arguments if first.edited else None)
+            same_scope = scope == "call" or any(rule.decision == first for rule in saved.state.rules)
+            if (first.choice, first.by) == (choice, who) and same_arguments and same_scope:
                 return saved
+        self._path(loop)
         shown = request if isinstance(request, Request) else self.request(address)
         if shown.kind == "gate" and (edited is not None or scope != "call"):
             raise InvalidAnswer(
@@ -219,10 +237,9 @@ class Loops:
             edited=edited,
             scope=scope,
         )
-        below = list(self._history.tree(saved))[1:]
         decided = self._history.apply(saved, event, who)
         if decided.state.ending is not None:
-            self._cancel_all(below, f"{saved.state.agent} was given up", who)
+            self._cancel_below(loop, f"{saved.state.agent} was given up", who)
         return decided
 
     @staticmethod
@@ -270,12 +287,8 @@ class Loops:
             NotApplicable: it failed or was cancelled, or it ended within another loop.
         """
         name = loop_name(loop)
-        if parent_name(name) is not None and self._history.load(name).state.ending is not None:
-            raise NotApplicable(
-                f"{name} has ended, and the loop it is nested in has its result: nobody would go on with it.",
-                hint=f"Tell {root_of(name)}, or fork {name} and tell the fork.",
-            )
-        return self._apply(name, Told(at=self._now(), message=User(content=message), by=self._person(by)), by)
+        said, nested = User(content=message), parent_name(name) is not None
+        return self._apply(name, Told(at=self._now(), message=said, by=self._person(by), nested=nested), by)
 
     def pause(self, loop: str, reason: str = "paused by hand", *, by: Person | str | None = None) -> Saved:
         """Put a gate before the next effect of a loop and of everything nested in it. Resuming lifts it.
@@ -292,19 +305,23 @@ class Loops:
 
         Raises:
             NoSuchLoop: there is none of that name.
-            NotApplicable: it has ended.
+            NotApplicable: it has completed or failed.
         """
         who = self._person(by)
-        top, *below = self._history.tree(self._history.load(loop_name(loop)))
-        # From the top down: one commit decides, and what is nested can only follow.
-        cancelled = self._history.apply(top, Cancelled(at=self._now(), reason=reason, by=who), who)
-        self._cancel_all(below, reason, who)
-        return cancelled
+        top = self._history.load(loop_name(loop))
+        ending = top.state.ending
+        if ending is None or ending.status != "cancelled":  # else somebody did, and may have died before the rest
+            # From the top down: one commit decides, and what is nested can only follow.
+            top = self._history.apply(top, Cancelled(at=self._now(), reason=reason, by=who), who)
+        self._cancel_below(top.loop, reason, who)
+        return top
 
-    def _cancel_all(self, loops: list[Saved], reason: str, who: Person) -> None:
-        for loop in loops:
-            with suppress(NotApplicable):  # it ended by itself meanwhile
-                self._history.apply(loop, Cancelled(at=self._now(), reason=reason, by=who), who)
+    def _cancel_below(self, loop: LoopName, reason: str, who: Person) -> None:
+        for name in self._names(nested=True):
+            if name.startswith(f"{loop}."):
+                with suppress(NotApplicable, SavedStateError):  # it ended by itself, or is another history's
+                    event = Cancelled(at=self._now(), reason=reason, by=who)
+                    self._history.apply(self._history.load(name), event, who)
 
     def _apply(self, loop: LoopName, event: AnyEvent, by: Person | str | None) -> Saved:
         return self._history.apply(self._history.load(loop), event, self._person(by))
@@ -326,7 +343,7 @@ class Loops:
             commit = self.show(revision).commit  # a nested loop without a branch of its own
         if name is not None:
             return self._history.branch(root_name(name), commit)
-        stem = re.sub(r"[^A-Za-z0-9_-]", "-", re.split(r"[~^@:]", revision)[0])[:80].strip("-")
+        stem = re.sub(r"[^A-Za-z0-9_-]", "-", re.split(r"[~^@:]", revision.removeprefix("loops/"))[0])[:80].strip("-")
         for number in range(1, 10_000):
             with suppress(LoopExists):
                 return self._history.branch(root_name(f"{stem}-fork-{number}"), commit)
@@ -363,16 +380,8 @@ class Loops:
             BadDocument: it cannot go on here. Nothing was written.
             LoopExists, BadName: the name is taken, or cannot be a branch.
         """
-        return import_loop(
-            self._history,
-            name,
-            document,
-            agent=agent,
-            agents=agents,
-            by=self._person(by),
-            now=self._now(),
-            decide=decide,
-        )
+        who, now = self._person(by), self._now()
+        return import_loop(self._history, name, document, agent=agent, agents=agents, by=who, now=now, decide=decide)
 
     def _person(self, by: Person | str | None) -> Person:
         if by is None:

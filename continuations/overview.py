@@ -25,6 +25,12 @@ class LoopInfo(Value, frozen=True, kw_only=True):
     commit: CommitId
 
 
+def utc_now() -> dt.datetime:
+    """The time, in UTC, to the millisecond."""
+    now = dt.datetime.now(dt.UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
 def waiting(history: History, saved: Saved, above: tuple[str, ...] = ()) -> Iterator[Request]:
     """What waits for somebody in a loop and everything nested in it; `above` is the agents above the loop."""
     path = (*above, saved.state.agent)
@@ -42,7 +48,7 @@ def overview(history: History, saved: Saved, now: dt.datetime) -> LoopInfo:
         name=saved.loop,
         agent=state.agent,
         status=state.status,
-        ready=state.ending is None and any(_ready(one, now) for one in tree),
+        ready=state.ending is None and _ready(history, saved, now),
         waiting=sum(1 for _ in waiting(history, saved)),
         messages=len(state.messages),
         spent=state.total,
@@ -51,8 +57,12 @@ def overview(history: History, saved: Saved, now: dt.datetime) -> LoopInfo:
     )
 
 
-def _ready(saved: Saved, now: dt.datetime) -> bool:
-    """Whether a worker would find something to do in this loop itself."""
+def _ready(history: History, saved: Saved, now: dt.datetime) -> bool:
+    """Whether a worker would find something to do, in this loop or below it; not behind a gate."""
+    if saved.state.gate is not None:
+        return False
     if saved.state.ending is not None or saved.state.status is Status.ACTIVE:
         return True  # ended within a live tree: its parent has not taken note of it yet
-    return any(isinstance(effect, WaitUntil) and effect.at <= now for effect in outstanding(saved.state))
+    if any(isinstance(effect, WaitUntil) and effect.at <= now for effect in outstanding(saved.state)):
+        return True
+    return any(_ready(history, child, now) for child in history.children(saved).values())

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
 
 import trio
+from msgspec.structs import replace
 
 from caesura.continuations import (
     AgentChanged,
@@ -19,8 +20,10 @@ from caesura.continuations import (
     ChildFinished,
     ChildResumed,
     ChildSuspended,
+    ConflictError,
     Finish,
     LoopName,
+    NoSuchLoop,
     NotApplicable,
     Resumed,
     RunTool,
@@ -49,6 +52,10 @@ if TYPE_CHECKING:
 _MODEL = "model"
 _SLEEP = "sleep "  # what only sleeps does not keep its loop busy
 _RETRY = "retry "
+
+
+class BranchGone(ConflictError):
+    """Somebody deleted the branch of a loop while it was driven."""
 
 
 class VanishedTool(SavedStateError):
@@ -90,6 +97,7 @@ class Actor:
         self._supervisor = supervisor
         self._services = supervisor.services
         self._taken_over = False
+        self._worker = supervisor.worker
         self._sender, self._mailbox = trio.open_memory_channel[tuple[str, AnyEvent | None]](math.inf)
         self._under_way: dict[str, trio.CancelScope] = {}
         call = self._own_call()
@@ -112,18 +120,30 @@ class Actor:
                 total = total.with_nested(state.children[call.id].state.total)
         return total
 
+    @property
+    def committed_to(self) -> Spent:
+        """`total`, with the model calls that are under way in it: they will be spent."""
+        total = self.total
+        return replace(total, steps=total.steps + self._calling())
+
+    def _calling(self) -> int:
+        return (_MODEL in self._under_way) + sum(child._calling() for child in self.children.values())
+
     def post(self, event: AnyEvent | None = None, key: str = "") -> None:
         """Put an event into the mailbox; None asks to look again. `key` names the work that has ended with it."""
         if not self.done:
             self.idle = False
             self._sender.send_nowait((key, event))
 
-    def interrupt(self) -> None:
+    def wind_down(self) -> None:
         """Drop what can be dropped without a loss: model calls and waits. Tools that run are waited for."""
-        for key in list(self._under_way):
-            if key == _MODEL or key.startswith((_SLEEP, _RETRY)):
-                self._under_way.pop(key).cancel()
+        self._drop(_MODEL, _SLEEP, _RETRY)
         self.post()
+
+    def _drop(self, *kinds: str) -> None:
+        for key in list(self._under_way):
+            if key.startswith(kinds):
+                self._under_way.pop(key).cancel()
 
     async def drive(self) -> None:
         """Go on with the loop until it ends, or the supervisor stops it.
@@ -170,8 +190,8 @@ class Actor:
         definition = services.spec(self.agent)
         check_tools(self.saved, definition)
         self._taken_over = True
-        if lifts or self.saved.state.worker != services.worker:
-            await self._commit(Resumed(at=services.now(), worker=services.worker, by_hand=lifts))
+        if lifts or self.saved.state.worker != self._worker:
+            await self._commit(Resumed(at=services.now(), worker=self._worker, by_hand=lifts))
         if self.saved.state.ending is None and self.saved.state.fingerprint != definition.fingerprint:
             await self._commit(AgentChanged(at=services.now(), definition=definition))
 
@@ -187,6 +207,8 @@ class Actor:
             services.listen(Dropped(loop=self.loop, event=event.name, reason=str(error)))
             await self._look_again()
             return False
+        except NoSuchLoop:
+            raise self._gone() from None
         self._settle_on(saved)
         if isinstance(event, ChildFinished | ChildFailed):
             self.children.pop(event.call, None)
@@ -195,13 +217,24 @@ class Actor:
 
     async def _look_again(self) -> None:
         """See what others have committed."""
-        self._settle_on(await self._services.sync(self._services.history.load, self.loop))
+        try:
+            self._settle_on(await self._services.sync(self._services.history.load, self.loop))
+        except NoSuchLoop:
+            raise self._gone() from None
+
+    def _gone(self) -> BranchGone:
+        return BranchGone(
+            f"The branch of {self.loop} was deleted while it was driven; its last commit is {self.saved.commit}.",
+            hint=f"Bring it back with git: git branch loops/{self.loop} {self.saved.commit}",
+        )
 
     def _settle_on(self, saved: Saved) -> None:
         gate_before, self.saved = self.saved.state.gate, saved
         state = saved.state
-        if self._taken_over and state.ending is None and state.worker != self._services.worker:
+        if self._taken_over and state.ending is None and state.worker != self._worker:
             raise LeaseLost(f"Another worker has taken {self.loop} over.", hint="It goes on there; nothing was lost.")
+        if state.gate is not None:
+            self._drop(_RETRY)  # behind a gate there is nothing to wait for
         if gate_before != state.gate:
             self._supervisor.wake_below(self)
 
@@ -251,7 +284,7 @@ class Actor:
         now = self._services.now()
         for actor in self._lineage():
             state = actor.saved.state
-            reason = exhausted(state.limit, actor.total, worked(state, now))
+            reason = exhausted(state.limit, actor.committed_to, worked(state, now), now)
             if reason is not None:
                 spent = Suspended(at=now, kind="budget", reason=reason)
                 if actor is self:
@@ -280,7 +313,7 @@ class Actor:
         running = sum(not key.startswith((_SLEEP, _RETRY)) for key in self._under_way)
         if running >= self._services.max_tools:
             return
-        claimed = await self._commit(ToolStarted(at=now, call=effect.call, worker=self._services.worker))
+        claimed = await self._commit(ToolStarted(at=now, call=effect.call, worker=self._worker))
         call = self.saved.state.call(effect.call)
         if claimed and call is not None:
             saved = self.saved

@@ -10,6 +10,7 @@ import trio
 from caesura.continuations import (
     AgentSpec,
     AnyEvent,
+    Assistant,
     Call,
     Json,
     ModelFailed,
@@ -19,6 +20,7 @@ from caesura.continuations import (
     ToolAsked,
     ToolFailed,
     ToolReturned,
+    Usage,
     digest,
     printable,
 )
@@ -51,9 +53,11 @@ async def call_model(services: Services, agent: Agent, saved: Saved, memory: Map
         reply = await services.model_of(agent).reply(request, listen)
         if not isinstance(reply, Reply):
             raise TypeError(f"the model's adapter returned {type(reply).__name__}, not a Reply")
+        if not isinstance(reply.message, Assistant) or not isinstance(reply.usage, Usage):
+            raise TypeError("the model's adapter returned a Reply without a message or a usage")
     except ModelUnavailable as error:
         return ModelFailed(at=services.now(), error=f"{str(error).rstrip('.')}. {error.hint}", shown=shown)
-    except Exception as error:  # noqa: BLE001  # a fault in somebody's adapter must not lose the loop
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a fault in somebody's adapter must not lose the loop
         return ModelFailed(at=services.now(), error=f"{type(error).__name__}: {printable(str(error))}", shown=shown)
     return ModelReplied(
         at=services.now(),

@@ -109,7 +109,6 @@ class Runtime:
             history=History(store),
             agents=known,
             model=model,
-            worker=WorkerId(secrets.token_hex(8)),
             committer=Person(name="caesura", email=f"{_user()}@{socket.gethostname()}"),
             now=now,
             listen=listener if listener is not None else _nobody,
@@ -149,18 +148,19 @@ class Runtime:
         services = self._services
         known = services.agent(agent if isinstance(agent, str) else agent.name)
         by = await services.sync(self._person)
+        worker = _new_worker()
         event = Started(
             at=services.now(),
             definition=services.spec(known),
             prompt=User(content=prompt),
             nonce=secrets.token_hex(8),
-            worker=services.worker,
+            worker=worker,
             budget=known.budget if budget is None else budget,
             by=by,
         )
         saved = await services.sync(self._begin, known, loop, event)
         services.listen(committed(saved))
-        return await self._drive(saved, wait=wait, by_hand=False)
+        return await self._drive(saved, worker, wait=wait, by_hand=False)
 
     def _begin(self, agent: Agent, loop: str | None, event: Started) -> Saved:
         """Make the loop under its name, or under the first of the agent's that is free."""
@@ -189,7 +189,7 @@ class Runtime:
                 hint=f"Use 'caesura resume {root_of(name)}', or fork {name} to go on with it alone.",
             )
         saved = await self._services.sync(self._services.history.load, name)
-        return await self._drive(saved, wait=wait, by_hand=True)
+        return await self._drive(saved, _new_worker(), wait=wait, by_hand=True)
 
     def stop(self) -> None:
         """Let every loop come to rest, now and from now on: running tools are waited for, nothing new starts."""
@@ -197,9 +197,9 @@ class Runtime:
         for supervisor in self._supervisors:
             supervisor.stop()
 
-    async def _drive(self, saved: Saved, *, wait: bool, by_hand: bool) -> Outcome:
+    async def _drive(self, saved: Saved, worker: WorkerId, *, wait: bool, by_hand: bool) -> Outcome:
         if saved.state.ending is None:
-            supervisor = Supervisor(self._services, wait=wait, by_hand=by_hand, stopping=self._stopping)
+            supervisor = Supervisor(self._services, worker, wait=wait, by_hand=by_hand, stopping=self._stopping)
             self._supervisors.add(supervisor)
             try:
                 saved = await supervisor.drive(saved)
@@ -247,6 +247,12 @@ def _open(repository: str | os.PathLike[str] | Store) -> Store:
 def _each(models: Iterable[Model | None]) -> Iterable[Model]:
     """The models there are, each once: agents may share one."""
     return {id(model): model for model in models if model is not None}.values()
+
+
+def _new_worker() -> WorkerId:
+    """A name for one drive: what it was doing when it was cancelled, a later one in this process must not take for its
+    own."""
+    return WorkerId(secrets.token_hex(8))
 
 
 async def _nowhere() -> None:

@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 
 import trio
 
-from caesura.continuations import AgentSpec, CallerError, History, Person, WorkerId
+from caesura.continuations import AgentSpec, CallerError, History, Person
 
 from ._agent import Agent, UnknownAgent
 from ._model import Model
@@ -28,7 +28,6 @@ class Services:
     history: History
     agents: Mapping[str, Agent]
     model: Model | None
-    worker: WorkerId
     committer: Person
     now: Callable[[], dt.datetime]
     listen: Listener

@@ -12,6 +12,7 @@ from caesura.continuations import (
     Started,
     Status,
     User,
+    WorkerId,
     child_name,
 )
 
@@ -26,16 +27,18 @@ from ._tools import BadArguments
 class Supervisor:
     """Drives one root loop until it ends, or, unless told to wait, until it has nothing to do.
 
-    `stopping` is set once nothing new may start.
+    `worker` names this one drive in the history; `stopping` is set once nothing new may start.
     """
 
-    def __init__(self, services: Services, *, wait: bool, by_hand: bool, stopping: bool) -> None:
+    def __init__(self, services: Services, worker: WorkerId, *, wait: bool, by_hand: bool, stopping: bool) -> None:
         self.services = services
+        self.worker = worker
         self.stopping = stopping
         self._wait = wait
         self._by_hand = by_hand
         self._actors: list[Actor] = []
         self._settled = trio.Event()
+        self._failure: CaesuraError | None = None
 
     async def drive(self, root: Saved) -> Saved:
         """Drive a root loop under a lease; its last state.
@@ -51,7 +54,7 @@ class Supervisor:
             agent = services.agent(saved.state.agent)
             if saved.state.status is Status.ACTIVE:
                 check_tools(saved, services.spec(agent))
-        lease = LeaseKeeper(services.history.store, root.loop, services.worker, services.now)
+        lease = LeaseKeeper(services.history.store, root.loop, self.worker, services.now)
         await services.sync(lease.claim)
         try:
             # Read again under the lease: until now another worker may have moved it.
@@ -72,13 +75,15 @@ class Supervisor:
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise _first(group) from None
+        if self._failure is not None:
+            raise self._failure
         return actor.saved
 
     def stop(self) -> None:
         """Start nothing more, drop model calls and waits, and settle once the tools that run have ended."""
         self.stopping = True
         for actor in self._actors:
-            actor.interrupt()
+            actor.wind_down()
 
     def check(self) -> None:
         """Called whenever an actor comes to rest: settle if they all have, and there is nothing to wait for."""
@@ -114,7 +119,7 @@ class Supervisor:
                 definition=services.spec(agent),
                 prompt=User(content=prompt),
                 nonce=call.nonce,
-                worker=services.worker,
+                worker=self.worker,
                 budget=agent.budget,
             )
             author = as_author(parent.agent.name)
@@ -130,8 +135,21 @@ class Supervisor:
         actor = Actor(self, saved, agent, parent, by_hand=self._by_hand)
         self._actors = [actor for actor in self._actors if not actor.done or actor.parent is None]
         self._actors.append(actor)
-        self._nursery.start_soon(actor.drive, name=f"actor {saved.loop}")
+        self._nursery.start_soon(self._run, actor, name=f"actor {saved.loop}")
         return actor
+
+    async def _run(self, actor: Actor) -> None:
+        """Drive one actor. If it cannot go on, tools that run elsewhere in the tree are still waited for."""
+        try:
+            await actor.drive()
+        except BaseExceptionGroup as group:
+            error = _first(group)
+            if not isinstance(error, CaesuraError):
+                raise
+            self._failure = self._failure or error
+            actor.done = True
+            self.stop()
+            self.check()
 
     async def _renew(self, lease: LeaseKeeper) -> None:
         while True:

@@ -71,11 +71,11 @@ def after(period: dt.timedelta) -> Suspension:
 
 def worked(state: Continuation, now: dt.datetime) -> float:
     """Seconds in which the loop had work to do, up to now."""
-    running = max(0.0, (now - state.at).total_seconds()) if state.status is Status.ACTIVE else 0.0
+    running = max(0.0, (now - state.working_since).total_seconds()) if state.status is Status.ACTIVE else 0.0
     return state.spent.seconds + running
 
 
-def exhausted(limit: Budget, total: Spent, seconds: float) -> str | None:
+def exhausted(limit: Budget, total: Spent, seconds: float, now: dt.datetime) -> str | None:
     """Which limit has been reached, or None."""
     if limit.steps is not None and total.steps >= limit.steps:
         return f"the budget of {limit.steps:,} model calls is spent"
@@ -83,6 +83,8 @@ def exhausted(limit: Budget, total: Spent, seconds: float) -> str | None:
         return f"the budget of {limit.tokens:,} tokens is spent ({total.usage.total:,})"
     if limit.seconds is not None and seconds >= limit.seconds:
         return f"the budget of {limit.seconds:g} seconds is spent"
+    if limit.deadline is not None and now >= limit.deadline:
+        return f"its deadline, {limit.deadline.isoformat(timespec='seconds')}, has passed"
     return None
 
 
@@ -104,7 +106,7 @@ def due(
             if not isinstance(reason, str | None):
                 raise TypeError(f"it returned {type(reason).__name__}, not a reason or None")
             msgspec.json.encode(moment.memory)
-        except Exception as error:  # noqa: BLE001  # a broken condition must stop the loop, not lose it
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a broken condition must stop the loop, not lose it
             reason = f"the suspension function {suspension.name} failed: {type(error).__name__}: {error}"
             moment = replace(moment, memory=kept)
         if moment.memory or suspension.name in state.memory:

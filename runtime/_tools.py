@@ -124,7 +124,7 @@ class Tool(Generic[P, R]):
             return self.needs_approval, ""
         try:
             answer: object = self.needs_approval(proposed)
-        except Exception as error:  # noqa: BLE001 - whatever it raises, the call must wait
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises, the call must wait
             return True, plain_text(f"the approval predicate of {self.name} failed: {_described(error)}")
         if isinstance(answer, bool):
             return answer, ""
@@ -176,7 +176,7 @@ class Tool(Generic[P, R]):
 
         What the function raises is a value here: `Failed`, which says after how many seconds to try again if the
         tool's `Retry` covers the error and attempts are left. `random` gives numbers from 0 to below 1 for the
-        jitter. Only what is not an `Exception` passes: cancellation, and requests to exit.
+        jitter. Only cancellation and interrupts pass; a tool that asks the process to exit has failed.
         """
         try:
             keywords = self.read(arguments)
@@ -188,11 +188,11 @@ class Tool(Generic[P, R]):
             value = await self._attempt(keywords, limiter)
         except BaseExceptionGroup as group:
             # Beside a cancellation, a nursery's ordinary errors do not matter: the call is being cancelled.
-            beyond = group.split(Exception)[1]
+            beyond = group.split((Exception, SystemExit))[1]
             if beyond is not None:
                 raise beyond from None
             return self._failed(group, context.attempt, random)
-        except Exception as error:  # noqa: BLE001 - a failing tool is an event, whatever it raises
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a failing tool is an event, whatever it raises
             return self._failed(error, context.attempt, random)
         try:
             return outcome_of(value)

@@ -296,7 +296,7 @@ class TestLookingAndSteering:
         assert shell("init", "--json").json["created"] is False
         assert "caesura run" in shell("loops").out
         assert shell("pending").out == "Nothing waits.\n"
-        assert shell("loops", "--json").json == {"loops": []}
+        assert shell("loops", "--json").json == {"loops": [], "unreadable": {}}
 
     def test_init_says_if_git_does_not_know_you(self, shell: Shell) -> None:
         (shell.folder / "home" / ".gitconfig").unlink()

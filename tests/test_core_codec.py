@@ -150,6 +150,7 @@ def test_a_time_without_a_zone_is_unreadable() -> None:
         "nonce": "n",
         "worker": "w",
         "at": EPOCH.replace(tzinfo=None).isoformat(),
+        "working_since": EPOCH.isoformat(),
     }
     with pytest.raises(Unreadable, match="at"):
         decode_record(json.dumps(record).encode())

@@ -108,7 +108,7 @@ async def test_a_message_is_sent_as_it_is_stored_with_its_extras_and_without_oth
             "tool_calls": [{"type": "function", "id": "a", "function": function, "extra_content": {"signature": "s"}}],
         },
         {"role": "tool", "tool_call_id": "a", "content": "done"},
-        {"role": "assistant", "refusal": "No."},
+        {"role": "assistant", "refusal": "No.", "content": ""},
     ]
 
 

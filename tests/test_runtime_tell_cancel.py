@@ -166,7 +166,8 @@ async def test_a_cancelled_loop_can_be_told_nothing_and_resuming_it_changes_noth
     world = World(tmp_path / "r.git", Agent("a", tools=[deploy]), lines(ask_for(("deploy", {})), say("done")))
     await world.run()
     head = world.loops().cancel("x", by=ADA).commit
-    for act in (world.loops().tell, world.loops().cancel, world.loops().pause):
+    assert world.loops().cancel("x", by=ADA).commit == head
+    for act in (world.loops().tell, world.loops().pause):
         with pytest.raises(NotApplicable):
             act("x", "more", by=ADA)
     assert (await world.resume()).commit == head

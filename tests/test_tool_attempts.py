@@ -175,18 +175,29 @@ async def test_what_a_tool_raises_is_a_failure_and_not_an_exception(
     assert await made.perform("", context()) == Failed(error=text)
 
 
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
-async def test_a_request_to_exit_passes(kind: type[BaseException]) -> None:
+async def test_an_interrupt_passes() -> None:
     async def leave() -> None:
-        raise kind
+        raise KeyboardInterrupt
 
     async def leave_in_a_group() -> None:
-        raise BaseExceptionGroup("", [kind(), ValueError()])
+        raise BaseExceptionGroup("", [KeyboardInterrupt(), ValueError()])
 
-    with pytest.raises(kind):
+    with pytest.raises(KeyboardInterrupt):
         await tool(leave).perform("", context())
-    with pytest.RaisesGroup(kind):
+    with pytest.RaisesGroup(KeyboardInterrupt):
         await tool(leave_in_a_group).perform("", context())
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_a_tool_that_asks_the_process_to_exit_has_failed(plain: bool) -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    async def leave_too() -> None:
+        raise SystemExit(3)
+
+    made = tool(leave) if plain else tool(leave_too)
+    assert await made.perform("", context()) == Failed(error="SystemExit: 3")
 
 
 async def test_an_error_in_a_tools_own_nursery_is_a_failure() -> None:

@@ -51,7 +51,7 @@ def _run(words: list[str], *, as_json: bool) -> int:
         return call(words)
     except BrokenPipeError:
         raise
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the edge: everything ends here
+    except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:  # noqa: BLE001  # the edge: everything ends here
         fault = fault_of(error)
         if os.environ.get("CAESURA_DEBUG", "") not in ("", "0"):
             err(Page().block(fault.trace, prefix=""))

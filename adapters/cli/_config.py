@@ -96,5 +96,13 @@ def _config(file: Path, values: Any) -> Config:
         model=read.model,
         api=read.api,
         settings=read.settings,
-        repo=file.parent / Path(read.repo or ".caesura").expanduser(),
+        repo=_repository(file.parent, read.repo),
     )
+
+
+def _repository(folder: Path, named: str | None) -> Path:
+    """The one that the settings name; else the one that is here already, else one beside the settings."""
+    here = Path.cwd() / ".caesura"
+    if named is None and here.exists():
+        return here
+    return folder / Path(named or ".caesura").expanduser()

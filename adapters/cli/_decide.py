@@ -93,7 +93,7 @@ def approve(
             raise NotConfirmed(f"{shown.id} was not approved.", hint="Nothing was decided; it still waits.")
         return loops.approve(shown, note=note, arguments=new, always=always or "call", by=by)
 
-    _each(where, ids, decide, "approve", new=edit or given is not None, json=json)
+    _each(where, ids, decide, "approve", new=edit or given is not None or always is not None, json=json)
 
 
 def reject(
@@ -124,7 +124,7 @@ def reject(
             why = ask(f"{what}, for which reason? (Ctrl-C leaves it as it is) ")
         return loops.reject(shown, why, always=always or "call", by=by)
 
-    _each(where, ids, decide, "reject", new=False, json=json)
+    _each(where, ids, decide, "reject", new=always is not None, json=json)
 
 
 def _each(

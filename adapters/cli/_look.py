@@ -19,7 +19,7 @@ from caesura.continuations import (
 from ._forms import ago
 from ._json import info_json, request_json, saved_json
 from ._options import Json, Repo, place, shown
-from ._output import Page, out, write_json
+from ._output import Page, err, out, write_json
 from ._screen import summary, waiting_page
 from ._transcript import status_piece, transcript
 
@@ -33,14 +33,15 @@ def pending(
 ) -> None:
     """List what waits for a decision, an answer or a time, with the commands that deal with it.
 
-    With --json: {"pending": [request, ...]}.
+    With --json: {"pending": [request, ...], "unreadable": {branch: why}}.
     """
     where = place(repo)
     with where.loops() as loops:
-        found = loops.pending(loop)
+        found, unreadable = loops.pending(loop), {} if loop else _unreadable(loops)
     if json:
-        write_json({"pending": [request_json(request) for request in found]})
+        write_json({"pending": [request_json(request) for request in found], "unreadable": unreadable})
         return
+    _warn(unreadable)
     if not found:
         out(Page().add(f"Nothing waits in {loop}." if loop else "Nothing waits."))
         return
@@ -60,14 +61,18 @@ def loops(
 ) -> None:
     """List the loops: who works in each, what it is at, what it waits for, what it has spent.
 
-    A loop is ready if resuming it would do something. With --json: {"loops": [loop, ...]}.
+    A loop is ready if resuming it would do something.
+
+    With --json: {"loops": [loop, ...], "unreadable": {branch: why}}.
     """
     where = place(repo)
     with where.loops() as opened:
-        found = opened.all(nested=all_)
+        found, unreadable = opened.all(nested=all_), _unreadable(opened)
     if json:
-        write_json({"loops": [info_json(info) for info in found]})
-    elif found:
+        write_json({"loops": [info_json(info) for info in found], "unreadable": unreadable})
+        return
+    _warn(unreadable)
+    if found:
         out(_table(found))
     else:
         start = where.paste("run", raw='"…"' if where.config.agents else 'MODULE.py:AGENT "…"')
@@ -88,7 +93,7 @@ def _table(found: list[LoopInfo]) -> Page:
         )
         for info in found
     ]
-    titles = ("LOOP", "AGENT", "STATUS", "WAITING", "STEPS", "TOKENS", "LAST CHANGE")
+    titles = ("LOOP", "AGENT", "STATUS", "WAITING", "MODEL CALLS", "TOKENS", "LAST CHANGE")
     widths = [max(len(row[column]) for row in [titles, *rows]) for column in range(len(titles))]
     page = Page().add(*((f"{title:{width}}  ", "dim") for title, width in zip(titles, widths, strict=True)))
     for row in rows:
@@ -126,6 +131,15 @@ def show(
     if saved.state.status == "suspended" and at_head:
         page.add("").add(("what it waits for: ", "dim"), (where.paste("pending", saved.loop), "green"))
     out(page)
+
+
+def _unreadable(loops: Loops) -> dict[str, str]:
+    return {f"loops/{name}": str(error) for name, error in loops.unreadable().items()}
+
+
+def _warn(unreadable: dict[str, str]) -> None:
+    for branch, why in unreadable.items():
+        err(Page().add((f"{branch} cannot be read: ", "yellow"), why))
 
 
 def _saved_page(loops: Loops, saved: Saved, *, at_head: bool, full: bool) -> Page:

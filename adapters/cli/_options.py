@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -58,9 +58,8 @@ def place(repo: Path | None) -> Place:
     """
     config = find_config()
     path = repo or config.repo
-    paste = Paste(repo=option("--repo", repo))
-    if not config.agents:
-        paste = replace(paste, agents="--agents MODULE.py:AGENT", known=partial(recall, path))
+    agents = "" if config.agents else "--agents MODULE.py:AGENT"
+    paste = Paste(repo=option("--repo", repo), agents=agents, known=partial(recall, path))
     return Place(config=config, repo=path, paste=paste)
 
 

@@ -24,6 +24,15 @@ def recall(repo: Path, loop: LoopName) -> str:
     return found if _COMMAND.fullmatch(found) else ""
 
 
+def inherit(repo: Path, source: LoopName, fork: LoopName) -> None:
+    """Let a fork be gone on with as the loop that it comes from."""
+    known = recall(repo, source)
+    if known.startswith("caesura demo"):
+        remember(repo, fork, re.sub(r"caesura demo(?: --loop \S+)?", f"caesura demo --loop {fork}", known))
+    elif known:
+        remember(repo, fork, re.sub(r"caesura resume \S+", f"caesura resume {fork}", known))
+
+
 def _git(repo: Path, *words: str) -> str:
     """`git config`; a repository that cannot be configured only forgets."""
     command = ["git", "-C", str(repo), "config", "--local", *words]

@@ -1,14 +1,16 @@
 """Steering: make a repository, tell, pause, cancel, fork."""
 
+import re
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from caesura.continuations import GitStore, Loops, NoPerson, Saved, Status, root_of
+from caesura.continuations import GitStore, LoopName, Loops, NoPerson, Saved, Status, root_of
 
 from ._json import decided_json
 from ._options import By, Json, Place, Repo, place, shown, text_from
 from ._output import Page, err, out, write_json
+from ._remember import inherit
 
 LoopArgument = Annotated[str, Parameter(help="The loop's name; 'caesura loops' lists them.", show_default=False)]
 
@@ -115,6 +117,9 @@ def fork(
     where = place(repo)
     with where.loops() as loops:
         saved = loops.fork(revision, name)
+        source = re.findall(r"^Loop: (\S+)$", saved.message, re.MULTILINE)
+        if source:
+            inherit(where.repo, LoopName(source[-1]), saved.loop)
         if json:
             write_json(decided_json(saved, loops.pending(saved.loop)))
             return

@@ -70,6 +70,8 @@ def _sent(message: Message) -> dict[str, Any]:
     shape: dict[str, Any] = msgspec.to_builtins(message)
     if not isinstance(message, Assistant):
         return shape
+    if not message.tool_calls:
+        shape.setdefault("content", "")  # required then, also of a reply that was empty or refused
     extras = dict(mapping(mapping(shape.pop("native", None)).get("chat")))
     for call, extra in zip(shape.get("tool_calls", ()), sequence(extras.pop("tool_calls", None)), strict=False):
         call.update(mapping(extra))

@@ -99,6 +99,7 @@ class Reader:
             nonce=nonce,
             worker=self._worker,
             at=self._now,
+            working_since=self._now,
             definition=agent,
             messages=messages,
             budget=agent.budget,

@@ -26,7 +26,7 @@ from .._state import Child, Continuation, Record
 from .._text import one_line
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
 from ._protocol import Commit, Lease, Locked, Moved, NoPerson, NoSuchRevision, NotALoop, Store, Unavailable
-from ._turn import turn
+from ._exclusive import exclusive
 
 LOOPS = "refs/heads/loops/"
 LEASES = "refs/leases/"
@@ -100,7 +100,7 @@ class GitStore(Store):
         self._swap(LOOPS + loop, old, new)
         if old is None and self._repo.is_bare and self._repo.head_is_unborn:
             # So that `git log` and `git clone` have something to start from.
-            with suppress(pygit2.GitError, OSError), turn(Path(self._repo.path), "HEAD"):
+            with suppress(pygit2.GitError, OSError), exclusive(Path(self._repo.path), "HEAD"):
                 self._repo.set_head(LOOPS + loop)
 
     def lease(self, root: LoopName) -> Lease | None:
@@ -123,7 +123,7 @@ class GitStore(Store):
         removed = () if new is not None else ("packed-refs",)
         while True:
             try:
-                with turn(Path(self._repo.path), ref, *removed), self._repo.transaction() as transaction:
+                with exclusive(Path(self._repo.path), ref, *removed), self._repo.transaction() as transaction:
                     transaction.lock_ref(ref)
                     now = self._target(ref)
                     if now != old:

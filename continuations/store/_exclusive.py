@@ -1,4 +1,4 @@
-"""Turns: one process at a time moves refs, and clears away the locks of one that died while it did."""
+"""Exclusive access: one process at a time moves refs, and clears away the locks of one that died while it did."""
 
 import fcntl
 import os
@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_FILE = "caesura.turn"
+_FILE = "caesura.exclusive"
 
 
 @contextmanager
-def turn(repository: Path, *names: str) -> Iterator[None]:
-    """Hold the repository's turn to take git's own locks on these files (``HEAD``, ``refs/…``, ``packed-refs``).
+def exclusive(repository: Path, *names: str) -> Iterator[None]:
+    """Be the only process of ours that takes git's own locks on these files (``HEAD``, ``refs/…``, ``packed-refs``).
 
     Git's locks are files, which outlive a process that is killed. This one does not, and keeps the names of what
     its holder is about to lock: if it is found with names in it, their holder died, and their locks are removed.
 
     Raises:
-        BlockingIOError: another process has the turn. It takes milliseconds; try again.
+        BlockingIOError: another process does just that. It takes milliseconds; try again.
     """
     common = repository / "commondir"  # that of a linked worktree, whose refs are the main one's
     folder = repository / common.read_text().strip() if common.exists() else repository
