@@ -94,6 +94,7 @@ from ._text import call_text, count, excerpt, one_line, printable
 from ._validate import misfit
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
+from .leases import Claim, claim_of, holder
 from .loops import InvalidAnswer, Loops, NoSuchRequest
 from .overview import LoopInfo, utc_now
 from .store import (
@@ -140,6 +141,7 @@ __all__ = [
     "ChildResumed",
     "ChildSuspended",
     "Choice",
+    "Claim",
     "Commit",
     "CommitId",
     "ConflictError",
@@ -228,6 +230,7 @@ __all__ = [
     "address",
     "call_text",
     "child_name",
+    "claim_of",
     "count",
     "decode_message",
     "describe",
@@ -235,6 +238,7 @@ __all__ = [
     "encode_message",
     "excerpt",
     "export_loop",
+    "holder",
     "import_loop",
     "loop_name",
     "misfit",

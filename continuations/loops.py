@@ -12,7 +12,7 @@ from typing import TypeVar
 from ._calls import CallState, Choice, Person, Scope
 from ._errors import CallerError, SavedStateError
 from ._events import Answered, AnyEvent, Cancelled, Decided, Suspended, Told
-from ._ids import Address, LoopName, loop_name, parent_name, root_name, split_address
+from ._ids import Address, LoopName, loop_name, parent_name, root_name, root_of, split_address
 from ._messages import Content, Json, User
 from ._moves import AlreadyDecided, NotApplicable
 from ._person import person
@@ -21,6 +21,7 @@ from ._specs import AgentSpec
 from ._validate import misfit
 from .history import History, LoopExists, Saved, saved_from
 from .interchange import export_loop, import_loop
+from .leases import holder
 from .overview import LoopInfo, overview, utc_now, waiting
 from .store import Store
 
@@ -149,6 +150,11 @@ class Loops:
 
     def _info(self, saved: Saved) -> LoopInfo:
         return overview(self._history, saved, self._now())
+
+    def driver(self, loop: str) -> str | None:
+        """The living process that drives a loop now, as a person knows it, or None."""
+        claim = holder(self._store, root_of(loop_name(loop)), self._now())
+        return None if claim is None else claim.process
 
     # Deciding ----------------------------------------------------------------------------------------------------
 

@@ -15,8 +15,9 @@ from trio.testing import MockClock
 
 from caesura.continuations import GitStore, LoopName, MemoryStore, Resumed, Status, Store, WorkerId
 from caesura.continuations.history import History
+from caesura.continuations.leases import Claim, born
 from caesura.runtime import Agent, Driven, LeaseLost, VanishedTool, tool
-from caesura.runtime._lease import TERM, Claim, LeaseKeeper, _born
+from caesura.runtime._lease import TERM, LeaseKeeper
 from caesura.runtime._services import as_author
 from tests.agents import LOOP, Ledger, check_loop, company, company_script
 from tests.models import ADA, NOON, Held, Script, World, ask_for, lines, say, telling
@@ -60,8 +61,8 @@ def test_a_live_lease_of_another_host_is_respected_and_an_expired_one_is_taken_o
 
 def test_a_lease_of_a_process_that_is_gone_is_taken_over_at_once(store: Store) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        born = _born(process.pid)
-        put(store, host=socket.gethostname(), pid=process.pid, born=born, until=NOON + TERM)
+        since = born(process.pid)
+        put(store, host=socket.gethostname(), pid=process.pid, born=since, until=NOON + TERM)
         with pytest.raises(Driven):
             keeper(store).claim()
         process.kill()
@@ -70,7 +71,7 @@ def test_a_lease_of_a_process_that_is_gone_is_taken_over_at_once(store: Store) -
 
 
 def test_a_lease_of_a_namesake_of_this_process_is_taken_over_at_once(store: Store) -> None:
-    boot = _born(os.getpid()).partition(" ")[0]
+    boot = born(os.getpid()).partition(" ")[0]
     put(store, host=socket.gethostname(), pid=os.getpid(), born=f"{boot} 1", until=NOON + TERM)
     keeper(store).claim()
 

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from caesura.continuations import (
     AlreadyDecided,
     Choice,
+    LoopName,
     Loops,
     Request,
     Saved,
@@ -172,8 +173,15 @@ def tell_rest(where: Place, loops: Loops, saved: Saved, *, to: Callable[[Page], 
     if rest:
         page.add(f"{summary(len(rest))} still in {root}:").add("")
         page.extend(waiting_page(None, rest, where.paste, utc_now()))
-    page.add(("go on: ", "dim"), (where.paste.resume(loop_name(root)), "green"))
-    to(page)
+    to(page.extend(going_on(where, loops, loop_name(root))))
+
+
+def going_on(where: Place, loops: Loops, loop: LoopName) -> Page:
+    """How a loop goes on: by itself, if a process drives it now, else with a command."""
+    driver = loops.driver(loop)
+    if driver is not None:
+        return Page().add((f"{driver} drives {root_of(loop)}, and goes on with it.", "dim"))
+    return Page().add(("go on: ", "dim"), (where.paste.resume(loop), "green"))
 
 
 def _edited(loops: Loops, shown: Request) -> JsonValue | None:

@@ -98,9 +98,14 @@ def ways_out(request: Request, paste: Paste) -> Page:
         case "gate", "condition":
             ways = [(approve, "let it go on"), (because, "give the loop up")]
         case "gate", "pause":
-            ways = [(resume, "go on"), (because, "give the loop up")]
+            ways = [(resume, "go on"), (approve, "go on where a process drives it"), (because, "give the loop up")]
         case "gate", _:
-            ways = [(resume, "try again"), (tell, "say something first"), (because, "give the loop up")]
+            ways = [
+                (resume, "try again"),
+                (approve, "try again where a process drives it"),
+                (tell, "say something first"),
+                (because, "give the loop up"),
+            ]
         case _:
             ways = []
     width = max((len(command) for command, _ in ways), default=0)

@@ -5,12 +5,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from caesura.continuations import GitStore, LoopName, Loops, NoPerson, Saved, Status, root_of
+from caesura.continuations import GitStore, LoopName, Loops, NoPerson, Saved, Status, address, root_of
 
+from ._decide import going_on
 from ._json import decided_json
 from ._options import By, Json, Place, Repo, place, shown, text_from
 from ._output import Page, err, out, write_json
 from ._remember import inherit
+from ._screen import ways_out
 
 LoopArgument = Annotated[str, Parameter(help="The loop's name; 'caesura loops' lists them.", show_default=False)]
 
@@ -132,6 +134,9 @@ def _steered(where: Place, loops: Loops, saved: Saved, what: str, *, resume: boo
         write_json(decided_json(saved, loops.pending(root_of(saved.loop))))
         return
     page = Page().add(what)
-    if resume:
-        page.add(("go on: ", "dim"), (where.paste.resume(saved.loop), "green"))
+    gate = saved.state.gate
+    if gate is not None:
+        page.extend(ways_out(loops.request(address(saved.loop, gate.id)), where.paste))
+    elif resume:
+        page.extend(going_on(where, loops, saved.loop))
     out(page)

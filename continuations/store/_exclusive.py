@@ -28,7 +28,8 @@ def exclusive(repository: Path, *names: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise BlockingIOError(error.errno, f"another process holds the lock on {folder / _FILE}") from None
         for name in os.pread(file, 10_000, 0).decode("utf-8", "replace").split():
-            (folder / f"{name}.lock").unlink(missing_ok=True)
+            if name in ("HEAD", "packed-refs") or (name.startswith("refs/") and ".." not in name):
+                (folder / f"{name}.lock").unlink(missing_ok=True)
         os.ftruncate(file, 0)
         os.pwrite(file, "\n".join(names).encode(), 0)
         try:

@@ -24,9 +24,9 @@ from .._ids import BadName, CallId, CommitId, LoopName, loop_name
 from .._messages import Message, plain_text
 from .._state import Child, Continuation, Record
 from .._text import one_line
+from ._exclusive import exclusive
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
 from ._protocol import Commit, Lease, Locked, Moved, NoPerson, NoSuchRevision, NotALoop, Store, Unavailable
-from ._exclusive import exclusive
 
 LOOPS = "refs/heads/loops/"
 LEASES = "refs/leases/"

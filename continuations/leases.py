@@ -1,0 +1,71 @@
+"""Leases, as they are written: which process drives a root loop, and whether it still does."""
+
+import datetime as dt
+import os
+import socket
+from pathlib import Path
+
+import msgspec
+
+from ._ids import LoopName, WorkerId
+from ._messages import Time, Value
+from .store import Store
+
+
+class Claim(Value, frozen=True, kw_only=True):
+    """What a lease says: which process holds it, and until when. `born` tells a process from a later namesake."""
+
+    worker: WorkerId
+    host: str
+    pid: int
+    born: str
+    until: Time
+
+    @property
+    def process(self) -> str:
+        """The holder, as a person knows it."""
+        return f"process {self.pid} on {self.host}"
+
+
+def claim_of(worker: WorkerId, until: dt.datetime) -> Claim:
+    """A claim by this process."""
+    pid = os.getpid()
+    return Claim(worker=worker, host=socket.gethostname(), pid=pid, born=born(pid), until=until)
+
+
+def holder(store: Store, root: LoopName, now: dt.datetime) -> Claim | None:
+    """The claim of the living worker that drives a root loop, or None: free, expired, half-made, its process gone."""
+    lease = store.lease(root)
+    try:
+        claim = None if lease is None else msgspec.json.decode(lease.data, type=Claim)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return None if claim is None or claim.until <= now or _gone(claim) else claim
+
+
+def born(pid: int) -> str:
+    """When a process of this machine began: the machine's boot, and the kernel's ticks since; empty if it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    state, *fields = stat.rpartition(")")[2].split()
+    # A zombie has ended, though its parent may never take note of it.
+    return "" if state in "ZX" else f"{_boot()} {fields[18]}"
+
+
+def _gone(claim: Claim) -> bool:
+    """Whether the holder is known to be dead: only a process of this very machine can be known so."""
+    return (
+        bool(claim.born)
+        and claim.host == socket.gethostname()
+        and _boot() == claim.born.partition(" ")[0]
+        and born(claim.pid) != claim.born
+    )
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
