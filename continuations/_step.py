@@ -351,7 +351,7 @@ def _agent_changed(state: Continuation, event: AgentChanged) -> Continuation:
         fingerprint=event.definition.fingerprint,
         definition=event.definition,
     )
-    if state.budget == before.budget:  # the agent's own, not one given for this loop
+    if state.budget == before.budget != event.definition.budget:  # the agent's own, not one given for this loop
         state = replace(state, budget=event.definition.budget, limit=event.definition.budget)
     for call in state.open_calls:
         old, new = before.tool(call.tool), state.tool(call)

@@ -220,7 +220,10 @@ class Loops:
         if call is not None and call.decision is not None and call.state is not CallState.UNKNOWN:
             first = call.decision
             same_arguments = edited == (call.arguments if first.edited else None)
-            same_scope = scope == "call" or any(rule.decision == first for rule in saved.state.rules)
+            same_scope = scope == "call" or any(
+                rule.decision == first and (rule.arguments is None or scope == "arguments")
+                for rule in saved.state.rules
+            )
             if (first.choice, first.by) == (choice, who) and same_arguments and same_scope:
                 return saved
         self._path(loop)
@@ -282,6 +285,7 @@ class Loops:
         elif shown.kind != "outcome":
             raise NoSuchRequest(f"{shown.id} asks no question.", hint="'caesura pending' says what it waits for.")
         loop, call_id = split_address(shown.id)
+        self._path(loop)
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         return self._apply(loop, Answered(at=self._now(), call=call_id, value=text, by=self._person(by)), by)
 

@@ -1,6 +1,6 @@
 """The runtime: actors under trio that drive loops."""
 
-from ._actor import VanishedTool
+from ._actor import BranchGone, VanishedTool
 from ._agent import Agent, AgentTool, BadAgent, UnknownAgent
 from ._attempts import Ask, SleepUntil
 from ._context import ToolContext
@@ -20,6 +20,7 @@ __all__ = [
     "Ask",
     "BadAgent",
     "BadArguments",
+    "BranchGone",
     "Committed",
     "Driven",
     "Dropped",
