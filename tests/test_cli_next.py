@@ -1,0 +1,53 @@
+"""The next command that a screen shows is the one that works."""
+
+import datetime as dt
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from caesura.continuations import GitStore, LoopName, WorkerId, claim_of
+from tests.cli_process import Shell
+
+AUTHORIZE = "onboarding.it-1.accounts-1.authorize_account-1"
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Shell:
+    """A folder with the demo in it, which waits for two decisions."""
+    shell = Shell(tmp_path)
+    told = shell("demo")
+    assert told.status == 3
+    assert told.err.rstrip().endswith("then: caesura demo")
+    return shell
+
+
+def test_the_demo_is_gone_on_with_by_the_demo_and_so_is_a_fork_of_it(demo: Shell) -> None:
+    assert "go on: caesura demo\n" in demo("approve", AUTHORIZE, "--yes").out
+    assert "caesura demo --loop alone" in demo("fork", "onboarding.it-1", "--name", "alone").err
+    assert "then: caesura demo --loop alone" in demo("demo", "--loop", "alone").err
+
+
+def test_a_loop_that_a_process_drives_is_not_to_be_resumed(demo: Shell) -> None:
+    store = GitStore.open(demo.folder / ".caesura")
+    claim = claim_of(WorkerId("w"), dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5))
+    store.move_lease(LoopName("onboarding"), None, msgspec.json.encode(claim))
+    told = demo("reject", "onboarding.it-1.order-1", "--reason", "too dear")
+    assert f"process {claim.pid}" in told.out
+    assert "go on: " not in told.out
+
+
+def test_a_pause_shows_every_way_to_lift_it(demo: Shell) -> None:
+    told = demo("pause", "onboarding")
+    assert "caesura demo " in told.out
+    assert "caesura approve onboarding.gate-1" in told.out
+
+
+def test_a_repository_that_is_here_is_not_left_for_one_beside_settings_above(demo: Shell) -> None:
+    below = demo.folder / "below"
+    below.mkdir()
+    (demo.folder / "caesura.toml").write_text('agents = "nowhere.py:nobody"\n')
+    within = Shell(below)
+    assert [loop["loop"] for loop in within("loops", "--json").json["loops"]] == ["onboarding"]
+    assert within("init", "--repo", ".caesura").status == 0
+    assert within("loops", "--json").json["loops"] == []
