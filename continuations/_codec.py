@@ -3,6 +3,7 @@
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from ._errors import SavedStateError
 from ._messages import Json, Message, plain_text
@@ -65,7 +66,8 @@ def decode_record(data: bytes) -> Record:
             hint="Resume an earlier commit of the loop: 'caesura fork <commit>'.",
         )
     record: Record = _decode(_record, data, "continuation.json")
-    return record
+    # What format 2 added has defaults that mean what format 1 meant; the next step is written as this format.
+    return replace(record, format=FORMAT)
 
 
 def decode_definition(data: bytes) -> AgentSpec:

@@ -9,8 +9,8 @@ from ._ids import CallId, CommitId, Digest, WorkerId
 from ._messages import Json, Message, Time, Usage, User, Value
 from ._specs import AgentSpec, Budget, ToolSpec
 
-FORMAT = 1
-"""The version of the format on disk that this code writes."""
+FORMAT = 2
+"""The version of the format on disk that this code writes; it reads this one and every earlier one."""
 
 
 class Status(enum.StrEnum):

@@ -20,6 +20,7 @@ from caesura.continuations import (
     step,
 )
 from caesura.continuations._codec import decode_definition, decode_record, encode_definition, encode_record
+from caesura.continuations._state import FORMAT
 from caesura.continuations.store._layout import message_path
 from tests.strategies import EPOCH, Step, definitions, events, last, messages, sequences
 
@@ -66,10 +67,18 @@ def test_the_format_comes_first(steps: list[Step]) -> None:
     assert next(iter(record_of(last(steps)))) == "format"
 
 
-@pytest.mark.parametrize("version", [2, 3, 10**30])
+@pytest.mark.parametrize("version", [FORMAT + 1, FORMAT + 2, 10**30])
 def test_a_newer_format_is_refused_by_name_whatever_else_it_holds(version: int) -> None:
-    with pytest.raises(NewerFormat, match=f"format {version}.*up to format 1"):
+    with pytest.raises(NewerFormat, match=f"format {version}.*up to format {FORMAT}"):
         decode_record(json.dumps({"format": version, "something": "new"}).encode())
+
+
+@given(sequences())
+def test_a_record_of_an_earlier_format_is_read_and_written_again_in_this_one(steps: list[Step]) -> None:
+    written = encode_record(last(steps))
+    for version in range(1, FORMAT):
+        earlier = written.replace(b'"format": %d' % FORMAT, b'"format": %d' % version, 1)
+        assert decode_record(earlier) == decode_record(written)
 
 
 @pytest.mark.parametrize("version", [0, -1, "1", None, 1.5])

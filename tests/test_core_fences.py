@@ -48,6 +48,7 @@ from caesura.continuations import (
     start,
     step,
 )
+from caesura.continuations._state import FORMAT
 from tests.strategies import ADA, AGENT, EPOCH, GRACE, NESTED, ROBOT, TREE_AGENT, WORKERS, Due, World
 
 SEEN = CommitId("c" * 40)
@@ -279,7 +280,9 @@ def rewritten(change: Callable[[str], str]) -> Callable[[Path], str]:
     [
         pytest.param(empty, id="an empty tree"),
         pytest.param(rewritten(lambda text: text[: len(text) // 2]), id="truncated"),
-        pytest.param(rewritten(lambda text: text.replace('"format": 1', '"format": 2')), id="a later format"),
+        pytest.param(
+            rewritten(lambda text: text.replace(f'"format": {FORMAT}', f'"format": {FORMAT + 1}')), id="a later format"
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["bad", "ops.bad-1", "zzz"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from caesura.continuations import GitStore, LoopName, Loops, Person, Status, User, outstanding
+from caesura.continuations._state import FORMAT
 
 HISTORIES = Path(__file__).parent / "histories"
 ADA = Person(name="Ada Lovelace", email="ada@example.com")
@@ -27,7 +28,7 @@ def test_every_commit_of_a_recorded_history_is_read_and_can_go_on(recorded: Path
     store = GitStore.open(recorded)
     for commit in listed:
         state = store.read(store.resolve(commit)).state
-        assert state.format == 1
+        assert state.format == FORMAT, "its next step would be written in another format than its code's"
         prompt = state.messages[0]
         assert isinstance(prompt, User)
         assert "Ada" in str(prompt.content) or "ada" in str(prompt.content)

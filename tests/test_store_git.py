@@ -34,6 +34,7 @@ from caesura.continuations import (
     loop_name,
     start,
 )
+from caesura.continuations._state import FORMAT
 from caesura.continuations.store import _git
 from tests.strategies import ADA, AGENT, EPOCH, GRACE, NESTED, ROBOT, WORKERS, World
 
@@ -390,8 +391,8 @@ def test_a_commit_without_a_continuation_is_no_loop(store: GitStore, folder: Pat
 
 def test_a_loop_of_a_newer_format_is_refused_by_name(store: GitStore, folder: Path) -> None:
     begun(store)
-    with pytest.raises(NewerFormat, match="format 2"):
-        store.read(damaged(folder, ("continuation.json", json.dumps({"format": 2, "new": []}))))
+    with pytest.raises(NewerFormat, match=f"format {FORMAT + 1}"):
+        store.read(damaged(folder, ("continuation.json", json.dumps({"format": FORMAT + 1, "new": []}))))
 
 
 def test_a_definition_is_written_once_and_again_only_when_it_changes(store: GitStore, folder: Path) -> None:
