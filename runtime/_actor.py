@@ -41,7 +41,7 @@ from caesura.continuations import (
 
 from ._agent import Agent
 from ._lease import LeaseLost
-from ._notices import Dropped, Thinking, committed
+from ._notices import Dropped, committed
 from ._perform import call_model, run_tool
 from ._services import as_author
 from ._suspensions import due, exhausted, worked
@@ -301,7 +301,6 @@ class Actor:
             await self._take_over()
             if self.saved is not before:
                 return  # somebody may have put a gate, or stopped the supervisor: look again
-        self._services.listen(Thinking(loop=self.loop, agent=self.agent.name))
         saved = self.saved
         self._start(_MODEL, lambda: call_model(self._services, self.agent, saved, memory))
 

@@ -1,6 +1,7 @@
 """Notices: what a running tree of loops tells whoever watches it. They are for show; the history is in git."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from caesura.continuations import CallId, CommitId, LoopName, Saved, Status, Value
 
@@ -58,3 +59,25 @@ def committed(saved: Saved) -> Committed:
 
 Notice = Committed | Thinking | Streamed | Progressed | Dropped
 Listener = Callable[[Notice], None]
+
+
+@dataclass
+class Audience:
+    """A listener, until it fails: it only watches, so its failure must not pass for a model's, nor end what runs.
+
+    `failed` is called once, when it fails; `fault` is what it raised.
+    """
+
+    listener: Listener
+    failed: Callable[[], None]
+    fault: Exception | SystemExit | None = None
+
+    def tell(self, notice: Notice) -> None:
+        """Call the listener, if it can still be called."""
+        if self.fault is not None:
+            return
+        try:
+            self.listener(notice)
+        except (Exception, SystemExit) as fault:  # noqa: BLE001  # whatever it raises, the loops come to rest first
+            self.fault = fault
+            self.failed()

@@ -29,7 +29,7 @@ from ._agent import Agent
 from ._attempts import Asked, Failed, Returned, Sleeping
 from ._context import ToolContext
 from ._model import ModelRequest, ModelUnavailable
-from ._notices import Progressed, Streamed
+from ._notices import Progressed, Streamed, Thinking
 from ._proposals import misfit_of, propose
 from ._services import Services
 
@@ -49,6 +49,7 @@ async def call_model(services: Services, agent: Agent, saved: Saved, memory: Map
     def listen(text: str) -> None:
         services.listen(Streamed(loop=saved.loop, text=text))
 
+    services.listen(Thinking(loop=saved.loop, agent=agent.name))
     try:
         reply = await services.model_of(agent).reply(request, listen)
         if not isinstance(reply, Reply):

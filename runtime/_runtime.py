@@ -41,7 +41,7 @@ from caesura.continuations import (
 
 from ._agent import Agent, register
 from ._model import Model
-from ._notices import Listener, committed
+from ._notices import Audience, Listener, committed
 from ._services import Services
 from ._supervisor import Supervisor
 
@@ -70,8 +70,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class Runtime:
     """Runs and resumes the loops of one repository. Made by `Runtime.open`."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, audience: Audience) -> None:
         self._services = services
+        self._audience = audience
         self._supervisors: set[Supervisor] = set()
         self._stopping = False
 
@@ -91,35 +92,38 @@ class Runtime:
         """Open a repository (made if there is none) to run loops of these agents in it.
 
         `model` serves the agents that have none of their own. `listener` is called with each notice, in the event
-        loop's thread. At most `max_tools` calls of one loop run at the same time. Every `poll` seconds the runtime
-        looks for what others have committed. `now` tells the time, in UTC; it is called from several threads.
+        loop's thread; if it raises, every loop comes to rest, and `run` and `resume` raise its error then. At most
+        `max_tools` calls of one loop run at the same time. Every `poll` seconds the runtime looks for what others have
+        committed. `now` tells the time, in UTC; it is called from several threads.
 
         Raises:
             Unavailable: the repository cannot be opened or made.
             BadAgent: two agents share a name.
             NoModel: an agent has no model.
-        CaesuraError: a model says that it cannot work.
+            CaesuraError: a model says that it cannot work.
         """
         known = register(agents)
         models = [model, *(agent.model for agent in known.values())]
         for one in _each(models):
             getattr(one, "check", _nobody)()
         store = await trio.to_thread.run_sync(_open, repository)
+        audience = Audience(listener if listener is not None else _nobody, failed=lambda: runtime.stop())
         services = Services(
             history=History(store),
             agents=known,
             model=model,
             committer=Person(name="caesura", email=f"{_user()}@{socket.gethostname()}"),
             now=now,
-            listen=listener if listener is not None else _nobody,
+            listen=audience.tell,
             max_tools=max_tools,
             poll=poll,
             threads=trio.CapacityLimiter(64),
         )
+        runtime = cls(services, audience)
         try:
             for agent in known.values():
                 services.spec(agent)
-            yield cls(services)
+            yield runtime
         finally:
             with trio.CancelScope(shield=True):
                 for one in _each(models):
@@ -205,6 +209,8 @@ class Runtime:
                 saved = await supervisor.drive(saved)
             finally:
                 self._supervisors.discard(supervisor)
+        if self._audience.fault is not None:
+            raise self._audience.fault
         state = saved.state
         pending = await self._services.sync(self._loops().pending, saved.loop)
         return Outcome(

@@ -10,9 +10,20 @@ import pytest
 import trio
 
 from caesura.continuations import CallState, GitStore, LoopName, MemoryStore, Reply, Status, Unavailable
-from caesura.runtime import Agent, ModelRequest, Notice, Outcome, tool
+from caesura.runtime import (
+    Agent,
+    Committed,
+    ModelRequest,
+    Notice,
+    Outcome,
+    Progressed,
+    Streamed,
+    Thinking,
+    ToolContext,
+    tool,
+)
 from tests.agents import Ledger, company, company_script, decider
-from tests.models import ADA, Held, World, ask_for, call_of, check_results, lines, say
+from tests.models import ADA, Held, World, ask_for, call_of, check_results, lines, results, say
 
 
 class Slow:
@@ -80,6 +91,19 @@ async def test_stop_at_the_very_moment_a_loop_is_taken_up_starts_no_model_call(t
     assert len(world.model.requests) == 1
 
 
+async def test_stop_at_the_very_moment_a_model_call_begins_drops_it(tmp_path: Path) -> None:
+    def listener(notice: Notice) -> None:
+        if isinstance(notice, Thinking):
+            runtime.stop()
+
+    held = Held(lines(say("done")))
+    world = World(tmp_path / "r.git", Agent("a"), held)
+    with trio.fail_after(20):
+        async with world.open(listener=listener) as runtime:
+            assert (await runtime.run("a", "go", loop="x")).status is Status.ACTIVE
+    assert len(world.history()) == 1
+
+
 async def test_stop_ends_a_worker_that_waits(tmp_path: Path) -> None:
     @tool(needs_approval=True)
     async def deploy() -> str:
@@ -92,6 +116,33 @@ async def test_stop_ends_a_worker_that_waits(tmp_path: Path) -> None:
         await asked.wait()
         runtime.stop()
     assert world.state().status is Status.SUSPENDED
+
+
+@pytest.mark.parametrize("kind", [Committed, Thinking, Streamed, Progressed])
+async def test_a_listener_that_fails_brings_the_loops_to_rest_and_loses_nothing(
+    tmp_path: Path, kind: type[Notice]
+) -> None:
+    @tool
+    def work(context: ToolContext) -> str:
+        context.progress("half")
+        return "worked"
+
+    def listener(notice: Notice) -> None:
+        if isinstance(notice, kind):
+            raise ZeroDivisionError("of the listener")
+
+    script = lines(ask_for(("work", {}), text="I will work"), say("done"))
+    world = World(tmp_path / "r.git", Agent("a", tools=[work]), script)
+    with trio.fail_after(20):
+        async with world.open(listener=listener) as runtime:
+            with pytest.raises(ZeroDivisionError, match="of the listener"):
+                await runtime.run("a", "go", loop="x")
+            with pytest.raises(ZeroDivisionError, match="of the listener"):
+                await runtime.resume("x")
+        assert world.state().status is Status.ACTIVE
+        assert not [one for one in world.state().open_calls if one.state is CallState.RUNNING]
+        assert (await world.resume()).status is Status.COMPLETED
+    assert results(world.model.requests[-1]) == ["worked"]
 
 
 @pytest.mark.parametrize("after", range(1, 14))
