@@ -456,3 +456,20 @@ class TestErrorsAndHelp:
         )
         os.close(writer)
         assert done.stderr == ""
+
+    @pytest.mark.parametrize("words", [["--help"], ["loops"], ["loops", "--json"], ["show", "nothing", "--json"]])
+    def test_an_output_that_is_full_is_one_error(self, shell: Shell, words: list[str]) -> None:
+        shell("init")
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "caesura", *words],
+                cwd=shell.folder,
+                env=shell.environment,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 1
+        assert done.stderr.count("No space left on device") == 1
+        assert "Traceback" not in done.stderr

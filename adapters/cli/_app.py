@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ._commands import COMMANDS
 from ._help import command_help, overview
@@ -14,13 +15,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         # Text that this terminal cannot show must not end a command half-way.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    status = 0
     try:
         status = _told(words)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has had enough; Python must not complain when it flushes at exit.
+    except OSError as error:
+        # What is still unwritten must not be tried again, and complained of, when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        # Whoever read a broken pipe has had enough; an error that has a status was told already.
+        if not status and not isinstance(error, BrokenPipeError):
+            with suppress(OSError):
+                sys.stderr.write(f"error: The output cannot be written: {error.strerror}.\n")
+        return status or 1
     return status
 
 
