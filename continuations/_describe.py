@@ -25,7 +25,7 @@ from ._events import (
     Woke,
 )
 from ._ids import LoopName
-from ._messages import Value, plain_text, text_of
+from ._messages import Result, Value, plain_text, text_of
 from ._state import Continuation
 from ._text import call_text, count, excerpt, one_line
 
@@ -151,15 +151,18 @@ def _reply(event: ModelReplied, after: Continuation) -> tuple[str, str]:
         return f"{done}: {text}", excerpt(text)
     asked = [call for call in after.calls if call.state is CallState.AWAITING]
     questions = [call for call in after.calls if call.state is CallState.WAITING]
-    others = [call for call in after.calls if call not in asked and call not in questions]
+    closed = [call for call in after.calls if not call.open]
+    others = [call for call in after.calls if call not in asked and call not in questions and call not in closed]
     parts: list[str] = []
     if asked:
         parts.append("approval requested: " + _calls(asked))
     parts.extend(_asked(call) for call in questions)
     if others:
         parts.append("calls " + _calls(others))
+    if closed:
+        parts.append("not run: " + _calls(closed))
     paragraphs = [excerpt(text)] if text else []
-    paragraphs.extend(_arguments(call) for call in after.calls)
+    paragraphs.extend(_arguments(call) + _settled(call, after) for call in after.calls)
     return "; ".join(parts), "\n\n".join(paragraphs)
 
 
@@ -184,6 +187,17 @@ def _arguments(call: Call) -> str:
     if call.remark:
         lines.append(f"  {call.remark}")
     return "\n".join(lines)
+
+
+def _settled(call: Call, after: Continuation) -> str:
+    """What was settled as soon as a call was asked for: that it cannot run, or a standing decision about it."""
+    if call.open:
+        decision = call.decision
+        return "" if decision is None else f"\n  approved by a standing decision of {decision.by.name}"
+    keyed = (
+        one.content for one in reversed(after.messages) if isinstance(one, Result) and one.tool_call_id == call.key
+    )
+    return f"\n  {one_line(next(keyed), 400)}"
 
 
 def _reach(event: Decided) -> str:

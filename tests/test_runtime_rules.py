@@ -59,6 +59,32 @@ async def test_a_standing_decision_covers_what_it_says_and_no_more(
     assert world.state("y").open_calls  # it does not reach into other loops
 
 
+@pytest.mark.parametrize("choice", ["approve", "reject"])
+async def test_the_commit_of_a_reply_says_what_a_standing_decision_settled(tmp_path: Path, choice: str) -> None:
+    world = World(tmp_path / "r.git", Agent("a", tools=[Shop().order()]), orders("tea", "jam"))
+    await world.run()
+    decide = world.loops().approve if choice == "approve" else world.loops().reject
+    decide("x.order-1", always="tool", by=ADA)
+    await world.resume()
+    (said,) = [commit.message for commit in world.history() if "Call: order-2\nModel" in commit.message]
+    if choice == "approve":
+        assert said.startswith('a: calls order(item="jam")\n')
+        assert "  approved by a standing decision of Ada Lovelace\n" in said
+    else:
+        assert said.startswith('a: not run: order(item="jam")\n')
+        assert "  Rejected by Ada Lovelace. The call did not run.\n" in said
+
+
+async def test_the_commit_of_a_reply_says_which_of_its_calls_could_not_be_made_and_why(tmp_path: Path) -> None:
+    asked = ask_for(("order", {"item": 7}), ("order", {"item": "tea"}), ("steal", {}))
+    world = World(tmp_path / "r.git", Agent("a", tools=[Shop().order(needs_approval=False)]), lines(asked, say("done")))
+    await world.run()
+    said = world.history()[1].message
+    assert said.startswith('a: calls order(item="tea"); not run: order, steal\n')
+    assert "order-1: order(item=7)\n  Error: The arguments do not fit." in said
+    assert "steal-1: steal()\n  Error: there is no tool 'steal'." in said
+
+
 async def test_an_edited_call_runs_with_the_persons_arguments_and_the_model_is_told(tmp_path: Path) -> None:
     shop = Shop()
     world = World(tmp_path / "r.git", Agent("a", tools=[shop.order()]), orders("caviar"))
