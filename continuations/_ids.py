@@ -60,8 +60,10 @@ def loop_name(text: str) -> LoopName:
         BadName: the text is something else, or longer than `MAX_NAME`.
     """
     root, *calls = text.split(".")
-    root_name(root)
-    if any(_CALL.fullmatch(call) is None for call in calls) or len(text) > MAX_NAME:
+    if not calls:
+        return root_name(text)
+    parts_fit = _ROOT.fullmatch(root) is not None and all(_CALL.fullmatch(call) is not None for call in calls)
+    if not parts_fit or len(text) > MAX_NAME:
         raise BadName(
             f"{text!r} cannot name a nested loop.",
             hint="A nested loop is named like 'release.it-1': its parent, a dot and the call.",

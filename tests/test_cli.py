@@ -336,8 +336,9 @@ class TestLookingAndSteering:
         told = shell("tell", "hello", "-", said="and more")
         assert told.status == 0
         assert "caesura resume hello" in told.out
+        assert "open calls" not in shell("tell", "hello", "It has none.").out
         assert "hello" in shell("loops").out
-        assert shell("resume", "hello", "--agents", f"{AGENTS}:echo").out == "You said: and more\n"
+        assert shell("resume", "hello", "--agents", f"{AGENTS}:echo").out == "You said: It has none.\n"
         assert shell("tell", "nope", "x").status == 2
 
     def test_pause_stands_until_resumed(self, onboard: Shell) -> None:

@@ -1,6 +1,7 @@
 """What can be done to loops without a model or an agent's code: look, decide, answer, tell, pause, cancel, fork."""
 
 import itertools
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,6 +191,9 @@ def test_an_address_where_nothing_waits_is_refused(store: Store) -> None:
     for bad in ("ops", "", "ops.", "ops.order", "ops.order-0", "../x.order-1", "ops.order-1\x00", "-.order-1"):
         with pytest.raises(BadName):
             world.decide(bad, "approve")
+    for bad in ("../x", ".order-1", "a b.order-1", "ops.order"):
+        with pytest.raises(BadName, match=re.escape(repr(bad))):
+            world.loops.info(bad)
 
 
 def test_edited_arguments_are_validated_run_and_told_to_the_model() -> None:

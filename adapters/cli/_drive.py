@@ -44,7 +44,7 @@ def run(
     ] = None,
     agents: Agents = None,
     loop: Annotated[
-        str | None, Parameter(name="--loop", help="The loop's name. Default: the agent's, and a number")
+        str | None, Parameter(name="--loop", help="The loop's name. Default: the agent's, and four random digits")
     ] = None,
     wait: Wait = False,
     budget_steps: Annotated[

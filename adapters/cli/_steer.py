@@ -58,7 +58,8 @@ def tell(
     with where.loops() as loops:
         saved = loops.tell(loop, message, by=by)
         then = saved.state.status is Status.ACTIVE
-        later = " It will hear it once the open calls have their results." if saved.state.told else ""
+        waits = bool(saved.state.told and saved.state.open_calls)
+        later = " It will hear it once the open calls have their results." if waits else ""
         _steered(where, loops, saved, f"Told {saved.loop}.{later}", resume=then, json=json)
 
 
