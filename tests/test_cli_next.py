@@ -35,6 +35,7 @@ def test_a_loop_that_a_process_drives_is_not_to_be_resumed(demo: Shell) -> None:
     told = demo("reject", "onboarding.it-1.order-1", "--reason", "too dear")
     assert f"process {claim.pid}" in told.out
     assert "go on: " not in told.out
+    assert f"then:\n  process {claim.pid}" in demo("pending").out
 
 
 def test_a_pause_shows_every_way_to_lift_it(demo: Shell) -> None:

@@ -176,12 +176,12 @@ def tell_rest(where: Place, loops: Loops, saved: Saved, *, to: Callable[[Page], 
     to(page.extend(going_on(where, loops, loop_name(root))))
 
 
-def going_on(where: Place, loops: Loops, loop: LoopName) -> Page:
+def going_on(where: Place, loops: Loops, loop: LoopName, *, lead: str = "go on: ") -> Page:
     """How a loop goes on: by itself, if a process drives it now, else with a command."""
     driver = loops.driver(loop)
     if driver is not None:
         return Page().add((f"{driver} drives {root_of(loop)}, and goes on with it.", "dim"))
-    return Page().add(("go on: ", "dim"), (where.paste.resume(loop), "green"))
+    return Page().add((lead, "dim"), (where.paste.resume(loop), "green"))
 
 
 def _edited(loops: Loops, shown: Request) -> JsonValue | None:

@@ -12,10 +12,11 @@ from caesura.continuations import (
     Loops,
     Saved,
     child_name,
-    loop_name,
+    root_of,
     utc_now,
 )
 
+from ._decide import going_on
 from ._forms import ago
 from ._json import info_json, request_json, saved_json
 from ._options import Json, Repo, place, shown
@@ -38,6 +39,8 @@ def pending(
     where = place(repo)
     with where.loops() as loops:
         found, unreadable = loops.pending(loop), {} if loop else _unreadable(loops)
+        roots = dict.fromkeys(root_of(request.loop) for request in found)
+        steps = [going_on(where, loops, root, lead="") for root in roots]
     if json:
         write_json({"pending": [request_json(request) for request in found], "unreadable": unreadable})
         return
@@ -46,10 +49,9 @@ def pending(
         out(Page().add(f"Nothing waits in {loop}." if loop else "Nothing waits."))
         return
     page = waiting_page(None, found, where.paste, utc_now())
-    roots = dict.fromkeys(request.loop.partition(".")[0] for request in found)
     page.add((f"{summary(len(found))}; then:", "dim"))
-    for root in roots:
-        page.add("  ", (where.paste.resume(loop_name(root)), "green"))
+    for step in steps:
+        page.extend(step, indent="  ")
     out(page)
 
 
