@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from caesura.continuations import GitStore, LoopName, WorkerId, claim_of
-from tests.cli_process import Shell
+from tests.cli_process import AGENTS, Shell, wait_for_line
 
 AUTHORIZE = "onboarding.it-1.accounts-1.authorize_account-1"
 
@@ -36,6 +36,15 @@ def test_a_loop_that_a_process_drives_is_not_to_be_resumed(demo: Shell) -> None:
     assert f"process {claim.pid}" in told.out
     assert "go on: " not in told.out
     assert f"then:\n  process {claim.pid}" in demo("pending").out
+
+
+def test_a_loop_whose_process_was_killed_is_gone_on_with_as_it_was_begun(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, CLI_TEST_FILE=str(tmp_path / "held"))
+    process = shell.start("run", f"{AGENTS}:holder", "x", "--loop", "hold")
+    wait_for_line(process, "running hold(")
+    process.kill()
+    process.communicate()
+    assert f"go on: caesura resume hold --agents {AGENTS}:holder\n" in shell("tell", "hold", "Are you there?").out
 
 
 def test_a_pause_shows_every_way_to_lift_it(demo: Shell) -> None:

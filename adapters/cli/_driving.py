@@ -21,11 +21,12 @@ from caesura.continuations import (
     root_of,
     utc_now,
 )
-from caesura.runtime import Outcome, Runtime
+from caesura.runtime import Notice, Outcome, Runtime
 
 from ._faults import Exit
 from ._output import Page
 from ._progress import progress
+from ._remember import remember
 from ._screen import waiting_page
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Driving:
                         self._task.where.repo,
                         agents=[self._task.agent],
                         model=model,
-                        listener=self._progress.notice,
+                        listener=self._hear,
                     ) as runtime,
                 ):
                     self._runtime = runtime
@@ -82,6 +83,13 @@ class Driving:
                     outcome = await perform(runtime)
                 nursery.cancel_scope.cancel()
         return outcome
+
+    def _hear(self, notice: Notice) -> None:
+        if not self._progress.seen:
+            # With the first step, and not at the end: a process that is killed does not come to its end.
+            loop, where = root_of(notice.loop), self._task.where
+            remember(where.repo, loop, where.paste.resume(loop))
+        self._progress.notice(notice)
 
     # Signals -------------------------------------------------------------------------------------------------------
 
