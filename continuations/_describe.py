@@ -1,5 +1,7 @@
 """What a commit says: a subject that reads like a transcript, a body for a person, trailers for a program."""
 
+import re
+
 from ._calls import Call, CallState, Person
 from ._events import (
     AgentChanged,
@@ -32,6 +34,9 @@ from ._text import call_text, count, excerpt, one_line
 SUBJECT = 72
 """Characters of a subject: what an ordinary terminal shows of `git log --oneline`."""
 
+# What a model or a tool says must not pass for a trailer, for which `git log --grep` looks at the start of a line.
+_TRAILER = re.compile(r"^(?=[A-Z][A-Za-z-]*:)", re.MULTILINE)
+
 
 class Description(Value, frozen=True, kw_only=True):
     """The three parts of a commit's message."""
@@ -45,7 +50,7 @@ class Description(Value, frozen=True, kw_only=True):
         """The whole message, as git keeps it."""
         trailers = "\n".join(f"{key}: {one_line(value, 200)}" for key, value in self.trailers)
         # A body that the subject says already would be read twice.
-        body = "" if self.subject.endswith(" ".join(self.body.split())) else self.body
+        body = "" if self.subject.endswith(" ".join(self.body.split())) else _TRAILER.sub("  ", self.body)
         # JSON may spell out half of a surrogate pair, which no commit can hold.
         return plain_text("\n\n".join(part for part in (self.subject, body, trailers) if part) + "\n")
 
