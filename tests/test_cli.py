@@ -181,6 +181,10 @@ class TestNamingAgents:
         told = onboard("resume", "onboard")
         assert told.status == 2
         assert "No agent is named." in told.err
+        assert f"hint: It was driven last by: caesura resume onboard --agents {LEAD}\n" in told.err
+        elsewhere = onboard("resume", "onboard", "--agents", f"{AGENTS}:echo")
+        assert "There is no agent 'lead'." in elsewhere.err
+        assert f"caesura resume onboard --agents {LEAD}\n" in elsewhere.err
 
 
 class TestDeciding:

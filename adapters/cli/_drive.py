@@ -15,7 +15,7 @@ from ._faults import BadUsage, Exit
 from ._json import request_json, spent_json
 from ._options import Json, Repo, place, text_from
 from ._output import Page, err, write_json, write_text
-from ._remember import remember
+from ._remember import recall, remember
 from ._screen import spent_text, summary, waiting_page
 from ._task import Agents, ModelApi, ModelName, Task, make_task
 
@@ -103,11 +103,17 @@ def resume(
 
     With --json: {"loop", "status", "text", "result", "pending", "spent", "commit"}.
     """
+    from ._agents import NoSuchAgent
+
     where = place(repo)
     with where.loops() as loops:
         # Before any code is loaded: there may be no such loop.
         named = loops.info(loop).agent
-    task = make_task(where, agents, named, model=model, api=api)
+    try:
+        task = make_task(where, agents, named, model=model, api=api)
+    except (BadUsage, NoSuchAgent) as error:
+        known = recall(where.repo, loop_name(loop))
+        raise type(error)(str(error), hint=f"It was driven last by: {known}") if known else error from None
 
     async def go_on(runtime: "Runtime") -> "Outcome":
         return await runtime.resume(loop, wait=wait)
