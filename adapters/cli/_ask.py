@@ -1,6 +1,11 @@
 """Asking whoever is at the keyboard. Questions go to standard error, so that results stay alone on standard output."""
 
+import select
+import signal
+import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ._faults import BadUsage, NotConfirmed
 
@@ -16,13 +21,29 @@ def ask(prompt: str) -> str:
     Raises:
         NotConfirmed: the input ended.
     """
-    sys.stderr.write(prompt)
-    sys.stderr.flush()
+    with _woken_by_signals() as signalled:
+        sys.stderr.write(prompt)
+        sys.stderr.flush()
+        select.select([sys.stdin, signalled], [], [])
     line = sys.stdin.readline()
     if not line:
         sys.stderr.write("\n")
         raise NotConfirmed("There was no answer.", hint="Nothing was decided; it still waits.")
     return line.strip()
+
+
+@contextmanager
+def _woken_by_signals() -> Iterator[socket.socket]:
+    """What becomes readable with a signal: a Ctrl-C just before a read would be noticed only after it."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    before = signal.set_wakeup_fd(theirs.fileno())
+    try:
+        yield ours
+    finally:
+        signal.set_wakeup_fd(before)
+        ours.close()
+        theirs.close()
 
 
 def confirm(question: str, *, default: bool = False) -> bool:
