@@ -1,5 +1,6 @@
 """What every test stands on: a git that knows one test person and nothing of this machine's settings."""
 
+import signal
 from collections.abc import Iterator
 
 import pygit2
@@ -8,6 +9,9 @@ from hypothesis import settings
 
 settings.register_profile("caesura", deadline=None, derandomize=True)
 settings.load_profile("caesura")
+
+# A suite that a shell starts in the background inherits that Ctrl-C is ignored, and so would what it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
