@@ -18,6 +18,7 @@ from ._calls import (
     Scope,
     Transition,
 )
+from ._changes import Change, Changes, Difference, Severity, Treatment, as_lines, differences
 from ._codec import NewerFormat, Unreadable, decode_message, encode_message
 from ._describe import Description, describe
 from ._effects import CallModel, Effect, Finish, RunTool, StartChild, WaitUntil, outstanding
@@ -58,6 +59,7 @@ from ._ids import (
     address,
     child_name,
     digest,
+    idempotency_key,
     loop_name,
     parent_name,
     root_name,
@@ -86,7 +88,7 @@ from ._messages import (
 from ._moves import AlreadyDecided, NotApplicable
 from ._people import StaleDecision
 from ._person import BadPerson, person
-from ._requests import Request, RequestKind
+from ._requests import Attempt, Request, RequestKind
 from ._specs import AgentSpec, Budget, ModelSpec, ToolKind, ToolSpec
 from ._state import Child, Continuation, Ending, Spent, Status
 from ._step import name_calls, start, step
@@ -96,7 +98,7 @@ from .history import Contended, History, LoopExists, NoSuchLoop, Saved, StrangeB
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .leases import Claim, claim_of, holder
 from .loops import InvalidAnswer, Loops, NoSuchRequest
-from .overview import LoopInfo, utc_now
+from .overview import LoopInfo, ready, utc_now
 from .store import (
     Commit,
     Lease,
@@ -124,6 +126,7 @@ __all__ = [
     "Answered",
     "AnyEvent",
     "Assistant",
+    "Attempt",
     "BadDocument",
     "BadName",
     "BadPerson",
@@ -135,6 +138,8 @@ __all__ = [
     "CallState",
     "CallerError",
     "Cancelled",
+    "Change",
+    "Changes",
     "Child",
     "ChildFailed",
     "ChildFinished",
@@ -151,6 +156,7 @@ __all__ = [
     "Decided",
     "Decision",
     "Description",
+    "Difference",
     "Digest",
     "Effect",
     "Ending",
@@ -199,6 +205,7 @@ __all__ = [
     "Saved",
     "SavedStateError",
     "Scope",
+    "Severity",
     "Spent",
     "StaleDecision",
     "StartChild",
@@ -219,6 +226,7 @@ __all__ = [
     "ToolSpec",
     "ToolStarted",
     "Transition",
+    "Treatment",
     "Unavailable",
     "Unreadable",
     "Usage",
@@ -228,17 +236,20 @@ __all__ = [
     "Woke",
     "WorkerId",
     "address",
+    "as_lines",
     "call_text",
     "child_name",
     "claim_of",
     "count",
     "decode_message",
     "describe",
+    "differences",
     "digest",
     "encode_message",
     "excerpt",
     "export_loop",
     "holder",
+    "idempotency_key",
     "import_loop",
     "loop_name",
     "misfit",
@@ -249,6 +260,7 @@ __all__ = [
     "person",
     "plain_text",
     "printable",
+    "ready",
     "root_name",
     "root_of",
     "split_address",

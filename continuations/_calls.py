@@ -6,6 +6,7 @@ The diagram in the documentation is generated from `TRANSITIONS`.
 import enum
 from typing import Literal, NamedTuple
 
+from ._changes import Change
 from ._ids import CallId, CommitId, Digest, WorkerId, digest
 from ._messages import Json, Time, Value
 from ._specs import ToolKind
@@ -82,6 +83,10 @@ TRANSITIONS = (
     Transition(_S.WAITING, _S.RETURNED, "Woke", "its time came"),
     Transition(_S.WAITING, _S.REJECTED, "Decided", "the question was turned down"),
     *(
+        Transition(source, _S.FAILED, "AgentChanged", "its tool is gone, and a person let the call end")
+        for source in (_S.AWAITING, _S.APPROVED, _S.UNKNOWN, _S.DELEGATED, _S.WAITING)
+    ),
+    *(
         Transition(source, _S.CANCELLED, event, reason)
         for event, reason in (
             ("Cancelled", "the loop was cancelled"),
@@ -155,7 +160,8 @@ class Call(Value, frozen=True, kw_only=True):
 
     `key` is the id that the messages know it by; `arguments` the JSON text that runs, edits included. `nonce` is
     random: it tells this call from one of the same id in another history. `since` is when it was asked for.
-    `attempt` counts starts, `runner` is the worker of the last one. `not_before` is when it may start (a retry) or
+    `attempt` counts starts; `started`, `runner` and `process` are the time of the last one, its worker, and the process
+    as a person knows it. `not_before` is when it may start (a retry) or
     ends (a sleep). `remark` is what was noticed when it was proposed or last failed.
     """
 
@@ -168,7 +174,9 @@ class Call(Value, frozen=True, kw_only=True):
     nonce: str
     since: Time
     attempt: int = 0
+    started: Time | None = None
     runner: WorkerId | None = None
+    process: str = ""
     decision: Decision | None = None
     question: Question | None = None
     not_before: Time | None = None
@@ -185,13 +193,18 @@ class Call(Value, frozen=True, kw_only=True):
         return digest(self.arguments.encode())
 
 
-GateKind = Literal["pause", "condition", "budget", "reply", "model"]
+GateKind = Literal["pause", "condition", "budget", "reply", "model", "change"]
 """Why a loop stands still: a person paused it; one of its agent's suspension functions says so; it has spent its
-budget; the model's reply cannot be used (cut off, filtered, refused, empty, misfit); the model cannot be called."""
+budget; the model's reply cannot be used (cut off, filtered, refused, empty, misfit); the model cannot be called; its
+agent's code has changed."""
 
 
 class Gate(Value, frozen=True, kw_only=True):
-    """Something that stands before the loop's next effect until it is lifted."""
+    """Something that stands before the loop's next effect until it is lifted.
+
+    `change` is what a changed agent's gate asks about; a `decision` that rejected it leaves the gate where it is, until
+    the code is another one.
+    """
 
     id: CallId
     kind: GateKind
@@ -199,6 +212,8 @@ class Gate(Value, frozen=True, kw_only=True):
     since: Time
     name: str = ""
     by: Person | None = None
+    change: Change | None = None
+    decision: Decision | None = None
 
     @property
     def lifts_on_resume(self) -> bool:

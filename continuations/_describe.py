@@ -3,6 +3,7 @@
 import re
 
 from ._calls import Call, CallState, Person
+from ._changes import as_lines, differences
 from ._events import (
     AgentChanged,
     Answered,
@@ -26,7 +27,7 @@ from ._events import (
     ToolStarted,
     Woke,
 )
-from ._ids import LoopName
+from ._ids import LoopName, idempotency_key
 from ._messages import Result, Value, plain_text, text_of
 from ._state import Continuation
 from ._text import call_text, count, excerpt, one_line
@@ -36,6 +37,8 @@ SUBJECT = 72
 
 # What a model or a tool says must not pass for a trailer, for which `git log --grep` looks at the start of a line.
 _TRAILER = re.compile(r"^(?=[A-Z][A-Za-z-]*:)", re.MULTILINE)
+_LONG = (400, 40_000)
+"""Lines and characters of what is shown of a changed agent: a person agrees to it."""
 
 
 class Description(Value, frozen=True, kw_only=True):
@@ -63,7 +66,7 @@ def describe(loop: LoopName, before: Continuation | None, event: AnyEvent, after
         ("Agent", after.agent),
         ("Event", event.name),
         ("Status", after.status.value),
-        *_trailers(before, event, after),
+        *_trailers(loop, before, event, after),
     ]
     return Description(subject=one_line(f"{after.agent}: {what}", SUBJECT), body=body, trailers=tuple(trailers))
 
@@ -84,14 +87,15 @@ def _told_by(before: Continuation | None, event: AnyEvent, after: Continuation) 
         case ModelFailed(error=error):
             return f"suspended: the model could not be called: {error}", excerpt(error)
         case Suspended(kind=kind, reason=reason):
-            return ("paused" if kind == "pause" else "suspended") + f": {reason}", ""
+            asked = () if event.change is None else event.change.lines
+            return ("paused" if kind == "pause" else "suspended") + f": {reason}", excerpt("\n".join(asked), *_LONG)
         case Told(message=message):
             text = text_of(message.content)
             return f"told: {text}", excerpt(text)
         case Resumed():
             return "resumed", _interrupted(before, after)
         case AgentChanged():
-            return "agent changed: its new definition is adopted", _changed(before, after)
+            return _changed(before, event, after)
         case Cancelled(reason=reason):
             return f"cancelled: {reason}", excerpt(reason)
         case Imported(source=source):
@@ -108,7 +112,10 @@ def _call_event(
         assert isinstance(event, Decided)  # noqa: S101  # nothing else names a gate
         gate = before.gate if before is not None else None
         reason = gate.reason if gate is not None else ""
-        what = "lifted" if event.choice == "approve" else "given up"
+        if gate is not None and gate.change is not None:
+            what = "accepted" if event.choice == "approve" else "refused"
+        else:
+            what = "lifted" if event.choice == "approve" else "given up"
         return f"{what}: {reason}", excerpt(event.note)
     shown = call_text(call.tool, call.arguments)
     match event:
@@ -242,21 +249,11 @@ def _interrupted(before: Continuation | None, after: Continuation) -> str:
     )
 
 
-def _changed(before: Continuation | None, after: Continuation) -> str:
-    if before is None:
-        return ""
-    old, new = before.definition, after.definition
-    lines = [
-        f"{part} changed"
-        for part in ("instructions", "model", "result", "suspensions", "budget")
-        if getattr(old, part) != getattr(new, part)
-    ]
-    names = {tool.name for tool in (*old.tools, *new.tools)}
-    for name in sorted(names):
-        was, now = old.tool(name), new.tool(name)
-        if was != now:
-            lines.append(f"tool {name} " + ("added" if not was else "changed" if now else "removed"))
-    return "\n".join(lines)
+def _changed(before: Continuation | None, event: AgentChanged, after: Continuation) -> tuple[str, str]:
+    found = () if before is None else differences(before.definition, after.definition)
+    parts = [one.what for one in found] or ["its code is what the loop knew"]
+    ended = [f"{call} ends: its tool is gone" for call in event.ends]
+    return "agent changed: " + "; ".join([*parts, *ended]), excerpt("\n".join([*as_lines(found), *ended]), *_LONG)
 
 
 def _call(before: Continuation | None, after: Continuation, call_id: str) -> Call | None:
@@ -267,7 +264,9 @@ def _call(before: Continuation | None, after: Continuation, call_id: str) -> Cal
     return None
 
 
-def _trailers(before: Continuation | None, event: AnyEvent, after: Continuation) -> list[tuple[str, str]]:
+def _trailers(
+    loop: LoopName, before: Continuation | None, event: AnyEvent, after: Continuation
+) -> list[tuple[str, str]]:
     trailers: list[tuple[str, str]] = []
     call_id = getattr(event, "call", None)
     if call_id is not None:
@@ -277,6 +276,8 @@ def _trailers(before: Continuation | None, event: AnyEvent, after: Continuation)
             trailers.append(("Tool", call.tool))
             if call.attempt:
                 trailers.append(("Attempt", str(call.attempt)))
+            if isinstance(event, ToolStarted):
+                trailers.append(("Idempotency-Key", idempotency_key(loop, call.id, call.nonce)))
     match event:
         case ModelReplied(reply=reply):
             trailers.extend(("Call", call.id) for call in after.calls if reply.message.tool_calls)
@@ -285,6 +286,8 @@ def _trailers(before: Continuation | None, event: AnyEvent, after: Continuation)
             trailers.append(("Tokens", f"{reply.usage.input} in, {reply.usage.output} out"))
         case Started(worker=worker) | Resumed(worker=worker) | ToolStarted(worker=worker):
             trailers.append(("Worker", worker))
+            if isinstance(event, ToolStarted) and event.process:
+                trailers.append(("Process", event.process))
         case Decided():
             trailers.append(("Decision", event.choice))
             trailers.append(("Seen", event.seen))
@@ -294,7 +297,23 @@ def _trailers(before: Continuation | None, event: AnyEvent, after: Continuation)
                 trailers.append(("Scope", event.scope))
         case _:
             pass
+    fingerprint = _fingerprint(event)
+    if fingerprint:
+        trailers.append(("Fingerprint", fingerprint))
     waiting = len(after.open_calls) + (after.gate is not None)
     if after.status == "suspended":
         trailers.append(("Waiting", count(waiting, "request")))
     return trailers
+
+
+def _fingerprint(event: AnyEvent) -> str:
+    """That of the definition which an event brings, asks about or decides on."""
+    match event:
+        case Started(definition=definition) | AgentChanged(definition=definition):
+            return definition.fingerprint
+        case Suspended(change=change) if change is not None:
+            return change.fingerprint
+        case Decided(fingerprint=fingerprint):
+            return fingerprint
+        case _:
+            return ""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from ._calls import Choice, GateKind, Person, Question, Scope
+from ._changes import Change
 from ._ids import CallId, CommitId, Digest, WorkerId
 from ._messages import Json, Reply, User, Value
 from ._specs import AgentSpec, Budget
@@ -68,10 +69,14 @@ class ModelFailed(Event, tag=True, frozen=True, kw_only=True):
 
 
 class ToolStarted(Event, tag=True, frozen=True, kw_only=True):
-    """A worker claims an approved call. Committing this is the permission to run its side effect."""
+    """A worker claims an approved call. Committing this is the permission to run its side effect.
+
+    `process` is where it runs, for whoever is asked about it should that process die.
+    """
 
     call: CallId
     worker: WorkerId
+    process: str = ""
 
 
 class ToolReturned(Event, tag=True, frozen=True, kw_only=True):
@@ -127,19 +132,24 @@ class ChildFailed(Event, tag=True, frozen=True, kw_only=True):
 
 
 class Suspended(Event, tag=True, frozen=True, kw_only=True):
-    """The loop must stand still: a gate was put before its next effect."""
+    """The loop must stand still: a gate was put before its next effect.
+
+    With a `change` it asks about the agent's changed code, in the place of what was asked about older code.
+    """
 
     kind: GateKind
     reason: str
     gate_name: str = ""
     memory: Mapping[str, Json] = {}
     by: Person | None = None
+    change: Change | None = None
 
 
 class Decided(Event, tag=True, frozen=True, kw_only=True):
     """A person approved or rejected a call or a gate.
 
     `arguments` and `tool` are the digests of what the person saw, in the commit `seen`; both are empty for a gate.
+    `fingerprint` is that of the definition that they saw, if the gate is about a changed agent.
     `edited` is the arguments that the person put in the place of the model's, as JSON text.
     """
 
@@ -149,6 +159,7 @@ class Decided(Event, tag=True, frozen=True, kw_only=True):
     seen: CommitId
     arguments: Digest = Digest("")
     tool: Digest = Digest("")
+    fingerprint: Digest = Digest("")
     note: str = ""
     edited: str | None = None
     scope: Scope = "call"
@@ -185,9 +196,15 @@ class Resumed(Event, tag=True, frozen=True, kw_only=True):
 
 
 class AgentChanged(Event, tag=True, frozen=True, kw_only=True):
-    """The agent's code is not what the loop knew: its definition is adopted."""
+    """The agent's code is not what the loop knew, or was not: its definition is adopted.
+
+    `ends` names the open calls that end with it, because their tool is gone. `by` is the person who said at that
+    moment that it be adopted; what a worker's settings or an earlier approval say is nobody's here.
+    """
 
     definition: AgentSpec
+    ends: tuple[CallId, ...] = ()
+    by: Person | None = None
 
 
 class Cancelled(Event, tag=True, frozen=True, kw_only=True):

@@ -107,6 +107,14 @@ def root_of(loop: LoopName) -> LoopName:
     return LoopName(loop.partition(".")[0])
 
 
+def idempotency_key(loop: LoopName, call: CallId, nonce: str) -> Digest:
+    """What a service can know one call by, whatever it is asked for it: the same for every attempt at the call.
+
+    The loop's name is in it: a fork that runs the call again does a deed of its own.
+    """
+    return digest(f"{address(loop, call)} {nonce}".encode())
+
+
 def digest(data: bytes) -> Digest:
     """Name some bytes by their content."""
     return Digest(hashlib.sha256(data).hexdigest()[:16])

@@ -5,6 +5,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ._calls import Call, CallState, Decision, Gate, GateKind, Person, allowed
+from ._changes import Change
 from ._errors import ConflictError
 from ._events import ChildFailed, ChildFinished, ChildResumed, ChildSuspended, Event, Resumed, Woke
 from ._ids import CallId
@@ -172,10 +173,11 @@ def gated(
     *,
     name: str = "",
     by: Person | None = None,
+    change: Change | None = None,
 ) -> Continuation:
     """Put a gate before the loop's next effect."""
     number = state.counters.get("gate", 0) + 1
-    gate = Gate(id=CallId(f"gate-{number}"), kind=kind, reason=reason, since=state.at, name=name, by=by)
+    gate = Gate(id=CallId(f"gate-{number}"), kind=kind, reason=reason, since=state.at, name=name, by=by, change=change)
     return replace(state, gate=gate, counters={**state.counters, "gate": number})
 
 

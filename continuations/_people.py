@@ -2,10 +2,11 @@
 
 from msgspec.structs import replace
 
-from ._calls import Call, CallState, Decision, Gate, Rule
+from ._calls import Call, CallState, Choice, Decision, Gate, Person, Rule, Scope
+from ._changes import Change
 from ._errors import ConflictError
 from ._events import Answered, Decided, Told
-from ._ids import Digest
+from ._ids import CallId, Digest
 from ._moves import (
     GRANTED,
     AlreadyDecided,
@@ -82,6 +83,23 @@ def decided(state: Continuation, event: Decided) -> Continuation:
     return moved(state, event, call, GRANTED[call.kind], arguments=arguments, decision=decision, remark="")
 
 
+def made_before(
+    state: Continuation, call_id: CallId, choice: Choice, by: Person, *, edited: str | None, scope: Scope
+) -> bool:
+    """Whether this very decision stands already: made again it changes nothing."""
+    gate, call = state.gate, state.call(call_id)
+    if gate is not None and gate.id == call_id:
+        return gate.decision is not None and (gate.decision.choice, gate.decision.by) == (choice, by)
+    if call is None or call.decision is None or call.state is CallState.UNKNOWN:
+        return False
+    first = call.decision
+    same_arguments = edited == (call.arguments if first.edited else None)
+    same_scope = scope == "call" or any(
+        rule.decision == first and (rule.arguments is None or scope == "arguments") for rule in state.rules
+    )
+    return (first.choice, first.by) == (choice, by) and same_arguments and same_scope
+
+
 def _rejection_of(call: Call, event: Decided) -> str:
     if call.state is CallState.UNKNOWN:
         return f"Given up by {with_note(event.by, event.note)} Whether the call took effect is not known."
@@ -91,12 +109,38 @@ def _rejection_of(call: Call, event: Decided) -> str:
 
 
 def _gate_decided(state: Continuation, event: Decided, gate: Gate) -> Continuation:
+    if gate.change is not None:
+        return _change_decided(state, event, gate, gate.change)
     if event.choice == "reject":
         reason = f"{gate.reason}; given up by {with_note(event.by, event.note)}"
         return ended(state, event, "failed", reason)
     state = replace(state, gate=None, cleared=gate.kind == "condition")
     if gate.kind == "budget":
         state = replace(state, limit=_extended(state))
+    return heard(state) if not state.open_calls else state
+
+
+def _change_decided(state: Continuation, event: Decided, gate: Gate, change: Change) -> Continuation:
+    """A changed agent is accepted, and its worker adopts it; or it is refused, and the loop waits for other code."""
+    if gate.decision is not None:
+        raise AlreadyDecided(gate.id, gate.decision)
+    if event.fingerprint != change.fingerprint:
+        raise StaleDecision(
+            f"{gate.id} is no longer what was shown: the agent's code changed again.",
+            hint="Look at it again with 'caesura pending', then decide.",
+        )
+    if event.choice == "reject":
+        decision = Decision(
+            choice=event.choice,
+            by=event.by,
+            at=event.at,
+            seen=event.seen,
+            arguments=event.arguments,
+            tool=event.tool,
+            note=event.note,
+        )
+        return replace(state, gate=replace(gate, decision=decision))
+    state = replace(state, gate=None, accepted=replace(change, lines=()))
     return heard(state) if not state.open_calls else state
 
 

@@ -5,12 +5,28 @@ from collections.abc import Iterator
 from typing import Literal
 
 from ._calls import Call, CallState, Gate, GateKind
-from ._ids import Address, CommitId, Digest, LoopName, address
+from ._changes import Change
+from ._ids import Address, CommitId, Digest, LoopName, WorkerId, address, idempotency_key
 from ._messages import Assistant, Json, Value
+from ._moves import with_note
 from ._state import Continuation
 
 RequestKind = Literal["approval", "question", "outcome", "sleep", "gate"]
 """A call to approve; a question to answer; a call whose outcome is unknown; a time to wait for; a gate to lift."""
+
+
+class Attempt(Value, frozen=True, kw_only=True):
+    """What is known of the last time a call was started: which attempt it was, when, by which worker, in which process.
+
+    `idempotency_key` is what the tool was given to name the call to others: whoever received it can say whether the
+    work was done. A loop of before format 2 does not know when and where.
+    """
+
+    number: int
+    idempotency_key: Digest
+    started: dt.datetime | None = None
+    worker: WorkerId | None = None
+    process: str = ""
 
 
 class Request(Value, frozen=True, kw_only=True):
@@ -18,7 +34,8 @@ class Request(Value, frozen=True, kw_only=True):
 
     `path` is the agents from the root down to the one that asks; `text` the question, or why a gate stands. For a
     call, `tool` and `arguments` (JSON text) are what was asked for, `reason` is what the model said with it, and the
-    digests and `commit` bind a decision to all that. `answer` is the JSON schema of a question's answer.
+    digests and `commit` bind a decision to all that; `attempt` is the last one, of a call whose outcome is unknown.
+    `answer` is the JSON schema of a question's answer. `change` is what a changed agent's gate asks about.
     """
 
     id: Address
@@ -38,6 +55,13 @@ class Request(Value, frozen=True, kw_only=True):
     answer: Json = None
     wake_at: dt.datetime | None = None
     gate: GateKind | None = None
+    change: Change | None = None
+    attempt: Attempt | None = None
+
+    @property
+    def fingerprint(self) -> Digest:
+        """That of the changed agent that is asked about, or nothing."""
+        return Digest("") if self.change is None else self.change.fingerprint
 
 
 def requests(loop: LoopName, commit: CommitId, state: Continuation, path: tuple[str, ...]) -> Iterator[Request]:
@@ -64,9 +88,11 @@ def _gate(loop: LoopName, commit: CommitId, path: tuple[str, ...], gate: Gate) -
         loop=loop,
         path=path,
         text=gate.reason,
+        remark="" if gate.decision is None else f"refused by {with_note(gate.decision.by, gate.decision.note)}",
         since=gate.since,
         commit=commit,
         gate=gate.kind,
+        change=gate.change,
     )
 
 
@@ -92,6 +118,17 @@ def _call(
         remark=call.remark,
         answer=question.answer if question is not None else None,
         wake_at=call.not_before if kind == "sleep" else None,
+        attempt=_attempt(loop, call) if kind == "outcome" else None,
+    )
+
+
+def _attempt(loop: LoopName, call: Call) -> Attempt:
+    return Attempt(
+        number=call.attempt,
+        idempotency_key=idempotency_key(loop, call.id, call.nonce),
+        started=call.started,
+        worker=call.runner,
+        process=call.process,
     )
 
 

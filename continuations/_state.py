@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from ._calls import Call, CallState, Gate, Rule
+from ._changes import Change
 from ._ids import CallId, CommitId, Digest, WorkerId
 from ._messages import Json, Message, Time, Usage, User, Value
 from ._specs import AgentSpec, Budget, ToolSpec
@@ -53,7 +54,8 @@ class Record(Value, frozen=True, kw_only=True):
     the loop, or did last; `at` is the time of the last event, and `working_since` that up to which work is counted
     in `spent`. `told` waits for the open calls' results before it
     joins the messages. `absorbed` is what finished children spent. `cleared` says that a person has let the next
-    model call through. `misfits` counts replies in a row that did not fit the agent's result type.
+    model call through. `accepted` is the changed definition that a person has agreed to and no worker has adopted
+    yet. `misfits` counts replies in a row that did not fit the agent's result type.
     """
 
     format: int
@@ -71,6 +73,7 @@ class Record(Value, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     memory: Mapping[str, Json] = {}
     cleared: bool = False
+    accepted: Change | None = None
     misfits: int = 0
     budget: Budget = Budget()
     limit: Budget = Budget()

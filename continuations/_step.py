@@ -116,13 +116,14 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
             return closed(state, event, call, CallState.FAILED, f"Error: {event.error}")
         case Suspended():
             unfinished(state, event)
-            if state.gate is not None:
+            asked = state.gate is not None and state.gate.change is not None and event.change is not None
+            if state.gate is not None and not asked:
                 raise NotApplicable(
                     f"The loop already stands still: {state.gate.reason}.",
                     hint="Lift that gate first; 'caesura pending' names it.",
                 )
             state = replace(state, memory={**state.memory, **event.memory})
-            return gated(state, event.kind, event.reason, name=event.gate_name, by=event.by)
+            return gated(state, event.kind, event.reason, name=event.gate_name, by=event.by, change=event.change)
         case Decided():
             return decided(state, event)
         case Answered():
@@ -301,7 +302,9 @@ def _tool_started(state: Continuation, event: ToolStarted) -> Continuation:
         call,
         CallState.RUNNING,
         attempt=call.attempt + 1,
+        started=event.at,
         runner=event.worker,
+        process=event.process,
         not_before=None,
     )
 
@@ -350,6 +353,8 @@ def _agent_changed(state: Continuation, event: AgentChanged) -> Continuation:
         agent=event.definition.name,
         fingerprint=event.definition.fingerprint,
         definition=event.definition,
+        gate=None if state.gate is not None and state.gate.change is not None else state.gate,
+        accepted=None,
     )
     if state.budget == before.budget != event.definition.budget:  # the agent's own, not one given for this loop
         state = replace(state, budget=event.definition.budget, limit=event.definition.budget)
@@ -363,4 +368,20 @@ def _agent_changed(state: Continuation, event: AgentChanged) -> Continuation:
         if call.decision is not None or new.approval != "never":
             remark = "the tool changed since this was approved" if call.decision else ""
             state = moved(state, event, call, CallState.AWAITING, decision=None, remark=remark)
+    for call_id in event.ends:
+        state = _tool_gone(state, event, find(state, call_id))
     return state
+
+
+def _tool_gone(state: Continuation, event: AgentChanged, call: Call) -> Continuation:
+    """End a call whose tool the agent no longer has, unless somebody has ended it meanwhile."""
+    if not call.open:
+        return state
+    if state.tool(call) is not None:
+        raise NotApplicable(f"The tool of {call.id} is not gone.", hint="Load the loop again: it has moved on.")
+    text = f"Error: the agent no longer has the tool {call.tool!r}. "
+    if call.attempt or call.id in state.children:
+        text += "The call had started: whether it took effect is not known."
+    else:
+        text += "The call did not run."
+    return closed(state, event, call, CallState.FAILED, text)

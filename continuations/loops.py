@@ -9,12 +9,13 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TypeVar
 
-from ._calls import CallState, Choice, Person, Scope
+from ._calls import Choice, Person, Scope
 from ._errors import CallerError, SavedStateError
 from ._events import Answered, AnyEvent, Cancelled, Decided, Suspended, Told
 from ._ids import Address, LoopName, loop_name, parent_name, root_name, root_of, split_address
 from ._messages import Content, Json, User
 from ._moves import AlreadyDecided, NotApplicable
+from ._people import made_before
 from ._person import person
 from ._requests import Request, requests
 from ._specs import AgentSpec
@@ -129,6 +130,9 @@ class Loops:
         """
         loop, call_id = split_address(request_id)
         saved = self._history.load(loop)
+        gate = saved.state.gate
+        if gate is not None and gate.id == call_id and gate.decision is not None:
+            raise AlreadyDecided(request_id, gate.decision)
         for request in requests(loop, saved.commit, saved.state, self._path(loop)):
             if request.id == request_id:
                 return request
@@ -216,16 +220,8 @@ class Loops:
         loop, call_id = split_address(address)
         saved = self._history.load(loop)
         edited = None if arguments is None else json.dumps(arguments, ensure_ascii=False)
-        call = saved.state.call(call_id)
-        if call is not None and call.decision is not None and call.state is not CallState.UNKNOWN:
-            first = call.decision
-            same_arguments = edited == (call.arguments if first.edited else None)
-            same_scope = scope == "call" or any(
-                rule.decision == first and (rule.arguments is None or scope == "arguments")
-                for rule in saved.state.rules
-            )
-            if (first.choice, first.by) == (choice, who) and same_arguments and same_scope:
-                return saved
+        if made_before(saved.state, call_id, choice, who, edited=edited, scope=scope):
+            return saved
         self._path(loop)
         shown = request if isinstance(request, Request) else self.request(address)
         if shown.kind == "gate" and (edited is not None or scope != "call"):
@@ -242,6 +238,7 @@ class Loops:
             seen=shown.commit,
             arguments=shown.arguments_digest,
             tool=shown.tool_digest,
+            fingerprint=shown.fingerprint,
             note=note,
             edited=edited,
             scope=scope,

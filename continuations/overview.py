@@ -48,7 +48,7 @@ def overview(history: History, saved: Saved, now: dt.datetime) -> LoopInfo:
         name=saved.loop,
         agent=state.agent,
         status=state.status,
-        ready=state.ending is None and _ready(history, saved, now),
+        ready=state.ending is None and ready(history, saved, now),
         waiting=sum(1 for _ in waiting(history, saved)),
         messages=len(state.messages),
         spent=state.total,
@@ -57,12 +57,12 @@ def overview(history: History, saved: Saved, now: dt.datetime) -> LoopInfo:
     )
 
 
-def _ready(history: History, saved: Saved, now: dt.datetime) -> bool:
-    """Whether a worker would find something to do, in this loop or below it; not behind a gate."""
+def ready(history: History, saved: Saved, now: dt.datetime) -> bool:
+    """Whether a worker would find something to do, in a loop or below it; not behind a gate."""
     if saved.state.gate is not None:
         return False
     if saved.state.ending is not None or saved.state.status is Status.ACTIVE:
         return True  # ended within a live tree: its parent has not taken note of it yet
     if any(isinstance(effect, WaitUntil) and effect.at <= now for effect in outstanding(saved.state)):
         return True
-    return any(_ready(history, child, now) for child in history.children(saved).values())
+    return any(ready(history, child, now) for child in history.children(saved).values())

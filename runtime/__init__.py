@@ -1,8 +1,9 @@
 """The runtime: actors under trio that drive loops."""
 
-from ._actor import BranchGone, VanishedTool
+from ._actor import BranchGone
 from ._agent import Agent, AgentTool, BadAgent, UnknownAgent
 from ._attempts import Ask, SleepUntil
+from ._changed import ChangedAgent, VanishedTool
 from ._context import ToolContext
 from ._lease import Driven, LeaseLost
 from ._model import Model, ModelRequest, ModelUnavailable
@@ -21,6 +22,7 @@ __all__ = [
     "BadAgent",
     "BadArguments",
     "BranchGone",
+    "ChangedAgent",
     "Committed",
     "Driven",
     "Dropped",

@@ -3,6 +3,7 @@
 import datetime as dt
 import math
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -10,7 +11,6 @@ from msgspec.structs import replace
 
 from caesura.continuations import (
     AgentChanged,
-    AgentSpec,
     AnyEvent,
     CallId,
     CallModel,
@@ -23,12 +23,12 @@ from caesura.continuations import (
     ConflictError,
     Finish,
     LoopName,
+    Loops,
     NoSuchLoop,
     NotApplicable,
     Resumed,
     RunTool,
     Saved,
-    SavedStateError,
     Spent,
     StartChild,
     Status,
@@ -36,10 +36,12 @@ from caesura.continuations import (
     ToolStarted,
     WaitUntil,
     Woke,
+    child_name,
     outstanding,
 )
 
 from ._agent import Agent
+from ._changed import judge
 from ._lease import LeaseLost
 from ._notices import Dropped, committed
 from ._perform import call_model, run_tool
@@ -56,25 +58,6 @@ _RETRY = "retry "
 
 class BranchGone(ConflictError):
     """Somebody deleted the branch of a loop while it was driven."""
-
-
-class VanishedTool(SavedStateError):
-    """A call is open for a tool that the agent no longer has."""
-
-
-def check_tools(saved: Saved, definition: AgentSpec) -> None:
-    """Check that the agent, as its code defines it now, has the tool of each open call.
-
-    Raises:
-        VanishedTool: it has not.
-    """
-    for call in saved.state.open_calls:
-        if definition.tool(call.tool) is None:
-            raise VanishedTool(
-                f"{saved.loop}.{call.id} is {call.state}, but agent {definition.name} has no tool"
-                f" {call.tool!r} any more.",
-                hint=f"Bring the tool back, or give the loop up: 'caesura cancel {saved.loop}'.",
-            )
 
 
 class Actor:
@@ -96,6 +79,7 @@ class Actor:
         self.done = False
         self._supervisor = supervisor
         self._services = supervisor.services
+        self._definition = supervisor.services.spec(agent)
         self._taken_over = False
         self._worker = supervisor.worker
         self._sender, self._mailbox = trio.open_memory_channel[tuple[str, AnyEvent | None]](math.inf)
@@ -150,7 +134,7 @@ class Actor:
 
         Raises:
             LeaseLost: another worker has taken the loop over.
-            VanishedTool: the agent no longer has a tool that a call is open for.
+            ChangedAgent, VanishedTool: the agent's code has changed in a way that the settings refuse.
         """
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -179,21 +163,38 @@ class Actor:
 
     async def _take_up(self) -> None:
         """If there is work, or a gate that resuming lifts, become the loop's worker at once; else when there is."""
-        state = self.saved.state
-        lifts = self.by_hand and state.gate is not None and state.gate.lifts_on_resume
-        if state.ending is None and (lifts or state.status is Status.ACTIVE):
+        state, gate = self.saved.state, self.saved.state.gate
+        lifts = self.by_hand and gate is not None and gate.lifts_on_resume
+        moot = gate is not None and gate.change is not None and self._judged() is not None
+        if state.ending is None and (lifts or moot or state.status is Status.ACTIVE):
             await self._take_over(lifts=lifts)
 
     async def _take_over(self, *, lifts: bool = False) -> None:
         """Become the loop's worker in its history, with the agent as its code defines it now."""
-        services = self._services
-        definition = services.spec(self.agent)
-        check_tools(self.saved, definition)
+        self._judged()  # refused, if it is, before anything is touched
         self._taken_over = True
         if lifts or self.saved.state.worker != self._worker:
-            await self._commit(Resumed(at=services.now(), worker=self._worker, by_hand=lifts))
-        if self.saved.state.ending is None and self.saved.state.fingerprint != definition.fingerprint:
-            await self._commit(AgentChanged(at=services.now(), definition=definition))
+            await self._commit(Resumed(at=self._services.now(), worker=self._worker, by_hand=lifts))
+        await self._reconcile()
+
+    def _judged(self) -> AgentChanged | Suspended | None:
+        services = self._services
+        return judge(self.saved, self._definition, services.changes, adopt=self._supervisor.adopt, now=services.now())
+
+    async def _reconcile(self) -> None:
+        """Adopt the agent as its code defines it now, or ask about it, before anything is done with it."""
+        event = self._judged()
+        if event is None or not await self._commit(event) or not isinstance(event, AgentChanged):
+            return
+        self._definition = self.saved.state.definition  # as it could be kept
+        for call in event.ends:  # and with them what they had begun
+            cancel = Loops(self._services.history.store, now=self._services.now).cancel
+            with suppress(NoSuchLoop, NotApplicable):
+                reason = f"{self.agent.name} no longer has a tool for it"
+                child = child_name(self.loop, call)
+                await self._services.sync(cancel, child, reason, by=as_author(self.agent.name))
+            if call in self.children:
+                self.children[call].post()
 
     async def _commit(self, event: AnyEvent) -> bool:
         """Commit an event's step; False if the loop has moved on so that the event does not apply."""
@@ -245,6 +246,8 @@ class Actor:
         before = None
         while before != self.saved.commit:  # a claim is a step, and what is outstanding follows from the newest one
             before = self.saved.commit
+            if self._taken_over:
+                await self._reconcile()
             for effect in outstanding(self.saved.state):
                 match effect:
                     case Finish():
@@ -312,7 +315,8 @@ class Actor:
         running = sum(not key.startswith((_SLEEP, _RETRY)) for key in self._under_way)
         if running >= self._services.max_tools:
             return
-        claimed = await self._commit(ToolStarted(at=now, call=effect.call, worker=self._worker))
+        started = ToolStarted(at=now, call=effect.call, worker=self._worker, process=self._supervisor.process)
+        claimed = await self._commit(started)
         call = self.saved.state.call(effect.call)
         if claimed and call is not None:
             saved = self.saved

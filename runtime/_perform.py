@@ -21,7 +21,7 @@ from caesura.continuations import (
     ToolFailed,
     ToolReturned,
     Usage,
-    digest,
+    idempotency_key,
     printable,
 )
 
@@ -92,8 +92,7 @@ async def run_tool(services: Services, agent: Agent, saved: Saved, call: Call) -
         loop=saved.loop,
         call=call.id,
         attempt=call.attempt,
-        # The same for every attempt: a service that has seen it knows that the work is done.
-        idempotency_key=digest(f"{saved.loop}.{call.id} {call.nonce}".encode()),
+        idempotency_key=idempotency_key(saved.loop, call.id, call.nonce),
         report=report,
     )
     tool = agent.tool(call.tool)

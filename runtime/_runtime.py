@@ -15,6 +15,7 @@ import trio
 from caesura.continuations import (
     Budget,
     CallerError,
+    Changes,
     CommitId,
     Content,
     GitStore,
@@ -85,6 +86,7 @@ class Runtime:
         agents: Iterable[Agent],
         model: Model | None = None,
         listener: Listener | None = None,
+        changes: Changes | None = None,
         max_tools: int = 8,
         poll: float = 0.5,
         now: Callable[[], dt.datetime] = utc_now,
@@ -92,9 +94,10 @@ class Runtime:
         """Open a repository (made if there is none) to run loops of these agents in it.
 
         `model` serves the agents that have none of their own. `listener` is called with each notice, in the event
-        loop's thread; if it raises, every loop comes to rest, and `run` and `resume` raise its error then. At most
-        `max_tools` calls of one loop run at the same time. Every `poll` seconds the runtime looks for what others have
-        committed. `now` tells the time, in UTC; it is called from several threads.
+        loop's thread; if it raises, every loop comes to rest, and `run` and `resume` raise its error then. `changes`
+        says what becomes of loops whose agents' code has changed. At most `max_tools` calls of one loop run at the same
+        time. Every `poll` seconds the runtime looks for what others have committed. `now` tells the time, in UTC; it is
+        called from several threads.
 
         Raises:
             Unavailable: the repository cannot be opened or made.
@@ -115,6 +118,7 @@ class Runtime:
             committer=Person(name="caesura", email=f"{_user()}@{socket.gethostname()}"),
             now=now,
             listen=audience.tell,
+            changes=changes if changes is not None else Changes(),
             max_tools=max_tools,
             poll=poll,
             threads=trio.CapacityLimiter(64),
@@ -164,7 +168,7 @@ class Runtime:
         )
         saved = await services.sync(self._begin, known, loop, event)
         services.listen(committed(saved))
-        return await self._drive(saved, worker, wait=wait, by_hand=False)
+        return await self._drive(saved, worker, wait=wait)
 
     def _begin(self, agent: Agent, loop: str | None, event: Started) -> Saved:
         """Make the loop under its name, or under the first of the agent's that is free."""
@@ -175,16 +179,19 @@ class Runtime:
                 return services.history.begin(name, event, services.committer, author)
         return services.history.begin(root_name(loop), event, services.committer, author)
 
-    async def resume(self, loop: str, *, wait: bool = False) -> Outcome:
+    async def resume(self, loop: str, *, wait: bool = False, adopt: bool = False) -> Outcome:
         """Load a root loop's head and perform what is outstanding, in it and in everything nested in it.
 
         Gates that wait only for somebody to look (a pause, an unusable reply, an unreachable model) are lifted. A
-        loop with nothing to do is left as it is.
+        loop with nothing to do is left as it is. With `adopt`, agents whose code has changed are adopted as they are
+        now, in the name of git's ``user.name``, whatever `changes` says; what a person has refused stays refused.
 
         Raises:
             NoSuchLoop: there is none of that name.
             NotARoot: it is nested in another.
             Driven: another worker drives it.
+            UnknownAgent, ChangedAgent, VanishedTool: the agents' code is not what the loop needs.
+            NoPerson: `adopt` is given, and git does not know who says so.
         """
         name = loop_name(loop)
         if parent_name(name) is not None:
@@ -193,7 +200,8 @@ class Runtime:
                 hint=f"Use 'caesura resume {root_of(name)}', or fork {name} to go on with it alone.",
             )
         saved = await self._services.sync(self._services.history.load, name)
-        return await self._drive(saved, _new_worker(), wait=wait, by_hand=True)
+        person = await self._services.sync(self._services.history.store.person) if adopt else None
+        return await self._drive(saved, _new_worker(), wait=wait, by_hand=True, adopt=person)
 
     def stop(self) -> None:
         """Let every loop come to rest, now and from now on: running tools are waited for, nothing new starts."""
@@ -201,9 +209,13 @@ class Runtime:
         for supervisor in self._supervisors:
             supervisor.stop()
 
-    async def _drive(self, saved: Saved, worker: WorkerId, *, wait: bool, by_hand: bool) -> Outcome:
+    async def _drive(
+        self, saved: Saved, worker: WorkerId, *, wait: bool, by_hand: bool = False, adopt: Person | None = None
+    ) -> Outcome:
         if saved.state.ending is None:
-            supervisor = Supervisor(self._services, worker, wait=wait, by_hand=by_hand, stopping=self._stopping)
+            supervisor = Supervisor(
+                self._services, worker, wait=wait, by_hand=by_hand, adopt=adopt, stopping=self._stopping
+            )
             self._supervisors.add(supervisor)
             try:
                 saved = await supervisor.drive(saved)

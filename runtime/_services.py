@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 
 import trio
 
-from caesura.continuations import AgentSpec, CallerError, History, Person
+from caesura.continuations import AgentSpec, CallerError, Changes, History, Person
 
 from ._agent import Agent, UnknownAgent
 from ._model import Model
@@ -31,6 +31,7 @@ class Services:
     committer: Person
     now: Callable[[], dt.datetime]
     listen: Listener
+    changes: Changes
     max_tools: int
     poll: float
     threads: trio.CapacityLimiter
@@ -44,16 +45,18 @@ class Services:
         return await trio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._one_at_a_time)
 
     def agent(self, name: str) -> Agent:
-        """The agent of that name.
+        """The agent of that name, or of the name that it has now.
 
         Raises:
             UnknownAgent: this process has none.
         """
+        name = self.changes.renamed.get(name, name)
         if name not in self.agents:
             known = ", ".join(sorted(self.agents)) or "none"
             raise UnknownAgent(
                 f"There is no agent {name!r} here; there are: {known}.",
-                hint="Give the module that defines it. The loop is as it was.",
+                hint=f"Name the module that defines it, with --agents; if it was renamed, say so in caesura.toml:"
+                f' [changes] renamed = {{ {name} = "NEW" }}. The loop is as it was.',
             )
         return self.agents[name]
 

@@ -8,15 +8,18 @@ from caesura.continuations import (
     ChildFailed,
     LoopExists,
     NoSuchLoop,
+    Person,
     Saved,
     Started,
-    Status,
     User,
     WorkerId,
     child_name,
+    claim_of,
+    ready,
 )
 
-from ._actor import Actor, check_tools
+from ._actor import Actor
+from ._changed import judge
 from ._lease import TERM, LeaseKeeper
 from ._notices import committed
 from ._proposals import prompt_of
@@ -27,12 +30,24 @@ from ._tools import BadArguments
 class Supervisor:
     """Drives one root loop until it ends, or, unless told to wait, until it has nothing to do.
 
-    `worker` names this one drive in the history; `stopping` is set once nothing new may start.
+    `worker` names this one drive in the history, `process` is where it runs; `adopt` is the person who has said that
+    changed agents be adopted. `stopping` is set once nothing new may start.
     """
 
-    def __init__(self, services: Services, worker: WorkerId, *, wait: bool, by_hand: bool, stopping: bool) -> None:
+    def __init__(
+        self,
+        services: Services,
+        worker: WorkerId,
+        *,
+        wait: bool,
+        by_hand: bool,
+        adopt: Person | None,
+        stopping: bool,
+    ) -> None:
         self.services = services
         self.worker = worker
+        self.process = claim_of(worker, services.now()).process
+        self.adopt = adopt
         self.stopping = stopping
         self._wait = wait
         self._by_hand = by_hand
@@ -45,15 +60,12 @@ class Supervisor:
 
         Raises:
             Driven, LeaseLost: another worker drives it.
-            UnknownAgent, VanishedTool: the agents' code is not what the loop needs.
+            UnknownAgent, ChangedAgent, VanishedTool: the agents' code is not what the loop needs.
             Unavailable: the repository cannot be read or written.
         """
         services = self.services
         # Before anything is touched: a loop is refused whole, not when its children's turn comes.
-        for saved in await services.sync(lambda: list(services.history.tree(root))):
-            agent = services.agent(saved.state.agent)
-            if saved.state.status is Status.ACTIVE:
-                check_tools(saved, services.spec(agent))
+        await services.sync(self._check, root)
         lease = LeaseKeeper(services.history.store, root.loop, self.worker, services.now)
         await services.sync(lease.claim)
         try:
@@ -63,6 +75,22 @@ class Supervisor:
         finally:
             with trio.CancelScope(shield=True):
                 await services.sync(lease.release)
+
+    def _check(self, saved: Saved) -> None:
+        """Refuse a loop, or one nested in it, whose agent is not here, or is not to be gone on with.
+
+        One in which there is nothing to do is not judged: it is left as it is.
+        """
+        services, state = self.services, saved.state
+        definition, now = services.spec(services.agent(state.agent)), services.now()
+        gate = state.gate
+        lifts = gate is not None and (gate.change is not None or (self._by_hand and gate.lifts_on_resume))
+        if lifts or ready(services.history, saved, now):
+            judge(saved, definition, services.changes, adopt=self.adopt, now=now)
+        for call, child in services.history.children(saved).items():
+            asked = state.call(call)
+            if asked is not None and definition.tool(asked.tool) is not None:  # else its call ends, or is refused
+                self._check(child)
 
     async def _drive(self, root: Saved, lease: LeaseKeeper) -> Saved:
         try:

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from caesura.continuations import AgentChanged, InvalidAnswer, Status
+from caesura.continuations import AgentChanged, Changes, InvalidAnswer, Status
 from caesura.runtime import Agent, ProposedCall, Tool, UnknownAgent, VanishedTool, ask, tool
 from tests.models import ADA, World, ask_for, call_of, lines, results, say
+
+
+ADOPT = Changes(contract="adopt")
 
 
 class Shop:
@@ -116,7 +119,7 @@ async def test_a_decision_on_a_tool_that_has_changed_since_is_void_and_asked_aga
     tmp_path: Path, options: dict[str, Any]
 ) -> None:
     shop = Shop()
-    world = World(tmp_path / "r.git", Agent("a", tools=[shop.order()]), orders("tea"))
+    world = World(tmp_path / "r.git", Agent("a", tools=[shop.order()]), orders("tea"), changes=ADOPT)
     await world.run()
     world.loops().approve("x.order-1", by=ADA)
     world.agent = Agent("a", tools=[shop.order(**options)])
@@ -155,7 +158,8 @@ async def test_a_standing_decision_on_a_tool_that_has_changed_since_is_void(tmp_
 
 async def test_a_call_that_needed_no_approval_is_asked_about_once_its_tool_needs_one(tmp_path: Path) -> None:
     shop = Shop()
-    world = World(tmp_path / "r.git", Agent("a", tools=[shop.order(needs_approval=False)]), orders("tea"))
+    agent = Agent("a", tools=[shop.order(needs_approval=False)])
+    world = World(tmp_path / "r.git", agent, orders("tea"), changes=ADOPT)
     async with world.open() as runtime:
         world.seen("calls order", runtime.stop)
         outcome = await runtime.run(world.agent, "go", loop="x")
@@ -215,7 +219,7 @@ async def test_a_loop_of_a_vanished_agent_is_refused_and_untouched(tmp_path: Pat
     world.loops().approve("x.inner-1.order-1" if nested else "x.order-1", by=ADA)
     before = {info.name: info.commit for info in world.loops().all(nested=True)}
     world.agent = Agent("outer") if nested else Agent("another")
-    with pytest.raises(UnknownAgent):
+    with pytest.raises(VanishedTool if nested else UnknownAgent):
         await world.resume()
     assert {info.name: info.commit for info in world.loops().all(nested=True)} == before
 

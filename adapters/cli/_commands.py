@@ -74,6 +74,8 @@ Agents are named as module.py:agent or package.module:agent, on the command line
   api = "responses"            or "chat", the default
   settings = { temperature = 0 }
   repo = ".caesura"            beside the file
+  changes = { contract = "ask" }   what becomes of a loop whose agent's code has changed: adopt, ask or refuse, for
+                               its guidance (adopt), its contract (ask), open calls of a vanished tool (refuse)
 
 The repository is --repo, else CAESURA_REPO, else repo of the file, else .caesura.
 

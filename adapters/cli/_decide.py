@@ -58,7 +58,7 @@ def approve(
     repo: Repo = None,
     json: Json = False,
 ) -> None:
-    """Approve calls, let calls of unknown outcome run again, or lift gates.
+    """Approve calls, let calls of unknown outcome run again, lift gates, or accept an agent's changed code.
 
     Each is shown in full, and approved if you say yes: that very call, with these arguments. If anything about it
     has changed by then, nothing is approved. Nothing runs before the loop is resumed, unless a process drives it.
@@ -107,7 +107,8 @@ def reject(
 ) -> None:
     """Reject calls, turn questions down, give calls of unknown outcome up, or give loops up at a gate.
 
-    A rejected call never runs, and the model is told, with your reason. Without --reason each is shown, and you are
+    A rejected call never runs, and the model is told, with your reason. At the gate of a changed agent it is the new
+    code that is rejected, and the loop waits for other code. Without --reason each is shown, and you are
     asked for one.
 
     With --json: {"loop", "status", "commit", "pending"}, or {"decided": [...]} for several.
@@ -121,7 +122,7 @@ def reject(
         if why is None:
             need_keyboard("Say why with --reason TEXT.")
             err(request_page(shown, utc_now(), full=True))
-            what = "Give the loop up" if shown.kind == "gate" else "Reject"
+            what = "Give the loop up" if shown.kind == "gate" and shown.change is None else "Reject"
             why = ask(f"{what}, for which reason? (Ctrl-C leaves it as it is) ")
         return loops.reject(shown, why, always=always or "call", by=by)
 

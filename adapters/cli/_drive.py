@@ -92,6 +92,14 @@ def resume(
     *,
     agents: Agents = None,
     wait: Wait = False,
+    adopt: Annotated[
+        bool,
+        Parameter(
+            name="--adopt",
+            negative="",
+            help="Go on with the agents as their code is now, whatever changed; a call whose tool is gone fails.",
+        ),
+    ] = False,
     model: ModelName = None,
     api: ModelApi = None,
     repo: Repo = None,
@@ -99,7 +107,8 @@ def resume(
 ) -> int:
     """Go on with a loop from where it is, and with everything nested in it.
 
-    A pause is lifted, and a model that could not be reached is asked again. See 'caesura run --help' for the rest.
+    A pause is lifted, and a model that could not be reached is asked again. If an agent's code is not what the loop
+    knows, caesura.toml says what becomes of it. See 'caesura run --help' for the rest.
 
     With --json: {"loop", "status", "text", "result", "pending", "spent", "commit"}.
     """
@@ -116,7 +125,7 @@ def resume(
         raise type(error)(str(error), hint=f"It was driven last by: {known}") if known else error from None
 
     async def go_on(runtime: "Runtime") -> "Outcome":
-        return await runtime.resume(loop, wait=wait)
+        return await runtime.resume(loop, wait=wait, adopt=adopt)
 
     return drive(replace(task, wait=wait), go_on, loop_name(loop), json=json)
 

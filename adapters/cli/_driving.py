@@ -70,6 +70,7 @@ class Driving:
                         agents=[self._task.agent],
                         model=model,
                         listener=self._hear,
+                        changes=self._task.where.config.changes,
                     ) as runtime,
                 ):
                     self._runtime = runtime

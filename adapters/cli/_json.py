@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from caesura.continuations import CallId, LoopInfo, Request, Saved, Spent, root_of
+from caesura.continuations import Attempt, CallId, LoopInfo, Request, Saved, Spent, root_of
 
 from ._forms import parsed
 
@@ -31,6 +31,18 @@ def request_json(request: Request) -> dict[str, Any]:
         "answer": request.answer,
         "wake_at": request.wake_at.isoformat() if request.wake_at else None,
         "gate": request.gate,
+        "change": msgspec.to_builtins(request.change),
+        "attempt": None if request.attempt is None else _attempt_json(request.attempt),
+    }
+
+
+def _attempt_json(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "idempotency_key": attempt.idempotency_key,
+        "started": attempt.started.isoformat() if attempt.started else None,
+        "worker": attempt.worker,
+        "process": attempt.process or None,
     }
 
 

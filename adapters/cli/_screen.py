@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 
-from caesura.continuations import LoopName, Request, Spent, count
+from caesura.continuations import Attempt, LoopName, Request, Spent, count
 
 from ._forms import ago, asked_for, clip, compact_call, duration, moment, path_text, pretty
 from ._output import Page
@@ -43,6 +43,8 @@ def request_page(request: Request, now: dt.datetime, *, full: bool = False) -> P
     )
     if request.text:
         page.block(request.text if full else clip(request.text))
+    if request.change is not None:
+        _change(page, request.change.lines, full=full)
     if request.tool and request.kind != "question":
         _call(page, request, full=full)
     if full and request.description:
@@ -51,6 +53,8 @@ def request_page(request: Request, now: dt.datetime, *, full: bool = False) -> P
         page.add(("  the model said: ", "dim")).block(request.reason if full else clip(request.reason, 6, 600))
     if request.remark:
         page.add(("  remarked: ", "dim")).block(request.remark if full else clip(request.remark, 4, 400))
+    if request.attempt is not None:
+        _attempt(page, request.attempt, now)
     if request.kind == "question":
         page.add(("  answer with: ", "dim"), asked_for(request.answer))
     if request.wake_at is not None:
@@ -60,6 +64,27 @@ def request_page(request: Request, now: dt.datetime, *, full: bool = False) -> P
     if request.kind == "outcome":
         page.add("  It may have had its effect, or a part of it, or none.")
     return page
+
+
+def _attempt(page: Page, attempt: Attempt, now: dt.datetime) -> None:
+    """What is known of a start whose end is not."""
+    when = "" if attempt.started is None else f", {moment(attempt.started)}, {ago(attempt.started, now)}"
+    where = f", by {attempt.process}" if attempt.process else ""
+    page.add(("  started: ", "dim"), f"attempt {attempt.number}{when}{where}")
+    page.add(("  idempotency key: ", "dim"), attempt.idempotency_key)
+
+
+_DIFF = {"-": "red", "+": "green"}
+
+
+def _change(page: Page, lines: Sequence[str], *, full: bool) -> None:
+    """What changed in an agent's code, as a diff."""
+    shown = lines if full else lines[:_LINES]
+    for line in shown:
+        page.block(line, prefix="    │ ", style=_DIFF.get(line.strip()[:1], "bold") if line[:1] == " " else "bold")
+    if len(shown) < len(lines):
+        more = count(len(lines) - len(shown), "more line")
+        page.add((f"    [{more}; 'caesura approve' shows all of it first]", "dim"))
 
 
 def _call(page: Page, request: Request, *, full: bool) -> None:
@@ -89,14 +114,22 @@ def ways_out(request: Request, paste: Paste) -> Page:
             ways = [(paste("answer", request.id, raw="VALUE"), ""), (because, "turns it down")]
         case "outcome", _:
             ways = [
-                (approve, "run it again"),
                 (paste("answer", request.id, raw="RESULT"), "it ran, with this result"),
+                (approve, "it did not: run it"),
                 (because, "give it up"),
             ]
         case "gate", "budget":
             ways = [(approve, "allow as much again"), (because, "give the loop up")]
         case "gate", "condition":
             ways = [(approve, "let it go on"), (because, "give the loop up")]
+        case "gate", "change" if request.remark:
+            ways = [(resume, "once its code is another one"), (paste("cancel", request.loop), "give the loop up")]
+        case "gate", "change":
+            ways = [
+                (approve, "go on with the code as it is now"),
+                (because, "refuse it: the loop waits for other code"),
+                (paste("cancel", request.loop), "give the loop up"),
+            ]
         case "gate", "pause":
             ways = [(resume, "go on"), (approve, "go on where a process drives it"), (because, "give the loop up")]
         case "gate", _:

@@ -74,6 +74,7 @@ def make_task(
         )
     folder = Path.cwd() if agents is not None or (named is not None and is_spec(named)) else config.folder
     loaded = load_agents(specs, folder)
+    named = None if named is None else config.changes.renamed.get(named, named)
     chosen = choose(loaded, named) if named is not None and not is_spec(named) else the_one(loaded)
     repeated = "" if specs == config.agents else option("--agents", ",".join(specs))
     options = " ".join(part for part in (option("--model", model), option("--api", api)) if part)
