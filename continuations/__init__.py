@@ -21,7 +21,7 @@ from ._calls import (
 from ._changes import Change, Changes, Difference, Severity, Treatment, as_lines, differences
 from ._codec import NewerFormat, Unreadable, decode_message, encode_message
 from ._describe import Description, describe
-from ._effects import CallModel, Effect, Finish, RunTool, StartChild, WaitUntil, outstanding
+from ._effects import AdoptAgent, CallModel, Effect, Finish, RunTool, StartChild, WaitUntil, outstanding
 from ._errors import CaesuraError, CallerError, ConflictError, ModelError, SavedStateError, ToolError
 from ._events import (
     AgentChanged,
@@ -120,6 +120,7 @@ __all__ = [
     "MAX_NAME",
     "TRANSITIONS",
     "Address",
+    "AdoptAgent",
     "AgentChanged",
     "AgentSpec",
     "AlreadyDecided",

@@ -32,13 +32,17 @@ class WaitUntil(Value, tag=True, frozen=True, kw_only=True):
     at: dt.datetime
 
 
+class AdoptAgent(Value, tag=True, frozen=True, kw_only=True):
+    """Adopt the agent's changed code, which a person has accepted; if it is another by now, ask again."""
+
+
 class Finish(Value, tag=True, frozen=True, kw_only=True):
     """Tell whoever started the loop how it ended."""
 
     ending: Ending
 
 
-Effect = CallModel | RunTool | StartChild | WaitUntil | Finish
+Effect = CallModel | RunTool | StartChild | WaitUntil | AdoptAgent | Finish
 """Every kind of effect."""
 
 
@@ -52,6 +56,8 @@ def outstanding(state: Continuation) -> tuple[Effect, ...]:
         return (Finish(ending=state.ending),)
     if state.gate is not None:
         return ()
+    if state.accepted is not None:
+        return (AdoptAgent(),)
     open_calls = state.open_calls
     if not open_calls:
         return (CallModel(),)

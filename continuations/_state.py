@@ -98,7 +98,7 @@ class Continuation(Record, frozen=True, kw_only=True):
         if self.gate is not None:
             return Status.SUSPENDED
         open_calls = self.open_calls
-        if not open_calls or any(call.state in _MOVING for call in open_calls):
+        if not open_calls or self.accepted is not None or any(call.state in _MOVING for call in open_calls):
             return Status.ACTIVE
         return Status.SUSPENDED
 

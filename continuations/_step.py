@@ -288,6 +288,10 @@ def _standing(state: Continuation, call: Call) -> Decision | None:
 def _tool_started(state: Continuation, event: ToolStarted) -> Continuation:
     if state.gate is not None:
         raise NotApplicable(f"The loop stands still: {state.gate.reason}.", hint="Nothing may start behind a gate.")
+    if state.accepted is not None:
+        raise NotApplicable(
+            "The agent's code has changed, and that was accepted.", hint="Adopt it first; then what may start is known."
+        )
     if state.worker != event.worker:
         raise NotApplicable("Another worker has taken the loop up.", hint="Stop driving it: its new worker goes on.")
     call = find(state, event.call)

@@ -10,6 +10,7 @@ import trio
 from msgspec.structs import replace
 
 from caesura.continuations import (
+    AdoptAgent,
     AgentChanged,
     AnyEvent,
     CallId,
@@ -162,11 +163,13 @@ class Actor:
     # The history ---------------------------------------------------------------------------------------------------
 
     async def _take_up(self) -> None:
-        """If there is work, or a gate that resuming lifts, become the loop's worker at once; else when there is."""
+        """If there is work, a gate that resuming lifts, or an answer to whether the agent may change, become the loop's
+        worker at once; else when there is."""
         state, gate = self.saved.state, self.saved.state.gate
         lifts = self.by_hand and gate is not None and gate.lifts_on_resume
-        moot = gate is not None and gate.change is not None and self._judged() is not None
-        if state.ending is None and (lifts or moot or state.status is Status.ACTIVE):
+        asked = self._supervisor.adopt is not None or (gate is not None and gate.change is not None)
+        settled = asked and self._judged() is not None
+        if state.ending is None and (lifts or settled or state.status is Status.ACTIVE):
             await self._take_over(lifts=lifts)
 
     async def _take_over(self, *, lifts: bool = False) -> None:
@@ -255,10 +258,14 @@ class Actor:
                         return True
                     case _ if self._held():
                         break
+                    case AdoptAgent():
+                        await self._take_over()
                     case CallModel():
                         await self._model_due()
                     case RunTool():
                         await self._tool_due(effect)
+                    case StartChild() if not self._taken_over and self._has_lost(effect.call):
+                        await self._take_over()
                     case StartChild():
                         await self._supervisor.start_child(self, effect.call)
                     case WaitUntil():
@@ -273,6 +280,11 @@ class Actor:
         return self._supervisor.stopping or any(
             above.saved.state.gate for above in self._lineage() if above is not self
         )
+
+    def _has_lost(self, call_id: CallId) -> bool:
+        """Whether the agent has no tool for a call any more: that is settled before anything of the call goes on."""
+        call = self.saved.state.call(call_id)
+        return call is not None and self._definition.tool(call.tool) is None
 
     def _lineage(self) -> "Iterator[Actor]":
         """This actor and those above it, up to the root's."""

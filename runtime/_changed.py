@@ -45,7 +45,8 @@ def judge(
         return None
     ends = tuple(call.id for call in state.open_calls if definition.tool(call.tool) is None)
     if not ends and state.fingerprint == definition.fingerprint:
-        return None if standing is None else AgentChanged(at=now, definition=definition)
+        moot = standing is not None or state.accepted is not None
+        return AgentChanged(at=now, definition=definition) if moot else None
     if gate is not None and gate.decision is not None and _covers(standing, definition, ends):
         return None
     found = differences(state.definition, definition)

@@ -20,6 +20,7 @@ from caesura.continuations import (
     Call,
     CallState,
     Cancelled,
+    Change,
     ChildFailed,
     ChildFinished,
     ChildResumed,
@@ -30,6 +31,7 @@ from caesura.continuations import (
     Decided,
     Digest,
     Function,
+    Gate,
     History,
     Image,
     ImageUrl,
@@ -65,7 +67,9 @@ from caesura.continuations import (
     User,
     Woke,
     WorkerId,
+    as_lines,
     child_name,
+    differences,
     loop_name,
     start,
     step,
@@ -304,22 +308,48 @@ def _call_event(draw: st.DrawFn, state: Continuation, call: Call, at: dt.datetim
 
 def _loop_event(draw: st.DrawFn, state: Continuation, at: dt.datetime) -> AnyEvent:
     """Something that happens to the loop as a whole."""
-    gate, shown = state.gate, len(state.messages)
+    gate, length = state.gate, len(state.messages)
     options: list[_Make] = [
         lambda: Told(at=at, message=draw(users), by=ADA),
         lambda: Resumed(at=at, worker=draw(st.sampled_from(WORKERS)), by_hand=draw(st.booleans())),
         lambda: Resumed(at=at, worker=draw(st.sampled_from(WORKERS))),
         lambda: Suspended(at=at, kind="pause", reason="lunch", by=ADA),
         lambda: Suspended(at=at, kind="budget", reason="it is spent", memory={"count": 1}),
-        lambda: ModelFailed(at=at, error="no route", shown=shown),
+        lambda: ModelFailed(at=at, error="no route", shown=length),
         lambda: AgentChanged(at=at, definition=_changed(draw, state.definition)),
+        lambda: _tools_gone(draw, state, at),
+        lambda: Suspended(at=at, kind="change", reason="its code has changed", change=_asked_about(draw, state)),
     ]
     if gate is not None:
-        choice: Choice = "reject" if draw(_rarely) else "approve"
-        options += [lambda: Decided(at=at, call=gate.id, choice=choice, by=GRACE, seen=CommitId("c" * 40))] * 6
+        choice: Choice = "reject" if draw(_rarely) or (gate.change is not None and draw(st.booleans())) else "approve"
+        shown = _fingerprint(gate)
+        decided = Decided(at=at, call=gate.id, choice=choice, by=GRACE, seen=CommitId("c" * 40), fingerprint=shown)
+        options += [lambda: decided] * 6
     if draw(_rarely) and draw(st.booleans()):
         return Cancelled(at=at, reason="enough", by=ADA)
     return draw(st.sampled_from(options))()
+
+
+def _fingerprint(gate: Gate) -> Digest:
+    return Digest("") if gate.change is None else gate.change.fingerprint
+
+
+def _tools_gone(draw: st.DrawFn, state: Continuation, at: dt.datetime) -> AgentChanged:
+    """The agent without the tools of some open calls, which end with it."""
+    gone = draw(st.sets(st.sampled_from(names_of(state) or ["order"])))
+    definition = replace(state.definition, tools=tuple(one for one in state.definition.tools if one.name not in gone))
+    ends = tuple(call.id for call in state.open_calls if definition.tool(call.tool) is None)
+    return AgentChanged(at=at, definition=definition, ends=ends[draw(_rarely) :])
+
+
+def names_of(state: Continuation) -> list[str]:
+    """The tools that calls are open for."""
+    return sorted({call.tool for call in state.open_calls})
+
+
+def _asked_about(draw: st.DrawFn, state: Continuation) -> Change:
+    changed = _changed(draw, state.definition)
+    return Change(fingerprint=changed.fingerprint, lines=as_lines(differences(state.definition, changed)))
 
 
 def _changed(draw: st.DrawFn, definition: AgentSpec) -> AgentSpec:
@@ -395,8 +425,11 @@ def finish(state: Continuation, choose: Callable[[Call], Choice] = lambda call: 
 def _way_on(state: Continuation, choose: Callable[[Call], Choice]) -> AnyEvent:
     at = state.at + dt.timedelta(seconds=1)
     seen = CommitId("c" * 40)
+    if state.accepted is not None or (state.gate is not None and state.gate.decision is not None):
+        return AgentChanged(at=at, definition=state.definition)
     if state.gate is not None:
-        return Decided(at=at, call=state.gate.id, choice="approve", by=ADA, seen=seen)
+        shown = _fingerprint(state.gate)
+        return Decided(at=at, call=state.gate.id, choice="approve", by=ADA, seen=seen, fingerprint=shown)
     for call in state.open_calls:
         tool = state.tool(call)
         match call.state:

@@ -10,7 +10,6 @@ from caesura.continuations import AgentChanged, Changes, InvalidAnswer, Status
 from caesura.runtime import Agent, ProposedCall, Tool, UnknownAgent, VanishedTool, ask, tool
 from tests.models import ADA, World, ask_for, call_of, lines, results, say
 
-
 ADOPT = Changes(contract="adopt")
 
 
