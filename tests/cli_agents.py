@@ -132,6 +132,15 @@ sleeper = Agent(
 several = [echo, lead]
 
 
+def _thinks(results: list[str], prompt: str) -> str:
+    """Think for as long as a file is there, which it makes itself; if none is named, do not think."""
+    file = os.environ.get("CLI_TEST_FILE")
+    return f"I thought about: {prompt}. {hold.function(file) if file else 'at once'}"
+
+
+thinker = Agent("thinker", model=Script(_thinks))
+
+
 def factory() -> Agent:
     """An agent, made when it is needed."""
     return echo

@@ -122,7 +122,14 @@ def resume(
         task = make_task(where, agents, named, model=model, api=api)
     except (BadUsage, NoSuchAgent) as error:
         known = recall(where.repo, loop_name(loop))
-        raise type(error)(str(error), hint=f"It was driven last by: {known}") if known else error from None
+        last = f"It was driven last by: {known}" if known else ""
+        if isinstance(error, BadUsage):
+            raise BadUsage(str(error), hint=last or error.hint) from None
+        renamed = f'if it was renamed, say so in caesura.toml: [changes] renamed = {{ {named} = "NEW" }}.'
+        raise NoSuchAgent(
+            f"{loop} is a loop of the agent {named!r}, which is not among the agents here.",
+            hint=f"{error.hint} Name the module that defines it, with --agents; {renamed} {last}".rstrip(),
+        ) from error
 
     async def go_on(runtime: "Runtime") -> "Outcome":
         return await runtime.resume(loop, wait=wait, adopt=adopt)
