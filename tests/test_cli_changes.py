@@ -1,5 +1,6 @@
 """What a person sees and types when the code of an agent is not what its loop knows."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,8 @@ class Desk(Shell):
             assert old in text
             text = text.replace(old, new)
         (self.folder / "agents.py").write_text(text)
+        # Python takes a compiled file for this one's if both are of one second and one length.
+        shutil.rmtree(self.folder / "__pycache__", ignore_errors=True)
 
 
 @pytest.fixture

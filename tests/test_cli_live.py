@@ -60,7 +60,7 @@ class TestSignals:
         told = shell("resume", "hold", "--agents", HOLDER)
         assert told.status == 3
         assert "does not know whether this ran" in told.err
-        for way in ("# run it again", "# it ran, with this result", "# give it up"):
+        for way in ("# it did not: run it", "# it ran, with this result", "# give it up"):
             assert way in told.err
         assert shell("answer", "hold.hold-1", "by hand").status == 0
         assert shell("resume", "hold", "--agents", HOLDER).out == "held: by hand\n"

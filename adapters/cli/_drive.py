@@ -126,10 +126,8 @@ def resume(
         if isinstance(error, BadUsage):
             raise BadUsage(str(error), hint=last or error.hint) from None
         renamed = f'if it was renamed, say so in caesura.toml: [changes] renamed = {{ {named} = "NEW" }}.'
-        raise NoSuchAgent(
-            f"{loop} is a loop of the agent {named!r}, which is not among the agents here.",
-            hint=f"{error.hint} Name the module that defines it, with --agents; {renamed} {last}".rstrip(),
-        ) from error
+        hint = f"{error.hint} Name the module that defines it, with --agents; {renamed} {last}"
+        raise NoSuchAgent(str(error), hint=hint.rstrip()) from error
 
     async def go_on(runtime: "Runtime") -> "Outcome":
         return await runtime.resume(loop, wait=wait, adopt=adopt)
