@@ -96,7 +96,7 @@ from ._text import call_text, count, excerpt, one_line, printable
 from ._validate import misfit
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
-from .leases import Claim, claim_of, holder
+from .leases import TERM, Claim, claim_of, living
 from .loops import InvalidAnswer, Loops, NoSuchRequest
 from .overview import LoopInfo, ready, utc_now
 from .store import (
@@ -118,6 +118,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLOSED",
     "MAX_NAME",
+    "TERM",
     "TRANSITIONS",
     "Address",
     "AdoptAgent",
@@ -249,9 +250,9 @@ __all__ = [
     "encode_message",
     "excerpt",
     "export_loop",
-    "holder",
     "idempotency_key",
     "import_loop",
+    "living",
     "loop_name",
     "misfit",
     "name_calls",

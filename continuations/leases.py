@@ -7,9 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from ._ids import LoopName, WorkerId
+from ._ids import WorkerId
 from ._messages import Time, Value
-from .store import Store
+from .store import Lease
+
+TERM = dt.timedelta(seconds=30)
+"""How long a lease lasts unless it is renewed, and so how long a vanished worker elsewhere holds up its loop."""
 
 
 class Claim(Value, frozen=True, kw_only=True):
@@ -27,20 +30,28 @@ class Claim(Value, frozen=True, kw_only=True):
         return f"process {self.pid} on {self.host}"
 
 
-def claim_of(worker: WorkerId, until: dt.datetime) -> Claim:
-    """A claim by this process."""
+def claim_of(worker: WorkerId, now: dt.datetime) -> Claim:
+    """A claim by this process, for a term."""
     pid = os.getpid()
-    return Claim(worker=worker, host=socket.gethostname(), pid=pid, born=born(pid), until=until)
+    return Claim(worker=worker, host=socket.gethostname(), pid=pid, born=born(pid), until=now + TERM)
 
 
-def holder(store: Store, root: LoopName, now: dt.datetime) -> Claim | None:
-    """The claim of the living worker that drives a root loop, or None: free, expired, half-made, its process gone."""
-    lease = store.lease(root)
+def living(lease: Lease | None, now: dt.datetime) -> Claim | None:
+    """The claim of the living worker that holds a lease, or None: free, expired, half-made, its process gone."""
     try:
         claim = None if lease is None else msgspec.json.decode(lease.data, type=Claim)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return None if claim is None or claim.until <= now or _gone(claim) else claim
+    return claim if claim is not None and _stands(claim, now) else None
+
+
+def _stands(claim: Claim, now: dt.datetime) -> bool:
+    if claim.until <= now:
+        return False
+    if _is_here(claim):
+        return born(claim.pid) == claim.born
+    # Further ahead than anybody claims: its clock, or ours, was set since, and says nothing of when it expires.
+    return claim.until <= now + 2 * TERM
 
 
 def born(pid: int) -> str:
@@ -54,14 +65,9 @@ def born(pid: int) -> str:
     return "" if state in "ZX" else f"{_boot()} {fields[18]}"
 
 
-def _gone(claim: Claim) -> bool:
-    """Whether the holder is known to be dead: only a process of this very machine can be known so."""
-    return (
-        bool(claim.born)
-        and claim.host == socket.gethostname()
-        and _boot() == claim.born.partition(" ")[0]
-        and born(claim.pid) != claim.born
-    )
+def _is_here(claim: Claim) -> bool:
+    """Whether the holder is a process of this very machine, as it is since it was booted."""
+    return bool(claim.born) and claim.host == socket.gethostname() and _boot() == claim.born.partition(" ")[0]
 
 
 def _boot() -> str:

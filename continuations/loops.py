@@ -22,7 +22,7 @@ from ._specs import AgentSpec
 from ._validate import misfit
 from .history import History, LoopExists, Saved, saved_from
 from .interchange import export_loop, import_loop
-from .leases import holder
+from .leases import living
 from .overview import LoopInfo, overview, utc_now, waiting
 from .store import Store
 
@@ -157,7 +157,7 @@ class Loops:
 
     def driver(self, loop: str) -> str | None:
         """The living process that drives a loop now, as a person knows it, or None."""
-        claim = holder(self._store, root_of(loop_name(loop)), self._now())
+        claim = living(self._store.lease(root_of(loop_name(loop))), self._now())
         return None if claim is None else claim.process
 
     # Deciding ----------------------------------------------------------------------------------------------------

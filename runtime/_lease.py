@@ -2,13 +2,11 @@
 
 import datetime as dt
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
-from caesura.continuations import Claim, ConflictError, Lease, LoopName, Moved, Store, WorkerId, claim_of, holder
-
-TERM = dt.timedelta(seconds=30)
-"""How long a lease lasts unless it is renewed, and so how long a vanished worker elsewhere holds up its loop."""
+from caesura.continuations import Claim, ConflictError, Lease, LoopName, Moved, Store, WorkerId, claim_of, living
 
 
 class Driven(ConflictError):
@@ -20,7 +18,7 @@ class LeaseLost(ConflictError):
 
 
 class LeaseKeeper:
-    """One worker's lease on one root loop. Synchronous, like the store."""
+    """One worker's lease on one root loop. Synchronous, like the store; for any thread."""
 
     def __init__(self, store: Store, root: LoopName, worker: WorkerId, now: Callable[[], dt.datetime]) -> None:
         self._store = store
@@ -35,14 +33,13 @@ class LeaseKeeper:
         Raises:
             Driven: a living worker holds it.
         """
-        found = self._store.lease(self._root)
-        living = holder(self._store, self._root, self._now())
-        if living is not None:
-            raise self._driven(living)
-        try:
-            self._held = self._store.move_lease(self._root, found, self._claim())
-        except Moved:
-            raise self._driven(None) from None
+        while self._held is None:
+            found = self._store.lease(self._root)
+            holder = living(found, self._now())
+            if holder is not None:
+                raise self._driven(holder)
+            with suppress(Moved):  # another took it, or gave it up: see who has it now
+                self._held = self._store.move_lease(self._root, found, self._claim())
 
     def renew(self) -> None:
         """Hold the lease for another term.
@@ -59,17 +56,14 @@ class LeaseKeeper:
 
     def release(self) -> None:
         """Give the lease up; if another worker has it by now, let it be."""
-        try:
+        with suppress(Moved):
             self._store.move_lease(self._root, self._held, None)
-        except Moved:
-            return
 
     def _claim(self) -> bytes:
-        return msgspec.json.encode(claim_of(self._worker, self._now() + TERM))
+        return msgspec.json.encode(claim_of(self._worker, self._now()))
 
-    def _driven(self, claim: Claim | None) -> Driven:
-        who = claim.process if claim is not None else "another process"
+    def _driven(self, holder: Claim) -> Driven:
         return Driven(
-            f"{self._root} is being driven by {who}.",
+            f"{self._root} is being driven by {holder.process}.",
             hint="Decisions reach it there; to take it over, stop that process first.",
         )

@@ -36,13 +36,18 @@ class Services:
     poll: float
     threads: trio.CapacityLimiter
     _one_at_a_time: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
+    _beside: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(64))
 
     async def sync(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call into the synchronous layer below: the only place where the runtime crosses to a thread for it.
+        """Call into the synchronous layer below: here alone, and in `beside`, the runtime crosses to a thread for it.
 
         Once begun, the call is waited for even if it is cancelled: a commit is made or not, never left in doubt.
         """
         return await trio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._one_at_a_time)
+
+    async def beside(self, function: Callable[[], None]) -> None:
+        """`sync` for leases, which do not wait until the store has time for them, nor for a thread that tools use."""
+        await trio.to_thread.run_sync(function, limiter=self._beside)
 
     def agent(self, name: str) -> Agent:
         """The agent of that name, or of the name that it has now.

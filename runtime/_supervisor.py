@@ -3,6 +3,7 @@
 import trio
 
 from caesura.continuations import (
+    TERM,
     CaesuraError,
     CallId,
     ChildFailed,
@@ -20,7 +21,7 @@ from caesura.continuations import (
 
 from ._actor import Actor
 from ._changed import judge
-from ._lease import TERM, LeaseKeeper
+from ._lease import LeaseKeeper
 from ._notices import committed
 from ._proposals import prompt_of
 from ._services import Services, as_author
@@ -67,14 +68,14 @@ class Supervisor:
         # Before anything is touched: a loop is refused whole, not when its children's turn comes.
         await services.sync(self._check, root)
         lease = LeaseKeeper(services.history.store, root.loop, self.worker, services.now)
-        await services.sync(lease.claim)
+        await services.beside(lease.claim)
         try:
             # Read again under the lease: until now another worker may have moved it.
             root = await services.sync(services.history.load, root.loop)
             return await self._drive(root, lease)
         finally:
             with trio.CancelScope(shield=True):
-                await services.sync(lease.release)
+                await services.beside(lease.release)
 
     def _check(self, saved: Saved) -> None:
         """Refuse a loop, or one nested in it, whose agent is not here, or is not to be gone on with.
@@ -182,7 +183,7 @@ class Supervisor:
     async def _renew(self, lease: LeaseKeeper) -> None:
         while True:
             await trio.sleep(TERM.total_seconds() / 3)
-            await self.services.sync(lease.renew)
+            await self.services.beside(lease.renew)
 
     async def _watch(self) -> None:
         """Look for what others commit: decisions, answers, pauses, cancellations."""

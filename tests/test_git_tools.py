@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from caesura.continuations import GitStore, Loops, Saved, Status, loop_name
-from tests.strategies import NESTED, Plan, World
+from caesura.continuations import GitStore, Loops, Saved, Status, Told, User, loop_name, step
+from tests.strategies import ADA, NESTED, Plan, World
 
 WIDE: Plan = ["order", ["order", ["order", "look"]], ["look", "order"], "order"]
 
@@ -78,14 +78,40 @@ def test_a_clones_work_can_be_fetched_back(world: World, folder: Path, tmp_path:
     "commands",
     [
         ("gc --quiet --prune=now",),
-        ("repack -ad --quiet",),
-        ("repack -ad --quiet", "prune-packed", "pack-refs --all"),
-        ("maintenance run --quiet",),
+        ("repack -a --quiet", "prune-packed", "pack-refs --all"),
+        ("maintenance run --quiet", "maintenance run --quiet"),
     ],
 )
 def test_maintenance_of_an_idle_repository_loses_nothing(world: World, folder: Path, commands: tuple[str, ...]) -> None:
     for command in commands:
         git(folder, *command.split())
+    goes_on(folder)
+
+
+@pytest.mark.parametrize("command", ["prune", "repack -ad", "prune --expire=now"])
+def test_git_refuses_to_delete_objects_where_loops_are_kept(world: World, folder: Path, command: str) -> None:
+    done = subprocess.run(["git", *command.split()], cwd=folder, capture_output=True, text=True, check=False)
+    assert "precious-objects repo" in done.stderr
+    goes_on(folder)
+
+
+def test_what_is_written_and_not_yet_referred_to_survives_all_maintenance(world: World, folder: Path) -> None:
+    history, before = world.history, world.saved()
+    event = Told(at=world.now(), message=User(content="Mind the gap."), by=ADA)
+    parents = (before.commit, *(child.commit for child in before.state.children.values()))
+    state = step(before.state, event)
+    written = history.store.write(state, parents=parents, message="m", author=ADA, committer=ADA)
+    for command in ("gc --prune=now", "prune", "repack -ad", "maintenance run", "maintenance run"):
+        subprocess.run(["git", *command.split()], cwd=folder, capture_output=True, check=False)
+    history.store.move(loop_name("other"), None, written.id)
+    assert git(folder, "fsck", "--strict", "--no-dangling") == ""
+    assert World.resumed(GitStore.open(folder), "other").saved().state == state
+
+
+def test_maintenance_packs_loose_objects_where_loops_are_kept(world: World, folder: Path) -> None:
+    for _ in range(2):  # a first run packs, the next deletes what is packed
+        git(folder, "maintenance", "run", "--quiet")
+    assert git(folder, "count-objects").startswith("0 objects")
     goes_on(folder)
 
 

@@ -13,11 +13,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from caesura.continuations import GitStore, LoopName, MemoryStore, Resumed, Status, Store, WorkerId
+from caesura.continuations import TERM, GitStore, LoopName, MemoryStore, Resumed, Status, Store, WorkerId
 from caesura.continuations.history import History
 from caesura.continuations.leases import Claim, born
 from caesura.runtime import Agent, Driven, LeaseLost, VanishedTool, tool
-from caesura.runtime._lease import TERM, LeaseKeeper
+from caesura.runtime._lease import LeaseKeeper
 from caesura.runtime._services import as_author
 from tests.agents import LOOP, Ledger, check_loop, company, company_script
 from tests.models import ADA, NOON, Held, Script, World, ask_for, lines, say, telling
@@ -74,6 +74,53 @@ def test_a_lease_of_a_namesake_of_this_process_is_taken_over_at_once(store: Stor
     boot = born(os.getpid()).partition(" ")[0]
     put(store, host=socket.gethostname(), pid=os.getpid(), born=f"{boot} 1", until=NOON + TERM)
     keeper(store).claim()
+
+
+def test_a_lease_that_a_clock_gone_wrong_has_made_too_long_holds_nobody_up(store: Store) -> None:
+    put(store, host="elsewhere", pid=1, born="boot 1", until=NOON + 2 * TERM)
+    with pytest.raises(Driven):
+        keeper(store).claim()  # clocks differ a little
+    put(store, host="elsewhere", pid=1, born="boot 1", until=NOON + dt.timedelta(days=365))
+    keeper(store).claim()
+
+
+@pytest.mark.parametrize("jump", [dt.timedelta(days=-400), dt.timedelta(days=400)])
+def test_a_holder_whose_clock_jumps_keeps_its_lease(store: Store, jump: dt.timedelta) -> None:
+    time = [NOON]
+    held = LeaseKeeper(store, X, WorkerId("w1"), lambda: time[0])
+    held.claim()
+    time[0] += jump
+    if jump < dt.timedelta(0):  # it lives, whatever its lease says; after a jump forward, another would be let in
+        with pytest.raises(Driven):
+            keeper(store, "w2", time[0]).claim()
+    held.renew()
+    with pytest.raises(Driven):
+        keeper(store, "w2", time[0]).claim()
+    held.release()
+    assert store.lease(X) is None
+
+
+def test_a_thousand_renewals_leave_nothing_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "r.git"
+    store = GitStore.open(folder, create=True)
+    before = sorted(folder.rglob("*"))
+    time = [NOON]
+    held = LeaseKeeper(store, X, WorkerId("w1"), lambda: time[0])
+    held.claim()
+    for _ in range(1000):
+        time[0] += TERM / 3
+        held.renew()
+    assert sorted(folder.rglob("*")) == sorted([*before, folder / "caesura.leases", folder / "caesura.leases/x"])
+    held.release()
+    assert sorted(folder.rglob("*")) == sorted([*before, folder / "caesura.leases"])
+
+
+def test_a_lease_is_no_part_of_what_git_copies(tmp_path: Path) -> None:
+    """A copy of a loop is nobody's yet, whoever drives the one it was copied from."""
+    store = GitStore.open(tmp_path / "r.git", create=True)
+    keeper(store).claim()
+    subprocess.run(["git", "clone", "--quiet", "--mirror", tmp_path / "r.git", tmp_path / "copy"], check=True)
+    keeper(GitStore.open(tmp_path / "copy"), "w2").claim()
 
 
 def test_a_half_made_lease_holds_nobody_up(store: Store) -> None:

@@ -36,6 +36,7 @@ from caesura.continuations import (
 )
 from caesura.continuations._state import FORMAT
 from caesura.continuations.store import _git
+from caesura.continuations.store._exclusive import MARK
 from tests.strategies import ADA, AGENT, EPOCH, GRACE, NESTED, ROBOT, WORKERS, World
 
 STATE = start(Started(at=EPOCH, definition=AGENT, prompt=User(content="Go."), nonce="n", worker=WORKERS[0]))
@@ -296,6 +297,26 @@ def test_a_folder_or_a_file_that_is_no_repository_is_left_as_it_is(tmp_path: Pat
                 GitStore.open(tmp_path / name, create=create)
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["mine.txt"]
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("left", [(), ("config",), ("config", "config.lock", "objects/", "refs/"), ("HEAD.lock",)])
+def test_a_repository_left_half_made_is_made_whole(folder: Path, left: tuple[str, ...]) -> None:
+    folder.mkdir()
+    for name in (MARK, *left):
+        (folder / name).mkdir() if name.endswith("/") else (folder / name).touch()
+    with pytest.raises(Unavailable):
+        GitStore.open(folder)
+    begun(GitStore.open(folder, create=True))
+    assert git(folder, "config", "extensions.preciousObjects") == "true"
+    assert git(folder, "fsck", "--strict") == ""
+    assert not list(folder.rglob("*.lock"))
+
+
+def test_the_settings_of_a_repository_of_somebody_else_are_left_alone(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "theirs")
+    before = (tmp_path / "theirs/.git/config").read_text()
+    begun(GitStore.open(tmp_path / "theirs", create=True))
+    assert (tmp_path / "theirs/.git/config").read_text() == before
 
 
 def test_a_repository_that_cannot_be_written_says_so(store: GitStore, folder: Path) -> None:

@@ -2,11 +2,24 @@
 
 import fcntl
 import os
+import random
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-_FILE = "caesura.exclusive"
+from ._protocol import Locked
+
+MARK = "caesura.exclusive"
+"""The file that is locked, in a repository's folder."""
+
+_SECONDS = 10.0
+
+
+def common(repository: Path) -> Path:
+    """The folder that a repository's refs are in: a linked worktree has the main one's."""
+    pointer = repository / "commondir"
+    return repository / pointer.read_text().strip() if pointer.exists() else repository
 
 
 @contextmanager
@@ -19,14 +32,13 @@ def exclusive(repository: Path, *names: str) -> Iterator[None]:
     Raises:
         BlockingIOError: another process does just that. It takes milliseconds; try again.
     """
-    common = repository / "commondir"  # that of a linked worktree, whose refs are the main one's
-    folder = repository / common.read_text().strip() if common.exists() else repository
-    file = os.open(folder / _FILE, os.O_RDWR | os.O_CREAT, 0o666)
+    folder = common(repository)
+    file = os.open(folder / MARK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BlockingIOError(error.errno, f"another process holds the lock on {folder / _FILE}") from None
+            raise BlockingIOError(error.errno, f"another process holds the lock on {folder / MARK}") from None
         for name in os.pread(file, 10_000, 0).decode("utf-8", "replace").split():
             if name in ("HEAD", "packed-refs") or (name.startswith("refs/") and ".." not in name):
                 (folder / f"{name}.lock").unlink(missing_ok=True)
@@ -38,3 +50,26 @@ def exclusive(repository: Path, *names: str) -> Iterator[None]:
             os.ftruncate(file, 0)
     finally:
         os.close(file)
+
+
+@contextmanager
+def in_turn(repository: Path) -> Iterator[None]:
+    """`exclusive`, once it is this process's turn.
+
+    Raises:
+        Locked: it never came.
+    """
+    deadline = time.monotonic() + _SECONDS
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(exclusive(repository))
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise Locked(
+                        f"For {_SECONDS:.0f} seconds, {error.strerror}.",
+                        hint="If a process that uses the repository hangs, end it.",
+                    ) from error
+                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
+        yield

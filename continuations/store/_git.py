@@ -4,9 +4,11 @@ import os
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pygit2
 
@@ -26,13 +28,17 @@ from .._state import Child, Continuation, Record
 from .._text import one_line
 from ._exclusive import exclusive
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
+from ._leases import LeaseFiles
+from ._make import make, unmade
 from ._protocol import Commit, Lease, Locked, Moved, NoPerson, NoSuchRevision, NotALoop, Store, Unavailable
 
+T = TypeVar("T")
+
 LOOPS = "refs/heads/loops/"
-LEASES = "refs/leases/"
 
 _CACHED = 256
 _LOCK_SECONDS = 10.0
+_WRITES = 10
 _FILE, _FOLDER = pygit2.enums.FileMode.BLOB, pygit2.enums.FileMode.TREE
 
 # Without this a power cut leaves moved refs that point to objects of zero length.
@@ -44,6 +50,7 @@ class GitStore(Store):
 
     def __init__(self, repository: pygit2.Repository) -> None:
         self._repo = repository
+        self._leases = LeaseFiles(Path(repository.path))
         self._cache: OrderedDict[CommitId, Commit] = OrderedDict()
 
     @classmethod
@@ -54,9 +61,9 @@ class GitStore(Store):
             Unavailable: there is no repository, or it cannot be opened or made.
         """
         folder = Path(path)
-        if create and (not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))):
+        if create and unmade(folder):
             with _trouble(f"No repository could be made at {folder}", "Choose a folder that can be written."):
-                pygit2.init_repository(str(folder), bare=True)
+                make(folder, partial(pygit2.init_repository, bare=True))
         if not folder.is_dir():
             raise Unavailable(
                 f"There is no repository at {folder}.",
@@ -104,34 +111,28 @@ class GitStore(Store):
                 self._repo.set_head(LOOPS + loop)
 
     def lease(self, root: LoopName) -> Lease | None:
-        token = self._target(LEASES + root)
-        return None if token is None else Lease(token=token, data=self._blob(token))
+        with _trouble("The lease could not be read", "Check the repository's permissions."):
+            return self._leases.read(root)
 
     def move_lease(self, root: LoopName, old: Lease | None, data: bytes | None) -> Lease | None:
         with _trouble("The lease could not be written", "Check the repository's permissions and free space."):
-            token = None if data is None else str(self._repo.create_blob(data))
-        self._swap(LEASES + root, None if old is None else old.token, token)
-        return None if token is None or data is None else Lease(token=token, data=data)
+            return self._leases.swap(root, old, data)
 
     def _target(self, ref: str) -> str | None:
         found = self._repo.references.get(ref)
         return None if found is None else str(found.resolve().target)
 
-    def _swap(self, ref: str, old: str | None, new: str | None) -> None:
+    def _swap(self, ref: str, old: str | None, new: str) -> None:
         """Compare-and-swap under the ref's own lock; exact for creation too, which libgit2's other ways are not."""
         deadline = time.monotonic() + _LOCK_SECONDS
-        removed = () if new is not None else ("packed-refs",)
         while True:
             try:
-                with exclusive(Path(self._repo.path), ref, *removed), self._repo.transaction() as transaction:
+                with exclusive(Path(self._repo.path), ref), self._repo.transaction() as transaction:
                     transaction.lock_ref(ref)
                     now = self._target(ref)
                     if now != old:
                         raise Moved(f"{ref} was moved by another writer.", hint="Read it again and decide again.")
-                    if new is None:
-                        transaction.remove(ref)
-                    else:
-                        transaction.set_target(ref, new)
+                    transaction.set_target(ref, new)
                     return
             except (pygit2.GitError, OSError, ValueError) as error:
                 lock = Path(self._repo.path) / (ref + ".lock")
@@ -184,15 +185,13 @@ class GitStore(Store):
         committer: Person,
     ) -> Commit:
         base = self.read(parents[0]) if parents else None
+
+        def create() -> pygit2.Oid:
+            who = _signature(author, state), _signature(committer, state)
+            return self._repo.create_commit(None, *who, message, self._tree(state, base), list(parents))
+
         with _trouble("The step could not be written", "Check the repository's permissions and free space."):
-            commit = self._repo.create_commit(
-                None,
-                _signature(author, state),
-                _signature(committer, state),
-                message,
-                self._tree(state, base),
-                list(parents),
-            )
+            commit = _again(create)
         return self._remember(
             Commit(id=CommitId(str(commit)), state=state, parents=parents, author=author, message=message)
         )
@@ -357,6 +356,14 @@ def _setting(config: pygit2.Config, key: str) -> str:
         return config[key] or ""
     except KeyError:
         return ""
+
+
+def _again(create: Callable[[], T]) -> T:
+    """Write some objects, whatever git tidies away meanwhile: it removes an object's folder once that is empty."""
+    for _ in range(_WRITES - 1):
+        with suppress(pygit2.GitError, OSError):
+            return create()
+    return create()
 
 
 @contextmanager

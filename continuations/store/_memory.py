@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import threading
 from collections.abc import Mapping
 
 from .._calls import Person
@@ -21,6 +22,7 @@ class MemoryStore(Store):
         self._commits: dict[CommitId, Commit] = {}
         self._heads: dict[LoopName, CommitId] = {}
         self._leases: dict[LoopName, Lease] = {}
+        self._one_at_a_time = threading.Lock()
 
     @property
     def location(self) -> str:
@@ -94,14 +96,15 @@ class MemoryStore(Store):
         return self._leases.get(root)
 
     def move_lease(self, root: LoopName, old: Lease | None, data: bytes | None) -> Lease | None:
-        if self._leases.get(root) != old:
-            raise Moved(f"The lease on {root} was moved.", hint="Read it again and decide again.")
-        if data is None:
-            self._leases.pop(root, None)
-            return None
-        lease = Lease(token=hashlib.sha1(data, usedforsecurity=False).hexdigest(), data=data)
-        self._leases[root] = lease
-        return lease
+        with self._one_at_a_time:
+            if self._leases.get(root) != old:
+                raise Moved(f"The lease on {root} was moved.", hint="Read it again and decide again.")
+            if data is None:
+                self._leases.pop(root, None)
+                return None
+            lease = Lease(token=hashlib.sha1(data, usedforsecurity=False).hexdigest(), data=data)
+            self._leases[root] = lease
+            return lease
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -57,7 +57,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """Where continuations and refs are kept. Synchronous; one thread at a time."""
+    """Where continuations and refs are kept. Synchronous; one thread at a time, but for leases: any, at any time."""
 
     @property
     def location(self) -> str:

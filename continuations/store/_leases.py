@@ -1,0 +1,51 @@
+"""Leases, as files beside the repository's refs: renewing one leaves nothing behind in the history or the objects."""
+
+import hashlib
+from pathlib import Path
+
+from .._ids import LoopName
+from ._exclusive import common, in_turn
+from ._protocol import Lease, Moved
+
+FOLDER = "caesura.leases"
+
+
+class LeaseFiles:
+    """A repository's leases, one file each. Unlike the rest of a store, for any thread at any time."""
+
+    def __init__(self, repository: Path) -> None:
+        self._repository = repository
+        self._folder = common(repository) / FOLDER
+
+    def read(self, root: LoopName) -> Lease | None:
+        """The lease on a root loop, or None."""
+        try:
+            data = (self._folder / root).read_bytes()
+        except FileNotFoundError:
+            return None
+        return _lease(data)
+
+    def swap(self, root: LoopName, old: Lease | None, data: bytes | None) -> Lease | None:
+        """Put a lease in the place of the one that was read.
+
+        Raises:
+            Moved: somebody else changed it first.
+            Locked: the repository is locked by a process that hangs.
+        """
+        file = self._folder / root
+        with in_turn(self._repository):
+            if self.read(root) != old:
+                raise Moved(f"The lease on {root} was moved.", hint="Read it again and decide again.")
+            if data is None:
+                file.unlink(missing_ok=True)
+                return None
+            self._folder.mkdir(exist_ok=True)
+            # Renamed into place, so that a reader sees a whole one. A loop's name has no '/' and a root's no dot.
+            new = self._folder / f"{root}.new"
+            new.write_bytes(data)
+            new.replace(file)
+        return _lease(data)
+
+
+def _lease(data: bytes) -> Lease:
+    return Lease(token=hashlib.sha1(data, usedforsecurity=False).hexdigest(), data=data)

@@ -1,0 +1,44 @@
+"""Making a repository for loops, whole, however many processes make it at once and whenever they are killed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ._exclusive import MARK, in_turn
+
+_SETTINGS = """\
+[extensions]
+\tpreciousObjects = true
+[gc]
+\tauto = 0
+[maintenance "gc"]
+\tenabled = false
+[maintenance "loose-objects"]
+\tenabled = true
+[maintenance "incremental-repack"]
+\tenabled = true
+[maintenance "pack-refs"]
+\tenabled = true
+"""
+# A step's objects are written before anything refers to them, and `git prune` and `git gc --prune=now` delete what
+# nothing refers to, however new: of a branch moved meanwhile nothing is left. Git itself refuses to delete objects
+# where they are precious, and `git maintenance run` can tidy up without deleting any.
+
+
+def unmade(folder: Path) -> bool:
+    """Whether a repository may be made there: it is missing, empty, or was left, or is still being, half made."""
+    if not folder.exists():
+        return True
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+    return not names or (MARK in names and "HEAD" not in names)
+
+
+def make(folder: Path, initialize: Callable[[Path], object]) -> None:
+    """Make a bare repository with git's own initialization, unless another process just did."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with in_turn(folder):
+        if (folder / "HEAD").exists():  # it is written last
+            return
+        for left in folder.glob("*.lock"):
+            left.unlink()
+        (folder / "config").write_text(_SETTINGS)
+        initialize(folder)
