@@ -85,7 +85,7 @@ from ._messages import (
     plain_text,
     text_of,
 )
-from ._moves import AlreadyDecided, NotApplicable
+from ._moves import AlreadyAnswered, AlreadyDecided, NotApplicable
 from ._people import StaleDecision
 from ._person import BadPerson, person
 from ._requests import Attempt, Request, RequestKind
@@ -93,11 +93,11 @@ from ._specs import AgentSpec, Budget, ModelSpec, ToolKind, ToolSpec
 from ._state import Child, Continuation, Ending, Spent, Status
 from ._step import name_calls, start, step
 from ._text import call_text, count, excerpt, one_line, printable
-from ._validate import misfit
+from ._validate import InvalidAnswer, misfit
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .leases import TERM, Claim, claim_of, living
-from .loops import InvalidAnswer, Loops, NoSuchRequest
+from .loops import Loops, NoSuchRequest
 from .overview import LoopInfo, ready, utc_now
 from .store import (
     Commit,
@@ -124,6 +124,7 @@ __all__ = [
     "AdoptAgent",
     "AgentChanged",
     "AgentSpec",
+    "AlreadyAnswered",
     "AlreadyDecided",
     "Answered",
     "AnyEvent",

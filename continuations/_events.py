@@ -150,6 +150,7 @@ class Decided(Event, tag=True, frozen=True, kw_only=True):
 
     `arguments` and `tool` are the digests of what the person saw, in the commit `seen`; both are empty for a gate.
     `fingerprint` is that of the definition that they saw, if the gate is about a changed agent.
+    `attempt` counts the starts of the call by then: what has run since is another thing to decide about.
     `edited` is the arguments that the person put in the place of the model's, as JSON text.
     """
 
@@ -160,6 +161,7 @@ class Decided(Event, tag=True, frozen=True, kw_only=True):
     arguments: Digest = Digest("")
     tool: Digest = Digest("")
     fingerprint: Digest = Digest("")
+    attempt: int = 0
     note: str = ""
     edited: str | None = None
     scope: Scope = "call"
@@ -167,10 +169,11 @@ class Decided(Event, tag=True, frozen=True, kw_only=True):
 
 class Answered(Event, tag=True, frozen=True, kw_only=True):
     """A person or another system answered a question, or said how an unknown call ended. `value` is the
-    result that the model reads: a text answer as it is, anything else as JSON."""
+    result that the model reads: a text answer as it is, anything else as JSON. `attempt` is as in `Decided`."""
 
     call: CallId
     value: str
+    attempt: int = 0
     by: Person
 
 

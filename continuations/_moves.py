@@ -1,5 +1,6 @@
 """Moves that every kind of event shares: finding a call, moving it along the table, ending it, gating the loop."""
 
+import datetime as dt
 from typing import Any
 
 from msgspec.structs import replace
@@ -27,6 +28,18 @@ class AlreadyDecided(NotApplicable):
             f"{request} was already {verb} by {decision.by.name} at {at}.", hint="The first decision stands."
         )
         self.decision = decision
+
+
+class AlreadyAnswered(NotApplicable):
+    """The question, or what became of the call, was answered before; `by` and `value` are the answer that stands."""
+
+    def __init__(self, request: str, by: Person, at: dt.datetime, value: str) -> None:
+        super().__init__(
+            f"{request} was already answered by {by.name} at {at.isoformat(timespec='seconds')}.",
+            hint="The first answer stands.",
+        )
+        self.by = by
+        self.value = value
 
 
 GRANTED = {

@@ -24,7 +24,7 @@ from ._state import Continuation
 
 
 class StaleDecision(ConflictError):
-    """What was decided on is not what the loop now asks for: the arguments or the tool changed."""
+    """What was decided on is not what the loop now asks for: the arguments or the tool changed, or it has run."""
 
 
 def decided(state: Continuation, event: Decided) -> Continuation:
@@ -44,6 +44,8 @@ def decided(state: Continuation, event: Decided) -> Continuation:
         raise AlreadyDecided(call.id, call.decision)
     tool = state.tool(call)
     shown = tool.digest if tool is not None else Digest("")
+    if event.attempt != call.attempt:
+        raise _started_since(call)
     if event.arguments != call.arguments_digest or event.tool != shown:
         raise StaleDecision(
             f"{call.id} is no longer what was shown: its arguments or its tool changed.",
@@ -81,23 +83,6 @@ def decided(state: Continuation, event: Decided) -> Continuation:
             hint=f"Use 'caesura answer', or 'caesura reject' to turn {call.id} down.",
         )
     return moved(state, event, call, GRANTED[call.kind], arguments=arguments, decision=decision, remark="")
-
-
-def made_before(
-    state: Continuation, call_id: CallId, choice: Choice, by: Person, *, edited: str | None, scope: Scope
-) -> bool:
-    """Whether this very decision stands already: made again it changes nothing."""
-    gate, call = state.gate, state.call(call_id)
-    if gate is not None and gate.id == call_id:
-        return gate.decision is not None and (gate.decision.choice, gate.decision.by) == (choice, by)
-    if call is None or call.decision is None or call.state is CallState.UNKNOWN:
-        return False
-    first = call.decision
-    same_arguments = edited == (call.arguments if first.edited else None)
-    same_scope = scope == "call" or any(
-        rule.decision == first and (rule.arguments is None or scope == "arguments") for rule in state.rules
-    )
-    return (first.choice, first.by) == (choice, by) and same_arguments and same_scope
 
 
 def _rejection_of(call: Call, event: Decided) -> str:
@@ -160,7 +145,16 @@ def answered(state: Continuation, event: Answered) -> Continuation:
     call = find(state, event.call)
     if call.state is not CallState.UNKNOWN and call.question is None:
         raise NotApplicable(f"{call.id} asks no question.", hint="'caesura pending' says what it waits for.")
+    if call.open and event.attempt != call.attempt:
+        raise _started_since(call)
     return closed(state, event, call, CallState.RETURNED, event.value)
+
+
+def _started_since(call: Call) -> StaleDecision:
+    return StaleDecision(
+        f"{call.id} is no longer what was shown: it has been started since.",
+        hint="Look at it again with 'caesura pending', then decide.",
+    )
 
 
 def told(state: Continuation, event: Told) -> Continuation:

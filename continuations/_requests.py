@@ -34,8 +34,8 @@ class Request(Value, frozen=True, kw_only=True):
 
     `path` is the agents from the root down to the one that asks; `text` the question, or why a gate stands. For a
     call, `tool` and `arguments` (JSON text) are what was asked for, `reason` is what the model said with it, and the
-    digests and `commit` bind a decision to all that; `attempt` is the last one, of a call whose outcome is unknown.
-    `answer` is the JSON schema of a question's answer. `change` is what a changed agent's gate asks about.
+    digests, `attempt` (the last start there was) and `commit` bind a decision to all that. `answer` is the JSON schema
+    of a question's answer. `change` is what a changed agent's gate asks about.
     """
 
     id: Address
@@ -57,6 +57,11 @@ class Request(Value, frozen=True, kw_only=True):
     gate: GateKind | None = None
     change: Change | None = None
     attempt: Attempt | None = None
+
+    @property
+    def attempts(self) -> int:
+        """How often the call had been started when this was shown."""
+        return 0 if self.attempt is None else self.attempt.number
 
     @property
     def fingerprint(self) -> Digest:
@@ -118,7 +123,7 @@ def _call(
         remark=call.remark,
         answer=question.answer if question is not None else None,
         wake_at=call.not_before if kind == "sleep" else None,
-        attempt=_attempt(loop, call) if kind == "outcome" else None,
+        attempt=_attempt(loop, call) if call.attempt else None,
     )
 
 

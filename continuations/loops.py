@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
@@ -14,23 +15,19 @@ from ._errors import CallerError, SavedStateError
 from ._events import Answered, AnyEvent, Cancelled, Decided, Suspended, Told
 from ._ids import Address, LoopName, loop_name, parent_name, root_name, root_of, split_address
 from ._messages import Content, Json, User
-from ._moves import AlreadyDecided, NotApplicable
-from ._people import made_before
+from ._moves import NotApplicable
 from ._person import person
 from ._requests import Request, requests
 from ._specs import AgentSpec
-from ._validate import misfit
+from ._validate import InvalidAnswer, check_edit, misfit
 from .history import History, LoopExists, Saved, saved_from
 from .interchange import export_loop, import_loop
 from .leases import living
 from .overview import LoopInfo, overview, utc_now, waiting
+from .settled import same_answer, same_decision, settled
 from .store import Store
 
 T = TypeVar("T")
-
-
-class InvalidAnswer(CallerError):
-    """An answer, or an edited argument, does not have the form that was asked for."""
 
 
 class NoSuchRequest(CallerError):
@@ -126,21 +123,24 @@ class Loops:
 
         Raises:
             NoSuchRequest: nothing of that address waits.
-            AlreadyDecided: it did, and was decided.
+            AlreadyDecided, AlreadyAnswered: it did, and somebody was first.
         """
         loop, call_id = split_address(request_id)
+        path = self._waiting_path(Address(request_id))
         saved = self._history.load(loop)
-        gate = saved.state.gate
-        if gate is not None and gate.id == call_id and gate.decision is not None:
-            raise AlreadyDecided(request_id, gate.decision)
-        for request in requests(loop, saved.commit, saved.state, self._path(loop)):
+        for request in requests(loop, saved.commit, saved.state, path):
             if request.id == request_id:
                 return request
         call = saved.state.call(call_id)
-        if call is not None and call.decision is not None:
-            raise AlreadyDecided(request_id, call.decision)
         what = f"{request_id} waits for nobody: it is {call.state}." if call else f"Nothing waits at {request_id}."
         raise NoSuchRequest(what, hint="'caesura pending' lists what does.")
+
+    def _waiting_path(self, request: Address) -> tuple[str, ...]:
+        """The agents from the root down to who asks, if nobody was first and nothing on the way has ended."""
+        first = settled(self._history, request)
+        if first is not None:
+            raise first
+        return self._path(split_address(request)[0])
 
     def _path(self, loop: LoopName) -> tuple[str, ...]:
         """The agents from the root down to a loop, if nothing on the way has ended: what is below waits no more."""
@@ -220,16 +220,17 @@ class Loops:
         loop, call_id = split_address(address)
         saved = self._history.load(loop)
         edited = None if arguments is None else json.dumps(arguments, ensure_ascii=False)
-        if made_before(saved.state, call_id, choice, who, edited=edited, scope=scope):
+        made = partial(same_decision, self._history, address, choice, who, edited, scope)
+        if made():
             return saved
-        self._path(loop)
+        self._waiting_path(address)
         shown = request if isinstance(request, Request) else self.request(address)
         if shown.kind == "gate" and (edited is not None or scope != "call"):
             raise InvalidAnswer(
                 "A gate has no arguments and no standing decisions.", hint="Approve or reject it alone."
             )
         if arguments is not None:
-            self._check_arguments(saved, shown, arguments)
+            check_edit(saved.state.definition.tool(shown.tool), shown.tool, arguments)
         event = Decided(
             at=self._now(),
             call=call_id,
@@ -239,28 +240,15 @@ class Loops:
             arguments=shown.arguments_digest,
             tool=shown.tool_digest,
             fingerprint=shown.fingerprint,
+            attempt=shown.attempts,
             note=note,
             edited=edited,
             scope=scope,
         )
-        decided = self._history.apply(saved, event, who)
+        decided = self._settle(saved, address, event, made)
         if decided.state.ending is not None:
             self._cancel_below(loop, f"{saved.state.agent} was given up", who)
         return decided
-
-    @staticmethod
-    def _check_arguments(saved: Saved, shown: Request, arguments: Json) -> None:
-        tool = saved.state.definition.tool(shown.tool)
-        if tool is not None and tool.kind in ("question", "sleep"):
-            # What it asks, or until when it sleeps, was read from the model's arguments when it was proposed.
-            raise InvalidAnswer(
-                f"The arguments of {shown.tool} cannot be edited.", hint="Reject it, and say what to ask for instead."
-            )
-        problem = "there is no such tool" if tool is None else misfit(arguments, tool.parameters)
-        if problem is not None:
-            raise InvalidAnswer(
-                f"The edited arguments do not fit {shown.tool}: {problem}.", hint="Nothing was decided; mend them."
-            )
 
     # Answering and telling ---------------------------------------------------------------------------------------
 
@@ -269,9 +257,16 @@ class Loops:
 
         Raises:
             InvalidAnswer: the value does not fit the question's schema. The question still waits.
-            NoSuchRequest: nothing of that address asks anything.
+            NoSuchRequest, AlreadyAnswered, AlreadyDecided: nothing of that address asks anything (any more).
         """
-        shown = self.request(request) if isinstance(request, str) else request
+        address = Address(request if isinstance(request, str) else request.id)
+        loop, call_id = split_address(address)
+        who = self._person(by)
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        saved, made = self._history.load(loop), partial(same_answer, self._history, address, text, who)
+        if made():
+            return saved
+        shown = self.request(address) if isinstance(request, str) else request
         if shown.kind == "question":
             problem = misfit(value, shown.answer)
             if problem is not None:
@@ -281,10 +276,19 @@ class Loops:
                 )
         elif shown.kind != "outcome":
             raise NoSuchRequest(f"{shown.id} asks no question.", hint="'caesura pending' says what it waits for.")
-        loop, call_id = split_address(shown.id)
-        self._path(loop)
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        return self._apply(loop, Answered(at=self._now(), call=call_id, value=text, by=self._person(by)), by)
+        self._waiting_path(address)
+        event = Answered(at=self._now(), call=call_id, value=text, attempt=shown.attempts, by=who)
+        return self._settle(saved, address, event, made)
+
+    def _settle(self, saved: Saved, request: Address, event: Decided | Answered, made: Callable[[], bool]) -> Saved:
+        """Commit a decision or an answer; if somebody was first, it is theirs that stands, be it the same or not."""
+        try:
+            return self._history.apply(saved, event, event.by)
+        except NotApplicable:
+            if made():
+                return self._history.load(saved.loop)
+            self.request(request)  # which says who was first
+            raise
 
     def tell(self, loop: str, message: Content, *, by: Person | str | None = None) -> Saved:
         """Say something to a loop: heard at once, or after the calls that are open. A completed loop goes on.

@@ -1,17 +1,16 @@
-"""Agents whose tools keep a ledger of what really ran, a person who decides, and a process that can be killed.
+"""Agents whose tools keep a ledger of what really ran, a person who decides, and the parts of processes that drive and
+decide and can be killed.
 
-As a program, ``python -m tests.agents REPOSITORY LEDGER [KILL]`` drives the company's loop to its end, deciding what
-waits, and dies by its own hand as KILL says: ``before:3`` and ``after:3`` the third move of a branch, ``locked:3``
-while it holds git's own lock on a ref for the third time, ``inside:3`` after the third effect of a tool, before the
-tool returns.
+As a program, ``python -m tests.agents REPOSITORY LEDGER [DEATH]`` drives the company's loop to its end, deciding what
+waits, and dies as `tests.mortal` says.
 """
 
 import json
 import os
-import signal
 import sys
+import time
 from collections.abc import Callable, Iterable
-from itertools import count
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -19,7 +18,6 @@ import trio
 from caesura.continuations import (
     CommitId,
     GitStore,
-    LoopName,
     Loops,
     NoSuchLoop,
     Reply,
@@ -27,6 +25,7 @@ from caesura.continuations import (
 )
 from caesura.runtime import Agent, ModelRequest, Outcome, Runtime, ToolContext, tool
 from tests.models import ADA, ScriptedModel, ask_for, check_results, results, say
+from tests.mortal import Fate
 
 LIMIT = 1000
 LOOP = "onboarding"
@@ -180,54 +179,65 @@ def _commits(store: GitStore, loop: str) -> list[CommitId]:
     return list(found)
 
 
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-class MortalStore(GitStore):
-    """A store whose process dies before or after the n-th move of a branch, or with the n-th lock."""
-
-    when, at, moves, locks = "", 0, 0, 0
-
-    def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
-        self.moves += 1
-        if self.moves == self.at and self.when == "before":
-            _die()
-        super().move(loop, old, new)
-        if self.moves == self.at and self.when == "after":
-            _die()
-
-    def _target(self, ref: str) -> str | None:
-        if self.when == "locked" and (Path(self.location) / f"{ref}.lock").exists():
-            self.locks += 1
-            if self.locks == self.at:
-                _die()
-        return super()._target(ref)
-
-
-async def drive(path: Path, ledger_path: Path, when: str, at: int) -> int:
-    """Drive the company's loop to its end, unless killed on the way; the number of moves it took."""
-    effects = count(1)
-    ledger = Ledger(ledger_path, lambda: _die() if next(effects) == at and when == "inside" else None)
-    store = MortalStore.open(path, create=True)
-    assert isinstance(store, MortalStore)
-    store.when, store.at = when, at
-    agent, model, loops = company(ledger), ScriptedModel(company_script), Loops(store)
-    async with Runtime.open(store, agents=[agent], model=model) as runtime:
-        print("ready", flush=True)  # noqa: T201 - for whoever is to kill this process
+async def drive(path: Path, ledger: Ledger, *, to_the_end: bool) -> str:
+    """Drive the company's loop, or begin it: until it rests, or, deciding what waits, to its end."""
+    agent, model = company(ledger), ScriptedModel(company_script)
+    async with Runtime.open(path, agents=[agent], model=model) as runtime:
         try:
             outcome = await runtime.resume(LOOP)
         except NoSuchLoop:
             outcome = await runtime.run("lead", "Onboard Ada", loop=LOOP)
-        while outcome.status == "suspended":
-            for request in outcome.pending:
-                decider()(loops, request)
+        while to_the_end and outcome.status == "suspended":
+            decide_all(path)
             outcome = await runtime.resume(LOOP)
-    assert outcome.status == "completed", outcome
-    return store.moves
+    return outcome.status
+
+
+def decide_all(path: Path) -> list[str]:
+    """Decide whatever waits; what that was."""
+    with Loops.open(path) as loops:
+        waiting = loops.pending(LOOP)
+        for request in waiting:
+            decider()(loops, request)
+    return [request.id for request in waiting]
+
+
+def whole(path: str, ledger: str, death: str = "") -> dict[str, float]:
+    """A process: the company's whole story, unless it dies on the way. How long it took, in several measures."""
+    fate, began = Fate(death), time.monotonic()
+    assert trio.run(partial(drive, Path(path), Ledger(Path(ledger), fate.effect), to_the_end=True)) == "completed"
+    return {"moves": fate.moves, "locks": fate.locks, "writes": fate.writes, "seconds": time.monotonic() - began}
+
+
+def worker(path: str, ledger: str, death: str = "") -> dict[str, float]:
+    """A process: drives the company's loop until it rests."""
+    fate, began = Fate(death), time.monotonic()
+    trio.run(partial(drive, Path(path), Ledger(Path(ledger), fate.effect), to_the_end=False))
+    return {"moves": fate.moves, "locks": fate.locks, "writes": fate.writes, "seconds": time.monotonic() - began}
+
+
+def person(path: str, ledger: str, death: str = "") -> dict[str, float]:
+    """A process: decides whatever waits."""
+    fate, began = Fate(death), time.monotonic()
+    decide_all(Path(path))
+    return {"moves": fate.moves, "locks": fate.locks, "writes": fate.writes, "seconds": time.monotonic() - began}
+
+
+def command(death: str, *words: str) -> int:
+    """A process: a command of Caesura's, what it says thrown away; its exit status."""
+    from caesura.adapters.cli import main
+
+    Fate(death)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    return main(words)
+
+
+def git(path: str, death: str, *words: str) -> None:
+    """A process: git itself."""
+    Fate(death)
+    os.execlp("git", "git", "-C", path, *words)  # noqa: S606
 
 
 if __name__ == "__main__":
-    place, written, *how = sys.argv[1:]
-    kind, _, number = (how[0] if how else "never:0").partition(":")
-    print(trio.run(drive, Path(place), Path(written), kind, int(number)))  # noqa: T201
+    whole(*sys.argv[1:])

@@ -7,6 +7,8 @@ import pygit2
 import pytest
 from hypothesis import settings
 
+from tests.processes import Processes
+
 settings.register_profile("caesura", deadline=None, derandomize=True)
 settings.load_profile("caesura")
 
@@ -34,3 +36,10 @@ def _git_person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
         for level, path in before.items():
             paths[level] = path
+
+
+@pytest.fixture(scope="session")
+def processes(_git_person: None) -> Iterator[Processes]:
+    """What real processes are started by."""
+    with Processes() as made:
+        yield made

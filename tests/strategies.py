@@ -255,6 +255,7 @@ def _decision(draw: st.DrawFn, state: Continuation, call: Call, at: dt.datetime)
         seen=CommitId("c" * 40),
         arguments=arguments,
         tool=tool,
+        attempt=draw(st.just(call.attempt) | st.integers(0, 2)) if draw(_rarely) else call.attempt,
         note=draw(st.sampled_from(["", "too dear", "two\nlines"])),
         edited=edited,
         scope="call" if edited else draw(st.sampled_from(["call", "call", "arguments", "tool"])),
@@ -285,7 +286,7 @@ def _call_event(draw: st.DrawFn, state: Continuation, call: Call, at: dt.datetim
     ]
     people: list[_Make] = [
         lambda: _decision(draw, state, call, at),
-        lambda: Answered(at=at, call=call.id, value=draw(texts), by=ADA),
+        lambda: Answered(at=at, call=call.id, value=draw(texts), attempt=call.attempt, by=ADA),
     ]
     clock: list[_Make] = [lambda: Woke(at=at if draw(_rarely) else call.not_before or at, call=call.id)]
     start: list[_Make] = [
@@ -442,7 +443,7 @@ def _way_on(state: Continuation, choose: Callable[[Call], Choice]) -> AnyEvent:
             case CallState.WAITING if call.kind == "agent" and call.question is None and call.not_before is None:
                 return ChildFinished(at=at, call=call.id, text="done")
             case CallState.WAITING if call.question is not None:
-                return Answered(at=at, call=call.id, value="yes", by=ADA)
+                return Answered(at=at, call=call.id, value="yes", attempt=call.attempt, by=ADA)
             case CallState.WAITING:
                 return Woke(at=max(at, call.not_before or at), call=call.id)
             case _ if tool is None:
@@ -456,6 +457,7 @@ def _way_on(state: Continuation, choose: Callable[[Call], Choice]) -> AnyEvent:
                     seen=seen,
                     arguments=call.arguments_digest,
                     tool=tool.digest,
+                    attempt=call.attempt,
                 )
     reply = Reply(message=Assistant(content="All done."))
     return ModelReplied(at=at, reply=reply, shown=len(state.messages))

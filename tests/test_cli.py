@@ -274,7 +274,10 @@ class TestDeciding:
         assert "q.word-1" in told.out
         assert shell("answer", "q.word-1", "-", said="42\n").status == 0
         assert shell("resume", "q", "--agents", f"{AGENTS}:asker").out == "answers: true, 42\n"
-        assert shell("answer", "q.word-1", "42").status == 2
+        assert "answered so before" in shell("answer", "q.word-1", "42").out
+        late = shell("answer", "q.word-1", "43")
+        assert late.status == 1
+        assert "q.word-1 was already answered by Ada Tester" in late.err
 
     def test_a_question_can_be_turned_down(self, shell: Shell) -> None:
         shell("run", f"{AGENTS}:asker", "x", "--loop", "q")

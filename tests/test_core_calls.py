@@ -84,6 +84,7 @@ def decided(state: Continuation, call: Call, choice: str = "approve") -> Decided
         seen=SEEN,
         arguments=call.arguments_digest,
         tool=tool.digest if tool is not None else Digest(""),
+        attempt=call.attempt,
     )
 
 
@@ -154,7 +155,7 @@ def test_a_slow_worker_may_still_end_an_unknown_call_until_a_person_does() -> No
     assert state.calls[0].state is CallState.UNKNOWN
     late = ToolReturned(at=EPOCH, call=call.id, attempt=1, content="ordered")
     assert step(state, late).calls[0].state is CallState.RETURNED
-    told = step(state, Answered(at=EPOCH, call=call.id, value="it was ordered", by=ADA))
+    told = step(state, Answered(at=EPOCH, call=call.id, value="it was ordered", attempt=1, by=ADA))
     with pytest.raises(NotApplicable):
         step(told, late)
 
@@ -183,7 +184,7 @@ def test_a_tool_that_asks_gets_the_answer_as_its_result_without_running_again() 
     state = step(state, ToolAsked(at=EPOCH, call=call.id, attempt=1, question=question))
     assert state.status is Status.SUSPENDED
     assert not outstanding(state)
-    state = step(state, Answered(at=EPOCH, call=call.id, value="the blue one", by=ADA))
+    state = step(state, Answered(at=EPOCH, call=call.id, value="the blue one", attempt=1, by=ADA))
     assert state.messages[-1] == Result(tool_call_id="c1", content="the blue one")
 
 

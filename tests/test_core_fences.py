@@ -92,7 +92,7 @@ def decided(state: Continuation, call_id: str, *, at: dt.datetime | None = None,
     assert call is not None
     tool = state.tool(call)
     assert tool is not None
-    kept: dict[str, Any] = {"choice": "approve", "by": ADA, "seen": SEEN}
+    kept: dict[str, Any] = {"choice": "approve", "by": ADA, "seen": SEEN, "attempt": call.attempt}
     event = Decided(
         at=at or state.at, call=call.id, arguments=call.arguments_digest, tool=tool.digest, **(kept | fields)
     )

@@ -240,6 +240,7 @@ def decision(state: Continuation, call: Call, choice: Choice = "approve") -> Dec
         seen=SEEN,
         arguments=call.arguments_digest,
         tool=tool.digest,
+        attempt=call.attempt,
     )
 
 
@@ -338,6 +339,7 @@ def test_what_waits_for_a_person_is_what_a_decision_or_an_answer_moves(steps: li
             arguments=request.arguments_digest,
             tool=request.tool_digest,
             fingerprint=request.fingerprint,
+            attempt=request.attempts,
         )
         after = step(state, event)
         assert request not in requests(ROOT, SEEN, after, ())

@@ -8,10 +8,24 @@ from pathlib import Path
 import pytest
 import trio
 
-from caesura.continuations import AlreadyDecided, Result
-from caesura.runtime import Outcome
+from caesura.continuations import (
+    AlreadyAnswered,
+    AlreadyDecided,
+    CallId,
+    GitStore,
+    History,
+    NoSuchRequest,
+    Person,
+    Result,
+    Resumed,
+    StaleDecision,
+    ToolStarted,
+    WorkerId,
+    loop_name,
+)
+from caesura.runtime import Agent, Outcome, ask
 from tests.agents import Ledger, check_loop, company, company_script
-from tests.models import ADA, GRACE, World, call_of, check_results
+from tests.models import ADA, GRACE, NOON, World, ask_for, call_of, check_results, lines, say
 
 AUTHORIZE, ORDER = "x.it-1.accounts-1.authorize_account-1", "x.it-1.order-1"
 
@@ -151,3 +165,72 @@ async def test_a_decision_is_a_commit_by_its_person_bound_to_what_was_shown(tmp_
     assert world.history("x.it-1")[-1].author == GRACE
     check_results(saved.state)
     assert "Event: Decided" in saved.message
+
+
+async def test_who_is_late_is_told_who_was_first_however_long_ago_and_the_same_again_is_one(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    world = World(tmp_path / "r.git", company(ledger), company_script)
+    await world.run()
+    world.loops().reject(ORDER, "too dear", by=ADA)
+    world.loops().approve(AUTHORIZE, note="fine", by=GRACE)
+    assert (await world.resume()).status == "completed"
+    loops, heads = world.loops(), world.loops().all(nested=True)
+    assert "order-1" not in [call.id for call in loops.show("x.it-1").state.calls]  # its round is long over
+    for address, first, choice in ((ORDER, ADA, "rejected"), (AUTHORIZE, GRACE, "approved")):
+        for late in (loops.approve, loops.reject):
+            with pytest.raises(AlreadyDecided, match=f"{address} was already {choice} by {first.name} at ") as caught:
+                late(address, by=Person(name="Late", email="late@example.com"))
+            assert caught.value.decision.by == first
+        with pytest.raises(AlreadyDecided):
+            loops.request(address)
+        with pytest.raises(AlreadyDecided):
+            loops.answer(address, "it ran", by=first)
+    loops.reject(ORDER, "too dear", by=ADA)
+    loops.approve(AUTHORIZE, by=GRACE)
+    assert loops.all(nested=True) == heads, "nothing was committed"
+    with pytest.raises(NoSuchRequest):
+        loops.approve("x.it-1.order-2", by=ADA)  # which nobody had to decide about
+
+
+async def test_who_is_late_with_a_gate_or_a_question_is_told_who_was_first(tmp_path: Path) -> None:
+    agent = Agent("a", tools=[ask(str, name="word", description="Ask a word.")])
+    world = World(tmp_path / "r.git", agent, lines(ask_for(("word", {"question": "Which?"})), say("done")))
+    await world.run()
+    loops = world.loops()
+    loops.pause("x", by=ADA)
+    loops.approve("x.gate-1", by=ADA)
+    loops.answer("x.word-1", "plum", by=GRACE)
+    assert (await world.resume()).status == "completed"
+    head = loops.show("x").commit
+    loops.approve("x.gate-1", by=ADA)
+    loops.answer("x.word-1", "plum", by=GRACE)
+    assert loops.show("x").commit == head
+    for decide, by in ((loops.reject, ADA), (loops.approve, GRACE)):
+        with pytest.raises(AlreadyDecided, match=f"approved by {ADA.name}"):
+            decide("x.gate-1", by=by)
+    for value, who in (("pear", GRACE), ("plum", ADA)):
+        with pytest.raises(AlreadyAnswered, match=f"answered by {GRACE.name}"):
+            loops.answer("x.word-1", value, by=who)
+    with pytest.raises(AlreadyAnswered, match=f"answered by {GRACE.name}"):
+        loops.reject("x.word-1", by=ADA)
+
+
+async def test_an_approval_is_of_the_run_that_was_shown_and_lets_no_call_run_again(tmp_path: Path) -> None:
+    """Two people were shown a call; it ran on the approval of the first, and its worker died in it."""
+    ledger = Ledger(tmp_path / "ledger")
+    world = World(tmp_path / "r.git", company(ledger), company_script)
+    shown = next(request for request in (await world.run()).pending if request.id == AUTHORIZE)
+    world.loops().approve(shown, by=ADA)
+    history, loop = History(GitStore.open(tmp_path / "r.git")), loop_name("x.it-1.accounts-1")
+    for worker in ("w1", "w2"):
+        history.apply(history.load(loop), Resumed(at=NOON, worker=WorkerId(worker)), ADA)
+        if worker == "w1":
+            call = CallId("authorize_account-1")
+            history.apply(history.load(loop), ToolStarted(at=NOON, call=call, worker=WorkerId(worker)), ADA)
+    assert call_of(history.load(loop).state, "authorize_account-1").state == "unknown"
+    with pytest.raises(StaleDecision, match="started since"):
+        world.loops().approve(shown, by=GRACE)
+    outcome = world.loops().request(AUTHORIZE)
+    world.loops().approve(outcome, by=GRACE)  # who was shown that, may
+    with pytest.raises(AlreadyDecided):
+        world.loops().answer(outcome, "it had run", by=ADA)

@@ -3,39 +3,66 @@
 import random
 import signal
 import subprocess
-import sys
-import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
 from caesura.continuations import Request
-from tests.agents import LOOP, Ledger, check_loop, company, company_script, decider, settle
+from tests.agents import LOOP, Ledger, check_loop, company, company_script, decider, drive, settle
 from tests.models import ScriptedModel
+from tests.processes import Ended, Processes
 
-ROOT = Path(__file__).parent.parent
-MOVES = 31
-"""Moves of a branch in the company's whole story: one more or less, as its parallel parts come."""
-
-
-def driver(folder: Path, how: str) -> subprocess.Popen[str]:
-    """A process that drives the company's loop."""
-    command = [sys.executable, "-m", "tests.agents", str(folder / "r.git"), str(folder / "ledger"), how]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+MOVES, WRITES, EFFECTS = 34, 174, 4
+"""Moves of a branch, changes of files of our own and effects of tools in the company's whole story: one more or less,
+as its parallel parts come."""
+KILLED = (-signal.SIGKILL, -signal.SIGALRM)
+Recorder = Callable[[str, object], None]
 
 
-def check_after_kill(folder: Path, kills: int = 1) -> list[Request]:
-    """Go on to the end after so many kills; whatever was asked again is returned."""
+@pytest.fixture(scope="module")
+def seconds(processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """How long the story and its parts take when nobody is killed."""
+    folder, other = tmp_path_factory.mktemp("measured"), tmp_path_factory.mktemp("parts")
+    found: dict[str, float] = {}
+    for role, place in (("whole", folder), ("worker", other), ("person", other)):
+        (ended,) = processes.run((f"tests.agents.{role}", place / "r.git", place / "ledger"))
+        found[role] = ended.value["seconds"]
+    return found
+
+
+def git(folder: Path, *words: str) -> str:
+    """What git says of the repository; a failure of it fails the test."""
+    done = subprocess.run(["git", "-C", str(folder / "r.git"), *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def begun(folder: Path) -> bool:
+    """Whether there is a loop yet."""
+    command = ["git", "-C", str(folder / "r.git"), "rev-parse", "--verify", f"loops/{LOOP}"]
+    return not subprocess.run(command, capture_output=True).returncode
+
+
+def people_on(folder: Path, event: str) -> set[str]:
+    """The calls that people have decided on (``Decided``) or said the outcome of (``Answered``), by address."""
+    form = "--format=%(trailers:key=Loop,valueonly,separator=).%(trailers:key=Call,valueonly,separator=)"
+    return set(git(folder, "log", "--branches=loops/*", f"--grep=^Event: {event}", form).split())
+
+
+def goes_on(folder: Path, kills: int) -> list[Request]:
+    """Go on to the end after so many kills, and check all that must hold; whatever was asked meanwhile."""
     path, ledger, asked = folder / "r.git", Ledger(folder / "ledger"), list[Request]()
-    fsck = ["git", "-C", str(path), "fsck", "--strict"]
-    subprocess.run(fsck, check=True, capture_output=True)
-    if subprocess.run(["git", "-C", str(path), "rev-parse", f"loops/{LOOP}"], capture_output=True).returncode:
-        return asked  # it was killed before it began
+    if not begun(folder):
+        assert not ledger.entries()
+        trio.run(partial(drive, path, ledger, to_the_end=False))  # it was killed before it began
+    git(folder, "fsck", "--strict", "--no-dangling")
+    decided = people_on(folder, "Decided")
     before = Counter((entry["loop"], entry["call"]) for entry in ledger.entries())
-    agent = company(ledger)
-    outcome = trio.run(settle, path, LOOP, [agent], ScriptedModel(company_script), decider("ran"), asked)
+    outcome = trio.run(settle, path, LOOP, [company(ledger)], ScriptedModel(company_script), decider("ran"), asked)
     assert outcome.status == "completed"
     check_loop(path, LOOP, ledger.entries())
     # A person who says "it had run" of a call that had not is believed; all else ran exactly once.
@@ -52,73 +79,135 @@ def check_after_kill(folder: Path, kills: int = 1) -> list[Request]:
             assert ran[loop, call] == 1
     assert 1 <= ran[f"{LOOP}.it-1.accounts-1", "create_account-1"] <= kills + 1  # it is idempotent: once more a kill
     assert len({(request.id, request.kind) for request in asked}) == len(asked), "something was asked twice"
-    subprocess.run(fsck, check=True, capture_output=True)
+    again = [request.id for request in asked if request.kind == "approval" and request.id in decided]
+    assert not again, "what was decided was asked again"
+    git(folder, "fsck", "--strict", "--no-dangling")
     return asked
 
 
-def people_on(folder: Path, event: str) -> set[str]:
-    """The calls that people have decided on (``Decided``) or said the outcome of (``Answered``), by address."""
-    log = ["git", "-C", str(folder / "r.git"), "log", "--branches=loops/*", f"--grep=^Event: {event}"]
-    form = "--format=%(trailers:key=Loop,valueonly,separator=).%(trailers:key=Call,valueonly,separator=)"
-    done = subprocess.run([*log, form], capture_output=True, text=True)
-    return set(done.stdout.split())
+def killed(ended: list[Ended]) -> int:
+    """How many of them were killed; the others came to an end of their own."""
+    assert all(one.status == 0 or one.status in KILLED for one in ended), ended
+    return sum(one.status in KILLED for one in ended)
 
 
-def kill_and_go_on(folder: Path, how: str) -> None:
-    with driver(folder, how) as process:
-        process.wait()
-    assert process.returncode in (0, -signal.SIGKILL)
-    decided = people_on(folder, "Decided")
-    asked = check_after_kill(folder)
-    assert not [request.id for request in asked if request.kind == "approval" and request.id in decided]
+def kill_and_go_on(processes: Processes, folder: Path, death: str, record: Recorder) -> None:
+    story = ("tests.agents.whole", folder / "r.git", folder / "ledger", death)
+    kills = killed(processes.wait(processes.start(story)))
+    report(record, kills, goes_on(folder, kills))
+    assert not list((folder / "r.git").rglob("*.lock"))
 
 
-@pytest.mark.parametrize("move", range(1, MOVES + 1, 2))
-def test_a_kill_after_any_commit_loses_and_doubles_nothing(tmp_path: Path, move: int) -> None:
-    kill_and_go_on(tmp_path, f"after:{move}")
+def report(record: Recorder, kills: int, asked: list[Request]) -> None:
+    """Count for the report of a soak."""
+    record("kills", kills)
+    record("unknown", sum(request.kind == "outcome" for request in asked))
+
+
+@pytest.mark.parametrize("move", range(1, MOVES + 1, 3))
+def test_a_kill_after_any_commit_loses_and_doubles_nothing(
+    processes: Processes, tmp_path: Path, record_property: Recorder, move: int
+) -> None:
+    kill_and_go_on(processes, tmp_path, f"after:{move}", record_property)
 
 
 @pytest.mark.parametrize("move", range(2, MOVES, 4))
 def test_a_kill_between_writing_a_commit_and_moving_the_branch_loses_and_doubles_nothing(
-    tmp_path: Path, move: int
+    processes: Processes, tmp_path: Path, record_property: Recorder, move: int
 ) -> None:
-    kill_and_go_on(tmp_path, f"before:{move}")
+    kill_and_go_on(processes, tmp_path, f"before:{move}", record_property)
 
 
-@pytest.mark.parametrize("lock", [2, 3, 4, 12, 30])
+@pytest.mark.parametrize("lock", [1, 2, 3, 4, 12, 30])
 def test_a_kill_while_a_ref_is_locked_leaves_no_lock_behind_that_would_stop_the_next_worker(
-    tmp_path: Path, lock: int
+    processes: Processes, tmp_path: Path, record_property: Recorder, lock: int
 ) -> None:
-    kill_and_go_on(tmp_path, f"locked:{lock}")
-    assert not list((tmp_path / "r.git").rglob("*.lock"))
+    kill_and_go_on(processes, tmp_path, f"locked:{lock}", record_property)
 
 
-@pytest.mark.parametrize("effect", range(1, 5))
-def test_a_kill_inside_a_tool_after_its_effect_doubles_it_only_if_it_is_idempotent(tmp_path: Path, effect: int) -> None:
-    kill_and_go_on(tmp_path, f"inside:{effect}")
+@pytest.mark.parametrize("write", [*range(1, 16), *range(18, WRITES, 26)])
+def test_a_kill_while_a_repository_is_made_a_lease_changes_hands_or_a_lock_is_taken_holds_nobody_up(
+    processes: Processes, tmp_path: Path, record_property: Recorder, write: int
+) -> None:
+    kill_and_go_on(processes, tmp_path, f"write:{write}", record_property)
+
+
+@pytest.mark.parametrize("effect", range(1, EFFECTS + 1))
+def test_a_kill_inside_a_tool_after_its_effect_doubles_it_only_if_it_is_idempotent(
+    processes: Processes, tmp_path: Path, record_property: Recorder, effect: int
+) -> None:
+    kill_and_go_on(processes, tmp_path, f"inside:{effect}", record_property)
+
+
+DECIDING = ("before:1", "after:1", "locked:1", *(f"write:{number}" for number in range(1, 6)))
+
+
+@pytest.mark.parametrize("death", DECIDING)
+@pytest.mark.parametrize("choice", ["approve", "reject"])
+def test_a_kill_of_a_command_that_decides_leaves_the_decision_made_or_not(
+    processes: Processes, tmp_path: Path, choice: str, death: str
+) -> None:
+    path, address = tmp_path / "r.git", f"{LOOP}.it-1.order-1"
+    processes.run(("tests.agents.worker", path, tmp_path / "ledger"))
+    words = [choice, address, "--repo", str(path), "--by", "Ada Lovelace <ada@example.com>"]
+    words += ["--reason", "too dear"] if choice == "reject" else ["--yes"]
+    assert killed(processes.wait(processes.start(("tests.agents.command", death, *words)))) == 1
+    made = address in people_on(tmp_path, "Decided")
+    assert not (made and death == "before:1")
+    assert made or death != "after:1"
+    (again,) = processes.run(("tests.agents.command", "", *words))
+    assert again.value == 0
+    log = git(
+        tmp_path, "log", "--grep=^Event: Decided", "--format=%(trailers:key=Decision,valueonly)", f"loops/{LOOP}.it-1"
+    )
+    assert log.split() == [choice]
+    git(tmp_path, "fsck", "--strict", "--no-dangling")
+
+
+def scene(processes: Processes, folder: Path, seconds: dict[str, float], seed: int) -> int:
+    """Three rounds in which a process, or several at once, are killed at an instant of their time; how many were."""
+    chance, kills = random.Random(seed), 0  # noqa: S311 - to be the same in each run
+    place = folder / "r.git"
+    for _ in range(3):  # the second and third kill what resumes after the one before
+        roles = chance.choice((["whole"], ["whole", "person"], ["worker", "person"], ["worker", "whole", "person"]))
+        deaths = {role: f"time:{max(chance.uniform(0, seconds[role]), 0.0001):.4f}" for role in roles}
+        calls = [(f"tests.agents.{role}", place, folder / "ledger", death) for role, death in deaths.items()]
+        task = chance.choice(("", "gc --quiet", "repack -a --quiet", "pack-refs --all", "maintenance run --quiet"))
+        moment = f"time:{max(chance.uniform(0, 0.05), 0.0001):.4f}"
+        tidying = [("tests.agents.git", place, moment, *task.split())] if task else []
+        ended = processes.wait(processes.start(*tidying, *calls))
+        kills += killed(ended[len(tidying) :]) + sum(one.status in KILLED for one in ended[: len(tidying)])
+    for lock in place.rglob("*.lock"):  # git's own, which it asks people to delete if it was killed
+        lock.unlink()
+    return kills
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_kills_of_workers_people_and_git_at_any_instant_lose_and_double_nothing(
+    processes: Processes, tmp_path: Path, seconds: dict[str, float], record_property: Recorder, seed: int
+) -> None:
+    kills = scene(processes, tmp_path, seconds, seed)
+    report(record_property, kills, goes_on(tmp_path, kills))
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("moment", ["before", "after", "locked"])
-@pytest.mark.parametrize("move", range(1, MOVES + 3))
-def test_a_kill_at_each_boundary_loses_and_doubles_nothing(tmp_path: Path, moment: str, move: int) -> None:
-    kill_and_go_on(tmp_path, f"{moment}:{move}")
+@pytest.mark.parametrize(
+    "death",
+    [
+        *(f"{moment}:{move}" for moment in ("before", "after", "locked") for move in range(1, MOVES + 3)),
+        *(f"write:{write}" for write in range(1, WRITES + 12)),
+    ],
+)
+def test_a_kill_at_each_boundary_loses_and_doubles_nothing(
+    processes: Processes, tmp_path: Path, record_property: Recorder, death: str
+) -> None:
+    kill_and_go_on(processes, tmp_path, death, record_property)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("seed", range(400))
-def test_a_kill_at_any_instant_loses_and_doubles_nothing(tmp_path: Path, seed: int) -> None:
-    chance = random.Random(seed)  # noqa: S311 - to be the same in each run
-    kills = 0
-    while kills < 3:  # the second and third kill what resumes after the one before
-        with driver(tmp_path, "never:0") as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(chance.uniform(0, 0.15))
-            process.kill()
-        if process.returncode == 0:
-            break
-        kills += 1
-    decided = people_on(tmp_path, "Decided")
-    asked = check_after_kill(tmp_path, kills)
-    assert not [request.id for request in asked if request.kind == "approval" and request.id in decided]
+@pytest.mark.parametrize("seed", range(1000, 1300))
+def test_hundreds_of_kills_at_any_instant_lose_and_double_nothing(
+    processes: Processes, tmp_path: Path, seconds: dict[str, float], record_property: Recorder, seed: int
+) -> None:
+    kills = scene(processes, tmp_path, seconds, seed)
+    report(record_property, kills, goes_on(tmp_path, kills))

@@ -1,5 +1,6 @@
 """One contract for every store: in memory, in a bare repository of its own, and in a user's project."""
 
+import itertools
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,6 +137,17 @@ def test_a_commit_that_is_no_loop_is_refused(store: Store) -> None:
     for odd in ("f" * 40, "nonsense", "", "x~1", "0" * 40, "\x00"):
         with pytest.raises(NotALoop):
             store.read(CommitId(odd))
+
+
+def test_a_line_is_the_commits_of_the_first_parents_newest_first(store: Store) -> None:
+    world = World(store, NESTED)
+    saved = world.end(lambda _: "approve")
+    line = list(store.line(saved.commit))
+    assert line[0] == (saved.commit, saved.message)
+    for (one, _), (before, message) in itertools.pairwise(line):
+        assert store.read(one).parents[0] == before
+        assert store.read(before).message == message
+    assert store.read(line[-1][0]).parents == ()
 
 
 def test_a_lease_changes_hands_only_from_who_was_read(store: Store) -> None:

@@ -4,14 +4,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from caesura.continuations import AlreadyAnswered, Loops, Request, Saved, misfit, root_of, split_address, utc_now
 from caesura.continuations import Json as JsonValue
-from caesura.continuations import Request, misfit, root_of, utc_now
 
 from ._ask import ask, need_keyboard
 from ._decide import tell_rest
 from ._forms import parsed
 from ._json import decided_json
-from ._options import STDIN, By, Json, Repo, place, text_from
+from ._options import STDIN, By, Json, Place, Repo, place, text_from
 from ._output import Page, err, out, write_json
 from ._screen import request_page
 
@@ -37,19 +37,34 @@ def answer(
     """
     where = place(repo)
     with where.loops() as loops:
-        shown = loops.request(address)
+        try:
+            shown = loops.request(address)
+        except AlreadyAnswered as first:
+            if value is None or first.value != _given(value):
+                raise
+            last = loops.show(split_address(address)[0])
+            _tell(where, loops, last, f"{address} was answered so before.", json=json)
+            return
         if value is None:
             need_keyboard("Give the answer after the ID.")
             err(request_page(shown, utc_now(), full=True))
             text = ask("Answer: ")
         else:
-            text = text_from(value, "to answer").removesuffix("\n") if value == STDIN else value
+            text = _given(value)
         saved = loops.answer(shown, meant(text, shown), by=by)
-        if json:
-            write_json(decided_json(saved, loops.pending(root_of(saved.loop))))
-            return
-        out(Page().add(f"Answered {address}."))
-        tell_rest(where, loops, saved)
+        _tell(where, loops, saved, f"Answered {address}.", json=json)
+
+
+def _given(value: str) -> str:
+    return text_from(value, "to answer").removesuffix("\n") if value == STDIN else value
+
+
+def _tell(where: Place, loops: Loops, saved: Saved, what: str, *, json: bool) -> None:
+    if json:
+        write_json(decided_json(saved, loops.pending(root_of(saved.loop))))
+        return
+    out(Page().add(what))
+    tell_rest(where, loops, saved)
 
 
 def meant(text: str, shown: Request) -> JsonValue:

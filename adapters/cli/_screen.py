@@ -53,7 +53,7 @@ def request_page(request: Request, now: dt.datetime, *, full: bool = False) -> P
         page.add(("  the model said: ", "dim")).block(request.reason if full else clip(request.reason, 6, 600))
     if request.remark:
         page.add(("  remarked: ", "dim")).block(request.remark if full else clip(request.remark, 4, 400))
-    if request.attempt is not None:
+    if request.kind == "outcome" and request.attempt is not None:
         _attempt(page, request.attempt, now)
     if request.kind == "question":
         page.add(("  answer with: ", "dim"), asked_for(request.answer))

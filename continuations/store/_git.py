@@ -175,6 +175,14 @@ class GitStore(Store):
             )
         )
 
+    def line(self, commit: CommitId) -> Iterator[tuple[CommitId, str]]:
+        with _trouble("The history could not be read", "Check it with 'git fsck'."):
+            found = self._repo[commit].peel(pygit2.Commit)
+            yield commit, found.message
+            while found.parent_ids:
+                found = self._repo[found.parent_ids[0]].peel(pygit2.Commit)
+                yield CommitId(str(found.id)), found.message
+
     def write(
         self,
         state: Continuation,

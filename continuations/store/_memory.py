@@ -3,7 +3,7 @@
 import hashlib
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from .._calls import Person
 from .._codec import encode_definition, encode_message, encode_record
@@ -38,6 +38,13 @@ class MemoryStore(Store):
         if commit not in self._commits:
             raise NotALoop(f"{commit} is not a commit.", hint="Name a loop, or a commit of one.")
         return self._commits[commit]
+
+    def line(self, commit: CommitId) -> Iterator[tuple[CommitId, str]]:
+        found = self.read(commit)
+        yield commit, found.message
+        while found.parents:
+            found = self._commits[found.parents[0]]
+            yield found.id, found.message
 
     def write(
         self,

@@ -1,6 +1,6 @@
 """What a store does: objects named by their content, and refs that move by compare-and-swap only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -79,6 +79,10 @@ class Store(Protocol):
             NotALoop: it is not a commit of a loop.
             Unreadable, NewerFormat: its continuation cannot be read.
         """
+        ...
+
+    def line(self, commit: CommitId) -> Iterator[tuple[CommitId, str]]:
+        """A commit and those before it by their first parents, newest first, each with its message alone."""
         ...
 
     def write(

@@ -1,0 +1,67 @@
+"""Processes that die by ``kill -9``, at an instant that is chosen beforehand."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from caesura.continuations import CommitId, GitStore, LoopName
+
+
+class Fate:
+    """When this process dies, and what it has done until then.
+
+    ``before:3`` and ``after:3`` are the third move of a branch; ``locked:3`` is while it holds git's own lock on a ref
+    for the third time; ``write:3`` is before the third time that it creates, locks, renames, cuts or deletes a file
+    (a lease, or the lock that a branch moves under); ``inside:3`` is after the third effect of a tool, before the
+    tool returns; ``time:0.3`` is that many seconds from now, wherever it is; and nothing is never.
+    """
+
+    def __init__(self, death: str) -> None:
+        self.moves = self.locks = self.writes = self.effects = 0
+        self._when, _, self._at = death.partition(":")
+        if self._when == "time":
+            # What nobody handles ends a process where it stands, as SIGKILL does.
+            signal.setitimer(signal.ITIMER_REAL, float(self._at))
+        if self._when in ("", "write"):
+            self._watch_files()
+        self._watch_branches()
+
+    def effect(self) -> None:
+        """A tool has done the one thing that cannot be undone."""
+        self.effects += 1
+        self._die_if("inside", self.effects)
+
+    def _die_if(self, when: str, number: int) -> None:
+        if when == self._when and number == int(self._at):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _watch_branches(self) -> None:
+        move, target = GitStore.move, GitStore._target
+
+        def moves(store: GitStore, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
+            self.moves += 1
+            self._die_if("before", self.moves)
+            move(store, loop, old, new)
+            self._die_if("after", self.moves)
+
+        def reads(store: GitStore, ref: str) -> str | None:
+            if (Path(store.location) / f"{ref}.lock").exists():
+                self.locks += 1
+                self._die_if("locked", self.locks)
+            return target(store, ref)
+
+        for name, watched in (("move", moves), ("_target", reads)):
+            setattr(GitStore, name, watched)
+
+    def _watch_files(self) -> None:
+        def hook(event: str, arguments: tuple[Any, ...]) -> None:
+            written = event in ("os.rename", "os.remove", "os.truncate", "os.mkdir", "fcntl.flock")
+            if event == "open" and isinstance(arguments[2], int):
+                written = bool(arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+            if written:
+                self.writes += 1
+                self._die_if("write", self.writes)
+
+        sys.addaudithook(hook)
