@@ -2,11 +2,11 @@
 
 from msgspec.structs import replace
 
-from ._calls import Call, CallState, Choice, Decision, Gate, Person, Rule, Scope
+from ._calls import Call, CallState, Decision, Gate, Rule
 from ._changes import Change
 from ._errors import ConflictError
 from ._events import Answered, Decided, Told
-from ._ids import CallId, Digest
+from ._ids import Digest
 from ._moves import (
     GRANTED,
     AlreadyDecided,

@@ -10,6 +10,8 @@ from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from ._calls import Choice, Person, Scope
 from ._errors import CallerError, SavedStateError
 from ._events import Answered, AnyEvent, Cancelled, Decided, Suspended, Told
@@ -24,7 +26,7 @@ from .history import History, LoopExists, Saved, saved_from
 from .interchange import export_loop, import_loop
 from .leases import living
 from .overview import LoopInfo, overview, utc_now, waiting
-from .settled import same_answer, same_decision, settled
+from .settled import check_first, once, same_answer, same_decision
 from .store import Store
 
 T = TypeVar("T")
@@ -112,8 +114,7 @@ class Loops:
         """What waits for somebody, in one loop and everything nested in it, or in all that can be read."""
         if loop is not None:
             return self._waiting(self._history.load(loop_name(loop)))
-        found = (some for name in self._names() for some in self._readable(name, self._waiting))
-        return [request for some in found for request in some]
+        return [one for name in self._names() for some in self._readable(name, self._waiting) for one in some]
 
     def _waiting(self, saved: Saved) -> list[Request]:
         return list(waiting(self._history, saved))
@@ -126,21 +127,14 @@ class Loops:
             AlreadyDecided, AlreadyAnswered: it did, and somebody was first.
         """
         loop, call_id = split_address(request_id)
-        path = self._waiting_path(Address(request_id))
         saved = self._history.load(loop)
-        for request in requests(loop, saved.commit, saved.state, path):
+        for request in requests(loop, saved.commit, saved.state, ()):
             if request.id == request_id:
-                return request
+                return replace(request, path=self._path(loop))
+        check_first(self._history, Address(request_id))
         call = saved.state.call(call_id)
         what = f"{request_id} waits for nobody: it is {call.state}." if call else f"Nothing waits at {request_id}."
         raise NoSuchRequest(what, hint="'caesura pending' lists what does.")
-
-    def _waiting_path(self, request: Address) -> tuple[str, ...]:
-        """The agents from the root down to who asks, if nobody was first and nothing on the way has ended."""
-        first = settled(self._history, request)
-        if first is not None:
-            raise first
-        return self._path(split_address(request)[0])
 
     def _path(self, loop: LoopName) -> tuple[str, ...]:
         """The agents from the root down to a loop, if nothing on the way has ended: what is below waits no more."""
@@ -220,33 +214,34 @@ class Loops:
         loop, call_id = split_address(address)
         saved = self._history.load(loop)
         edited = None if arguments is None else json.dumps(arguments, ensure_ascii=False)
-        made = partial(same_decision, self._history, address, choice, who, edited, scope)
-        if made():
-            return saved
-        self._waiting_path(address)
-        shown = request if isinstance(request, Request) else self.request(address)
-        if shown.kind == "gate" and (edited is not None or scope != "call"):
-            raise InvalidAnswer(
-                "A gate has no arguments and no standing decisions.", hint="Approve or reject it alone."
+
+        def decide() -> Saved:
+            shown = request if isinstance(request, Request) else self.request(address)
+            check_first(self._history, address)
+            self._path(loop)
+            if shown.kind == "gate" and (edited is not None or scope != "call"):
+                raise InvalidAnswer("A gate has no arguments, and no standing decisions.", hint="Decide on it alone.")
+            if arguments is not None:
+                check_edit(saved.state.definition.tool(shown.tool), shown.tool, arguments)
+            event = Decided(
+                at=self._now(),
+                call=call_id,
+                choice=choice,
+                by=who,
+                seen=shown.commit,
+                arguments=shown.arguments_digest,
+                tool=shown.tool_digest,
+                fingerprint=shown.fingerprint,
+                attempt=shown.attempts,
+                note=note,
+                edited=edited,
+                scope=scope,
             )
-        if arguments is not None:
-            check_edit(saved.state.definition.tool(shown.tool), shown.tool, arguments)
-        event = Decided(
-            at=self._now(),
-            call=call_id,
-            choice=choice,
-            by=who,
-            seen=shown.commit,
-            arguments=shown.arguments_digest,
-            tool=shown.tool_digest,
-            fingerprint=shown.fingerprint,
-            attempt=shown.attempts,
-            note=note,
-            edited=edited,
-            scope=scope,
-        )
-        decided = self._settle(saved, address, event, made)
-        if decided.state.ending is not None:
+            return self._history.apply(saved, event, who)
+
+        made = partial(same_decision, self._history, address, choice, who, edited, scope)
+        decided = once(self._history, address, made, decide)
+        if decided.state.ending is not None and decided.state.ending.status == "failed":
             self._cancel_below(loop, f"{saved.state.agent} was given up", who)
         return decided
 
@@ -263,32 +258,24 @@ class Loops:
         loop, call_id = split_address(address)
         who = self._person(by)
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        saved, made = self._history.load(loop), partial(same_answer, self._history, address, text, who)
-        if made():
-            return saved
-        shown = self.request(address) if isinstance(request, str) else request
-        if shown.kind == "question":
-            problem = misfit(value, shown.answer)
-            if problem is not None:
-                raise InvalidAnswer(
-                    f"This does not answer {shown.id}: {problem}.",
-                    hint=f"It must fit {json.dumps(shown.answer, ensure_ascii=False)}. The question still waits.",
-                )
-        elif shown.kind != "outcome":
-            raise NoSuchRequest(f"{shown.id} asks no question.", hint="'caesura pending' says what it waits for.")
-        self._waiting_path(address)
-        event = Answered(at=self._now(), call=call_id, value=text, attempt=shown.attempts, by=who)
-        return self._settle(saved, address, event, made)
 
-    def _settle(self, saved: Saved, request: Address, event: Decided | Answered, made: Callable[[], bool]) -> Saved:
-        """Commit a decision or an answer; if somebody was first, it is theirs that stands, be it the same or not."""
-        try:
-            return self._history.apply(saved, event, event.by)
-        except NotApplicable:
-            if made():
-                return self._history.load(saved.loop)
-            self.request(request)  # which says who was first
-            raise
+        def settle() -> Saved:
+            shown = self.request(address) if isinstance(request, str) else request
+            if shown.kind == "question":
+                problem = misfit(value, shown.answer)
+                if problem is not None:
+                    raise InvalidAnswer(
+                        f"This does not answer {shown.id}: {problem}.",
+                        hint=f"It must fit {json.dumps(shown.answer, ensure_ascii=False)}. The question still waits.",
+                    )
+            elif shown.kind != "outcome":
+                raise NoSuchRequest(f"{shown.id} asks no question.", hint="'caesura pending' says what it waits for.")
+            check_first(self._history, address)
+            self._path(loop)
+            event = Answered(at=self._now(), call=call_id, value=text, attempt=shown.attempts, by=who)
+            return self._apply(loop, event, who)
+
+        return once(self._history, address, partial(same_answer, self._history, address, text, who), settle)
 
     def tell(self, loop: str, message: Content, *, by: Person | str | None = None) -> Saved:
         """Say something to a loop: heard at once, or after the calls that are open. A completed loop goes on.
@@ -320,10 +307,13 @@ class Loops:
         """
         who = self._person(by)
         top = self._history.load(loop_name(loop))
-        ending = top.state.ending
-        if ending is None or ending.status != "cancelled":  # else somebody did, and may have died before the rest
+        try:
             # From the top down: one commit decides, and what is nested can only follow.
             top = self._history.apply(top, Cancelled(at=self._now(), reason=reason, by=who), who)
+        except NotApplicable:
+            top = self._history.load(top.loop)
+            if top.state.status != "cancelled":  # else somebody did, and may have died before the rest
+                raise
         self._cancel_below(top.loop, reason, who)
         return top
 

@@ -1,9 +1,11 @@
 """What was settled already: who was first, told to whoever comes later, however long ago it was."""
 
+from collections.abc import Callable
+
 from ._calls import Call, Choice, Decision, Person, Scope
 from ._ids import Address, CallId, Digest, digest, split_address
 from ._messages import Result
-from ._moves import AlreadyAnswered, AlreadyDecided
+from ._moves import AlreadyAnswered, AlreadyDecided, NotApplicable
 from ._requests import requests
 from ._state import Continuation
 from .history import History, Saved
@@ -27,6 +29,33 @@ def settled(history: History, request: Address) -> Settled | None:
         return _first(request, call_id, commit)
     # Decided while the call goes on, or by a standing decision.
     return None if call is None or call.decision is None else AlreadyDecided(request, call.decision)
+
+
+def check_first(history: History, request: Address) -> None:
+    """Check that nobody has settled a request.
+
+    Raises:
+        AlreadyDecided, AlreadyAnswered: somebody has.
+    """
+    first = settled(history, request)
+    if first is not None:
+        raise first
+
+
+def once(history: History, request: Address, made: Callable[[], bool], settle: Callable[[], Saved]) -> Saved:
+    """Settle a request. Whoever was first, theirs stands; if `made` says that it was this very thing, it is done.
+
+    Raises:
+        AlreadyDecided, AlreadyAnswered: somebody was first, and differs.
+        NotApplicable: as `settle` does.
+    """
+    try:
+        return settle()
+    except NotApplicable:
+        if made():
+            return history.load(split_address(request)[0])
+        check_first(history, request)
+        raise
 
 
 def same_decision(
