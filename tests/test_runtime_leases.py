@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
@@ -13,13 +14,27 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from caesura.continuations import TERM, GitStore, LoopName, MemoryStore, Resumed, Status, Store, WorkerId
+from caesura.continuations import (
+    TERM,
+    CommitId,
+    GitStore,
+    Lease,
+    LoopName,
+    Loops,
+    MemoryStore,
+    Result,
+    Resumed,
+    Status,
+    Store,
+    WorkerId,
+)
 from caesura.continuations.history import History
 from caesura.continuations.leases import Claim, born
 from caesura.runtime import Agent, Driven, LeaseLost, VanishedTool, tool
 from caesura.runtime._lease import LeaseKeeper
 from caesura.runtime._services import as_author
 from tests.agents import LOOP, Ledger, check_loop, company, company_script
+from tests.cli_process import AGENTS, Shell, wait_for_line
 from tests.models import ADA, NOON, Held, Script, World, ask_for, lines, say, telling
 
 X = LoopName("x")
@@ -224,6 +239,87 @@ async def test_a_worker_that_another_has_superseded_in_the_history_stops_cleanly
             history = History(GitStore.open(tmp_path / "r.git"))
             history.apply(history.load(X), Resumed(at=NOON, worker=WorkerId("w2")), ADA, as_author("a"))
     assert [commit.message.partition("\n")[0] for commit in world.history()] == ["a: started: go", "a: resumed"]
+
+
+class Beating(MemoryStore):
+    """Counts how often its lease was renewed; is busy, once asked to be, until it was renewed some times more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beats = 0
+        self.busy = False
+        self._beat = threading.Condition()
+
+    def move_lease(self, root: LoopName, old: Lease | None, data: bytes | None) -> Lease | None:
+        lease = super().move_lease(root, old, data)
+        with self._beat:
+            self.beats += 1
+            self._beat.notify_all()
+        return lease
+
+    def head(self, loop: LoopName) -> CommitId | None:
+        if self.busy:
+            self.wait_for(self.beats + 3)
+            self.busy = False
+        return super().head(loop)
+
+    def wait_for(self, beats: int) -> None:
+        """Block this thread until so many beats were counted."""
+        with self._beat:
+            assert self._beat.wait_for(lambda: self.beats >= beats, 30), "the heart stands still"
+
+
+@pytest.mark.parametrize("how", ["blocks its thread", "keeps the interpreter busy", "and the store is busy"])
+async def test_the_heart_beats_while_a_tool_blocks(how: str, autojump_clock: MockClock) -> None:
+    store = Beating()
+
+    @tool
+    def work() -> str:
+        beats = store.beats + 3
+        if how == "keeps the interpreter busy":
+            while store.beats < beats:
+                pass
+        else:
+            store.busy = how == "and the store is busy"
+            store.wait_for(beats)
+        return "done"
+
+    agent = Agent("a", tools=[work])
+    world = World(store, agent, lines(ask_for(("work", {})), say("done")), now=telling(autojump_clock), poll=0.1)
+    assert (await world.run()).status is Status.COMPLETED
+    assert store.beats >= 5  # it was claimed, renewed, and released
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_worker_that_was_taken_for_dead_says_so_and_leaves_the_loop_to_its_successor(
+    tmp_path: Path, answered: bool
+) -> None:
+    file = tmp_path / "held"
+    shell = Shell(tmp_path, CLI_TEST_FILE=str(file))
+    process = shell.start("run", f"{AGENTS}:holder", "go", "--loop", "x")
+    wait_for_line(process, "running hold(")
+    while not file.exists():
+        os.sched_yield()
+    store = GitStore.open(tmp_path / ".caesura")
+    late = keeper(store, "w2", NOON + TERM * 10**6)  # by whose clock the lease has expired
+    late.claim()
+    history = History(store)
+    saved = history.apply(history.load(X), Resumed(at=NOON, worker=WorkerId("w2")), ADA, as_author("holder"))
+    if answered:
+        saved = Loops(store).answer("x.hold-1", "it was held", by=ADA)
+    file.unlink()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert "error: Another worker has taken x over." in err
+    assert "hint: It goes on there; nothing was lost." in err
+    after = History(store).load(X)
+    assert after.state.worker == "w2"
+    assert [said.content for said in after.state.messages if isinstance(said, Result)] == (
+        ["it was held"] if answered else ["let go"]  # its worker was only slow: its result is the call's
+    )
+    assert (after.commit == saved.commit) == answered
+    assert not any("ModelReplied" in message for _, message in list(store.line(after.commit))[:2])
+    assert store.lease(X) is not None, "it released what is not its own"
 
 
 @pytest.mark.parametrize("how", ["ends", "is suspended", "fails", "is cancelled"])
