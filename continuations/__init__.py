@@ -99,6 +99,7 @@ from .loops import InvalidAnswer, Loops, NoSuchRequest
 from .overview import LoopInfo, utc_now
 from .store import (
     Commit,
+    Durability,
     Lease,
     Locked,
     MemoryStore,
@@ -107,6 +108,8 @@ from .store import (
     NoSuchRevision,
     NotALoop,
     Store,
+    TooLarge,
+    Torn,
     Unavailable,
 )
 
@@ -152,6 +155,7 @@ __all__ = [
     "Decision",
     "Description",
     "Digest",
+    "Durability",
     "Effect",
     "Ending",
     "Finish",
@@ -210,6 +214,7 @@ __all__ = [
     "Suspended",
     "Text",
     "Told",
+    "TooLarge",
     "ToolAsked",
     "ToolError",
     "ToolFailed",
@@ -218,6 +223,7 @@ __all__ = [
     "ToolReturned",
     "ToolSpec",
     "ToolStarted",
+    "Torn",
     "Transition",
     "Unavailable",
     "Unreadable",

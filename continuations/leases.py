@@ -3,13 +3,13 @@
 import datetime as dt
 import os
 import socket
-from pathlib import Path
 
 import msgspec
 
 from ._ids import LoopName, WorkerId
 from ._messages import Time, Value
 from .store import Store
+from .store._owner import boot, born
 
 
 class Claim(Value, frozen=True, kw_only=True):
@@ -43,29 +43,11 @@ def holder(store: Store, root: LoopName, now: dt.datetime) -> Claim | None:
     return None if claim is None or claim.until <= now or _gone(claim) else claim
 
 
-def born(pid: int) -> str:
-    """When a process of this machine began: the machine's boot, and the kernel's ticks since; empty if it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    state, *fields = stat.rpartition(")")[2].split()
-    # A zombie has ended, though its parent may never take note of it.
-    return "" if state in "ZX" else f"{_boot()} {fields[18]}"
-
-
 def _gone(claim: Claim) -> bool:
     """Whether the holder is known to be dead: only a process of this very machine can be known so."""
     return (
         bool(claim.born)
         and claim.host == socket.gethostname()
-        and _boot() == claim.born.partition(" ")[0]
+        and boot() == claim.born.partition(" ")[0]
         and born(claim.pid) != claim.born
     )
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""

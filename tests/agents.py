@@ -25,6 +25,7 @@ from caesura.continuations import (
     Reply,
     Request,
 )
+from caesura.continuations.store import _disk
 from caesura.runtime import Agent, ModelRequest, Outcome, Runtime, ToolContext, tool
 from tests.models import ADA, ScriptedModel, ask_for, check_results, results, say
 
@@ -185,9 +186,9 @@ def _die() -> None:
 
 
 class MortalStore(GitStore):
-    """A store whose process dies before or after the n-th move of a branch, or with the n-th lock."""
+    """A store whose process dies before or after the n-th move of a branch."""
 
-    when, at, moves, locks = "", 0, 0, 0
+    when, at, moves = "", 0, 0
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
         self.moves += 1
@@ -197,12 +198,17 @@ class MortalStore(GitStore):
         if self.moves == self.at and self.when == "after":
             _die()
 
-    def _target(self, ref: str) -> str | None:
-        if self.when == "locked" and (Path(self.location) / f"{ref}.lock").exists():
-            self.locks += 1
-            if self.locks == self.at:
-                _die()
-        return super()._target(ref)
+
+def die_with_the_lock(at: int) -> None:
+    """Let this process die as it takes git's lock on a ref for the n-th time."""
+    link, locks = _disk.link, count(1)
+
+    def last(old: Path, new: Path) -> None:
+        link(old, new)
+        if next(locks) == at:
+            _die()
+
+    _disk.link = last
 
 
 async def drive(path: Path, ledger_path: Path, when: str, at: int) -> int:
@@ -212,6 +218,8 @@ async def drive(path: Path, ledger_path: Path, when: str, at: int) -> int:
     store = MortalStore.open(path, create=True)
     assert isinstance(store, MortalStore)
     store.when, store.at = when, at
+    if when == "locked":
+        die_with_the_lock(at)
     agent, model, loops = company(ledger), ScriptedModel(company_script), Loops(store)
     async with Runtime.open(store, agents=[agent], model=model) as runtime:
         print("ready", flush=True)  # noqa: T201 - for whoever is to kill this process

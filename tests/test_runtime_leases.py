@@ -15,7 +15,8 @@ from trio.testing import MockClock
 
 from caesura.continuations import GitStore, LoopName, MemoryStore, Resumed, Status, Store, WorkerId
 from caesura.continuations.history import History
-from caesura.continuations.leases import Claim, born
+from caesura.continuations.leases import Claim
+from caesura.continuations.store._owner import born
 from caesura.runtime import Agent, Driven, LeaseLost, VanishedTool, tool
 from caesura.runtime._lease import TERM, LeaseKeeper
 from caesura.runtime._services import as_author
