@@ -23,7 +23,7 @@ from .history import History, LoopExists, Saved, saved_from
 from .interchange import export_loop, import_loop
 from .leases import holder
 from .overview import LoopInfo, overview, utc_now, waiting
-from .store import Store
+from .store import Durability, Store
 
 T = TypeVar("T")
 
@@ -45,15 +45,15 @@ class Loops:
         self._now = now
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] = ".caesura") -> "Loops":
-        """Open the repository at `path`.
+    def open(cls, path: str | os.PathLike[str] = ".caesura", *, durability: Durability = "power-cut") -> "Loops":
+        """Open the repository at `path`. What is decided survives what `durability` says, as in `GitStore.open`.
 
         Raises:
             Unavailable: there is none.
         """
         from .store import GitStore
 
-        return cls(GitStore.open(path))
+        return cls(GitStore.open(path, durability=durability))
 
     def close(self) -> None:
         """Let go of the repository."""
@@ -76,7 +76,7 @@ class Loops:
     def unreadable(self) -> dict[LoopName, SavedStateError]:
         """The branches that look like loops and cannot be read, and why; the other loops are none the worse."""
         found: dict[LoopName, SavedStateError] = {}
-        for name in self._store.heads():
+        for name in sorted({*self._store.heads(), *self._store.torn()}):
             try:
                 self._info(self._history.load(name))
             except SavedStateError as error:

@@ -130,7 +130,7 @@ class Disk:
         files = {number: self.files[number].possible() for bound in names.values() for number in _numbers(bound)}
         open_names = [path for path, bound in names.items() if len(bound) > 1]
         open_files = [number for number, possible in files.items() if len(possible) > 1]
-        options = [*(names[path] for path in open_names), *(files[number] for number in open_files)]
+        options: list[list[Any]] = [*(names[path] for path in open_names), *(files[number] for number in open_files)]
         picks: Iterator[tuple[Any, ...]]
         if math.prod(map(len, options)) <= _WHOLE:
             picks = itertools.product(*options)

@@ -1,4 +1,4 @@
-"""Damage: objects, packs and refs that are cut short, changed or gone are found, named, and never built upon."""
+"""Damage: objects and packs that are cut short, changed, gone or too large are named, and never built upon."""
 
 import os
 import random
@@ -305,6 +305,3 @@ def test_what_is_larger_than_can_be_read_is_not_written(store: GitStore, folder:
             committer=ROBOT,
         )
     assert not list((folder / "objects").glob("??/*"))
-
-
-# Leftovers ---------------------------------------------------------------------------------------------------------

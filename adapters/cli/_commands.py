@@ -74,6 +74,7 @@ Agents are named as module.py:agent or package.module:agent, on the command line
   api = "responses"            or "chat", the default
   settings = { temperature = 0 }
   repo = ".caesura"            beside the file
+  durability = "crash"         faster: a step survives a crash, not a power cut; "power-cut", the default: both
 
 The repository is --repo, else CAESURA_REPO, else repo of the file, else .caesura.
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from caesura.continuations import CallerError
+from caesura.continuations import CallerError, Durability
 
 Api = Literal["chat", "responses"]
 """The model APIs there are."""
@@ -26,6 +26,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     api: Api = "chat"
     settings: dict[str, Any] = {}
     repo: str | None = None
+    durability: Durability = "power-cut"
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +39,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     api: Api = "chat"
     settings: Mapping[str, Any] = {}
     repo: Path
+    durability: Durability = "power-cut"
 
     def __post_init__(self) -> None:
         if self.model == "":
@@ -97,6 +99,7 @@ def _config(file: Path, values: Any) -> Config:
         api=read.api,
         settings=read.settings,
         repo=_repository(file.parent, read.repo),
+        durability=read.durability,
     )
 
 

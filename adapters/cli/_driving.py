@@ -70,6 +70,7 @@ class Driving:
                         agents=[self._task.agent],
                         model=model,
                         listener=self._hear,
+                        durability=self._task.where.config.durability,
                     ) as runtime,
                 ):
                     self._runtime = runtime

@@ -23,12 +23,13 @@ from .._ids import BadName, CallId, CommitId, LoopName, loop_name
 from .._messages import Message
 from .._state import Child, Continuation, Record
 from .._text import one_line
+from . import _disk
 from ._errors import Torn, too_large
 from ._format import FILE, FOLDER, Entry, RawCommit, commit_bytes, is_id
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
 from ._objects import Batch, Objects
 from ._protocol import Commit, Durability, Lease, NoPerson, NoSuchRevision, NotALoop, Store, Unavailable
-from ._refs import Logging, Refs
+from ._refs import TORN, Logging, Refs
 from ._revisions import Revisions
 from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged
 
@@ -76,7 +77,11 @@ class GitStore(Store):
         folder = Path(path)
         if create and (not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))):
             with _trouble(f"No repository could be made at {folder}", "Choose a folder that can be written."):
+                missing = [one for one in (folder, *folder.absolute().parents) if not one.exists()]
                 pygit2.init_repository(str(folder), bare=True)
+                if durability == "power-cut":
+                    for path in (*folder.rglob("*"), folder, *(one.parent for one in missing)):
+                        _disk.sync(path)
         if not folder.is_dir():
             raise Unavailable(
                 f"There is no repository at {folder}.",
@@ -131,11 +136,12 @@ class GitStore(Store):
                     self._refs.set_head(LOOPS + loop)
 
     def lease(self, root: LoopName) -> Lease | None:
-        token = self._refs.get(LEASES + root)
+        token: str | None = TORN
         try:
+            token = self._refs.get(LEASES + root)
             return None if token is None else Lease(token=token, data=self._objects.get(token, "blob"))
         except Torn:
-            return Lease(token=token or "", data=b"")  # a power cut may leave one half-made: nobody holds it
+            return Lease(token=token or TORN, data=b"")  # half-made or damaged, it is nobody's
 
     def move_lease(self, root: LoopName, old: Lease | None, data: bytes | None) -> Lease | None:
         batch = Batch()
@@ -149,6 +155,9 @@ class GitStore(Store):
 
     def read(self, commit: CommitId) -> Commit:
         return self._known(commit, 0).commit
+
+    def parents(self, commit: CommitId) -> tuple[CommitId, ...]:
+        return tuple(map(CommitId, self._revisions.commit(commit).parents))
 
     def write(
         self,

@@ -46,6 +46,9 @@ class MemoryStore(Store):
             raise gone(f"Commit {commit}", self.location)
         return self._commits[commit]
 
+    def parents(self, commit: CommitId) -> tuple[CommitId, ...]:
+        return self.read(commit).parents
+
     def write(
         self,
         state: Continuation,

@@ -94,6 +94,14 @@ class Store(Protocol):
         """
         ...
 
+    def parents(self, commit: CommitId) -> tuple[CommitId, ...]:
+        """The commits before one, which need not hold a continuation that can be read.
+
+        Raises:
+            Torn: it is missing, or is not whole.
+        """
+        ...
+
     def write(
         self,
         state: Continuation,

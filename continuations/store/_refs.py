@@ -16,6 +16,9 @@ from ._exclusive import Held, Locks, exclusive
 from ._format import is_id
 from ._protocol import Locked, Moved, Unavailable
 
+TORN = ""
+"""What a damaged ref is at: whoever knows that it is may put another into its place."""
+
 LOCK_SECONDS = 10.0
 """For how long somebody else's lock is waited for."""
 
@@ -132,7 +135,7 @@ class Refs:
     # Moving ------------------------------------------------------------------------------------------------------
 
     def swap(self, ref: str, old: str | None, new: str | None, note: str = "") -> None:
-        """Point a ref at `new` if it is at `old` now; None is no ref. It is durable when this returns.
+        """Point a ref at `new` if it is at `old` now; None is no ref, `TORN` a damaged one.
 
         Raises:
             Moved: it is elsewhere.
@@ -195,7 +198,12 @@ class Refs:
         except FileNotFoundError:
             self._make_room(ref)  # git removes folders that it has emptied
             locks.take(ref, content)
-        now = self.get(ref)
+        try:
+            now = self.get(ref)
+        except Torn:
+            if old != TORN:
+                raise
+            now = TORN
         if now != old:
             raise Moved(f"{ref} was moved by another writer.", hint="Read it again and decide again.")
         if old is None:
