@@ -6,6 +6,7 @@ Called by the module's name (``_disk.write``), never imported one by one: that i
 import fcntl
 import os
 import stat
+import sys
 from io import FileIO
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def sync(path: Path) -> None:
     """Wait until what is in a file, or which names are in a folder, is on the disk itself."""
     file = os.open(path, os.O_RDONLY)
     try:
-        if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync leaves it in the disk's own cache
+        if sys.platform == "darwin":  # where fsync leaves it in the disk's own cache
             fcntl.fcntl(file, fcntl.F_FULLFSYNC)
         else:
             os.fsync(file)

@@ -19,7 +19,7 @@ from .._codec import (
     encode_record,
 )
 from .._errors import CaesuraError, SavedStateError
-from .._ids import BadName, CallId, CommitId, LoopName, loop_name
+from .._ids import BadName, CallId, CommitId, LoopName, loop_name, split_address
 from .._messages import Message
 from .._state import Child, Continuation, Record
 from .._text import one_line
@@ -289,9 +289,10 @@ class GitStore(Store):
     def _children(self, folder: str, raw: RawCommit, above: int, weight: Weight) -> dict[CallId, Child]:
         """The live children, each with its commit: the further parent that has the same tree."""
         children: dict[CallId, Child] = {}
-        # From the last: the loop's own history comes first, and need not be there at all.
         commits = [(self._revisions.commit(parent).tree, CommitId(parent)) for parent in raw.parents]
         for entry in self._trees.read(folder).values():
+            if not _can_be_call(entry.name):
+                raise damaged(f"{CHILDREN}/{one_line(entry.name)} has a name that no call can have")
             match = next((pair for pair in commits if pair[0] == entry.id), None)
             if match is None:
                 raise damaged(f"{CHILDREN}/{entry.name} is not the tree of any parent commit")
@@ -312,6 +313,13 @@ class GitStore(Store):
         if name not in tree or not tree[name].is_folder:
             raise damaged(f"{name}/ is missing, or not a folder")
         return tree[name].id
+
+
+def _can_be_call(name: str) -> bool:
+    try:
+        return split_address(f"x.{name}")[1] == name
+    except BadName:
+        return False
 
 
 def _logging(repository: pygit2.Repository) -> Logging:
