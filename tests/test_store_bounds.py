@@ -213,6 +213,14 @@ def test_a_message_by_another_name_is_refused(forge: Forge, name: bytes) -> None
     assert "messages" in str(refused.value) or folder in str(refused.value)
 
 
+@pytest.mark.parametrize("name", NAMES[:6])
+def test_a_name_that_could_lead_out_of_a_tree_is_refused_wherever_it_stands(forge: Forge, name: bytes) -> None:
+    whole = [*forge.fixed, Entry(FOLDER, "messages", forge.messages)]
+    root = forge.raw(tree_bytes(whole) + b"100644 %s\x00" % name + bytes.fromhex(forge.message))
+    with pytest.raises(Torn, match="an entry is named"):
+        forge.read(forge.commit(root))
+
+
 MALFORMED: dict[str, Callable[[str], bytes]] = {
     "cut short": lambda name: b"100644 00.json\x00" + bytes.fromhex(name)[:-1],
     "no name": lambda name: b"100644",

@@ -217,6 +217,18 @@ def test_a_damaged_pack_is_an_error_and_never_a_wrong_answer(
     assert all(str(folder) in one for one in said)
 
 
+def test_an_index_that_confuses_its_objects_is_found_out(store: GitStore, folder: Path) -> None:
+    commit, pack = packed(store, folder)
+    index = pack.with_suffix(".idx")
+    data = index.read_bytes()
+    start, count = 8 + 256 * 4, int.from_bytes(data[1028:1032], "big")
+    at, end = start + count * 24, start + count * 28
+    offsets = [data[one : one + 4] for one in range(at, end, 4)]
+    overwrite(index, data[:at] + b"".join([*offsets[1:], offsets[0]]) + data[end:])
+    with pytest.raises(Torn, match="its content is another's"):
+        GitStore.open(folder).read(commit)
+
+
 def test_a_delta_of_itself_or_of_what_is_not_there_is_an_error(folder: Path, store: GitStore) -> None:
     commit, pack = packed(store, folder)
     del store
