@@ -240,6 +240,8 @@ class GitStore(Store):
             weight.messages += len(data)
             blobs[message_path(index)] = batch.add("blob", data)
         weight.add(weight.messages)
+        if tree is not None and not blobs:
+            return tree  # as it is: it need not be written, or synced, again
         return self._trees.insert(batch, tree, blobs)
 
     # Reading trees -----------------------------------------------------------------------------------------------
