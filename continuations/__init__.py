@@ -101,6 +101,7 @@ from .loops import Loops, NoSuchRequest
 from .overview import LoopInfo, ready, utc_now
 from .store import (
     Commit,
+    Durability,
     Lease,
     Locked,
     MemoryStore,
@@ -109,6 +110,8 @@ from .store import (
     NoSuchRevision,
     NotALoop,
     Store,
+    TooLarge,
+    Torn,
     Unavailable,
 )
 
@@ -161,6 +164,7 @@ __all__ = [
     "Description",
     "Difference",
     "Digest",
+    "Durability",
     "Effect",
     "Ending",
     "Finish",
@@ -220,6 +224,7 @@ __all__ = [
     "Suspended",
     "Text",
     "Told",
+    "TooLarge",
     "ToolAsked",
     "ToolError",
     "ToolFailed",
@@ -228,6 +233,7 @@ __all__ = [
     "ToolReturned",
     "ToolSpec",
     "ToolStarted",
+    "Torn",
     "Transition",
     "Treatment",
     "Unavailable",

@@ -7,16 +7,17 @@ import msgspec
 from msgspec.structs import replace
 
 from ._calls import Person
-from ._codec import encodable
+from ._codec import Unreadable, encodable
 from ._describe import author_of, describe
 from ._errors import CallerError, ConflictError, SavedStateError
 from ._events import AnyEvent, Imported, Started
 from ._ids import CallId, CommitId, LoopName, child_name, parent_name
 from ._state import Child, Continuation
 from ._step import start, step
-from .store import Commit, Moved, Store
+from .store import Commit, Moved, Store, TooLarge, Torn
 
 _ATTEMPTS = 100
+_NEAR = 100
 
 
 class NoSuchLoop(CallerError):
@@ -68,14 +69,14 @@ class History:
 
     def _find(self, loop: LoopName) -> Saved | None:
         parent = parent_name(loop)
-        head = self.store.head(loop)
+        head = self._head(loop)
         if parent is None:
-            return None if head is None else saved_from(loop, self.store.read(head))
+            return None if head is None else self._read(loop, head)
         above = self._find(parent)
         call = CallId(loop.rpartition(".")[2])
         if above is None:
             # Its parent's branch is gone: what is left is a history of its own.
-            return None if head is None else saved_from(loop, self.store.read(head))
+            return None if head is None else self._read(loop, head)
         return self._newest(above, call, head)
 
     def _newest(self, above: Saved, call: CallId, head: CommitId | None) -> Saved | None:
@@ -83,8 +84,8 @@ class History:
         loop = child_name(above.loop, call)
         nested = above.state.children.get(call)
         if head is None:
-            return None if nested is None else saved_from(loop, self.store.read(nested.commit))
-        saved = saved_from(loop, self.store.read(head))
+            return None if nested is None else self._read(loop, nested.commit)
+        saved = self._read(loop, head)
         asked = above.state.call(call)
         if asked is not None and asked.nonce != saved.state.nonce:
             raise StrangeBranch(
@@ -93,12 +94,33 @@ class History:
             )
         return saved
 
+    def _head(self, loop: LoopName) -> CommitId | None:
+        try:
+            return self.store.head(loop)
+        except Torn as error:
+            raise _unreadable(loop, error, None) from error
+
+    def _read(self, loop: LoopName, commit: CommitId) -> Saved:
+        try:
+            return saved_from(loop, self.store.read(commit))
+        except Unreadable as error:
+            raise _unreadable(loop, error, self._last_good(commit)) from error
+
+    def _last_good(self, commit: CommitId) -> CommitId | None:
+        """The newest commit before one that can be read, if it is near."""
+        with suppress(Torn, IndexError):  # what was before it cannot be told, or nothing was
+            for _ in range(_NEAR):
+                commit = self.store.parents(commit)[0]
+                with suppress(SavedStateError):
+                    return self.store.read(commit).id
+        return None
+
     def children(self, saved: Saved) -> Mapping[CallId, Saved]:
         """The newest state of each live child, by call; those that have not started yet are left out."""
         found: dict[CallId, Saved] = {}
         for call in saved.state.open_calls:
             if call.kind == "agent":
-                child = self._newest(saved, call.id, self.store.head(child_name(saved.loop, call.id)))
+                child = self._newest(saved, call.id, self._head(child_name(saved.loop, call.id)))
                 if child is not None:
                     found[call.id] = child
         return found
@@ -199,7 +221,7 @@ class History:
 
     def _check_free(self, loop: LoopName) -> None:
         """A name is taken by a loop, and also by what was nested in one: a new loop would take that for its own."""
-        if self.store.head(loop) is not None:
+        if self._head(loop) is not None:
             raise _taken(loop)
         left = [name for name in self.store.heads() if name.startswith(f"{loop}.")]
         if left and parent_name(loop) is None:
@@ -210,10 +232,17 @@ class History:
 
     def _ensure_branch(self, saved: Saved) -> None:
         """Give a nested loop that only its parent's commit holds (after a plain ``git branch``) its own branch."""
-        if parent_name(saved.loop) is None or self.store.head(saved.loop) is not None:
+        if parent_name(saved.loop) is None or self._head(saved.loop) is not None:
             return
         with suppress(Moved):  # somebody else was first; the append that follows finds out whether it is the same
             self.store.move(saved.loop, None, saved.commit)
+
+
+def _unreadable(loop: LoopName, error: Unreadable, good: CommitId | None) -> Unreadable:
+    """The same error, for a person who asked for a loop."""
+    known = "" if good is None else f" Its last good commit is {good[:10]}."
+    hint = error.hint if isinstance(error, TooLarge) else f"'caesura repair {loop}' goes back to its last good commit."
+    return type(error)(f"{loop} cannot be read: {error}{known}", hint=hint)
 
 
 def _taken(loop: LoopName) -> LoopExists:

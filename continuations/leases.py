@@ -3,13 +3,13 @@
 import datetime as dt
 import os
 import socket
-from pathlib import Path
 
 import msgspec
 
 from ._ids import WorkerId
 from ._messages import Time, Value
 from .store import Lease
+from .store._owner import boot, born
 
 TERM = dt.timedelta(seconds=30)
 """How long a lease lasts unless it is renewed, and so how long a vanished worker elsewhere holds up its loop."""
@@ -54,24 +54,6 @@ def _stands(claim: Claim, now: dt.datetime) -> bool:
     return claim.until <= now + 2 * TERM
 
 
-def born(pid: int) -> str:
-    """When a process of this machine began: the machine's boot, and the kernel's ticks since; empty if it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    state, *fields = stat.rpartition(")")[2].split()
-    # A zombie has ended, though its parent may never take note of it.
-    return "" if state in "ZX" else f"{_boot()} {fields[18]}"
-
-
 def _is_here(claim: Claim) -> bool:
     """Whether the holder is a process of this very machine, as it is since it was booted."""
-    return bool(claim.born) and claim.host == socket.gethostname() and _boot() == claim.born.partition(" ")[0]
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
+    return bool(claim.born) and claim.host == socket.gethostname() and boot() == claim.born.partition(" ")[0]

@@ -27,7 +27,7 @@ from .interchange import export_loop, import_loop
 from .leases import living
 from .overview import LoopInfo, overview, utc_now, waiting
 from .settled import check_first, once, same_answer, same_decision
-from .store import Store
+from .store import Durability, Store
 
 T = TypeVar("T")
 
@@ -45,15 +45,15 @@ class Loops:
         self._now = now
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] = ".caesura") -> "Loops":
-        """Open the repository at `path`.
+    def open(cls, path: str | os.PathLike[str] = ".caesura", *, durability: Durability = "power-cut") -> "Loops":
+        """Open the repository at `path`. What is decided survives what `durability` says, as in `GitStore.open`.
 
         Raises:
             Unavailable: there is none.
         """
         from .store import GitStore
 
-        return cls(GitStore.open(path))
+        return cls(GitStore.open(path, durability=durability))
 
     def close(self) -> None:
         """Let go of the repository."""
@@ -76,7 +76,7 @@ class Loops:
     def unreadable(self) -> dict[LoopName, SavedStateError]:
         """The branches that look like loops and cannot be read, and why; the other loops are none the worse."""
         found: dict[LoopName, SavedStateError] = {}
-        for name in self._store.heads():
+        for name in sorted({*self._store.heads(), *self._store.torn()}):
             try:
                 self._info(self._history.load(name))
             except SavedStateError as error:
@@ -128,10 +128,10 @@ class Loops:
         """
         loop, call_id = split_address(request_id)
         saved = self._history.load(loop)
+        check_first(self._history, Address(request_id))
         for request in requests(loop, saved.commit, saved.state, ()):
             if request.id == request_id:
                 return replace(request, path=self._path(loop))
-        check_first(self._history, Address(request_id))
         call = saved.state.call(call_id)
         what = f"{request_id} waits for nobody: it is {call.state}." if call else f"Nothing waits at {request_id}."
         raise NoSuchRequest(what, hint="'caesura pending' lists what does.")

@@ -13,6 +13,9 @@ from caesura.continuations import Question, ToolError, Value, plain_text
 from ._schema import schema_of
 from ._signature import ToolDefinition
 
+_LONGEST = 16 * 2**20
+"""Characters of a result. Each may take six bytes in JSON, and a file of a loop can have a hundred million."""
+
 
 class BadTime(ToolError):
     """A time to sleep until is not a moment: it has no timezone, or lies outside the calendar."""
@@ -121,7 +124,7 @@ def outcome_of(value: Any) -> AttemptEnd:
     Text is the result as it is, None is ``Done.``, anything else becomes compact JSON as msgspec writes it.
 
     Raises:
-        Unencodable: there is no JSON for it, or it is bytes, of which a model could make nothing.
+        Unencodable: there is no JSON for it, it is too long, or it is bytes, of which a model could make nothing.
         ToolDefinition: it is an `Ask` whose answer's type has no schema.
     """
     match value:
@@ -133,13 +136,24 @@ def outcome_of(value: Any) -> AttemptEnd:
             return Returned(content="Done.")
         case str():
             # An enum's own __str__ would give its name.
-            return Returned(content=plain_text(str.__str__(value.value if isinstance(value, enum.Enum) else value)))
+            return _returned(value, plain_text(str.__str__(value.value if isinstance(value, enum.Enum) else value)))
         case bytes() | bytearray() | memoryview():
             raise _unencodable(value, "bytes are not text: decode them")
     try:
-        return Returned(content=_json(value))
+        content = _json(value)
     except Exception as error:  # a value's own properties may raise anything
         raise _unencodable(value, str(error) or type(error).__name__) from error
+    return _returned(value, content)
+
+
+def _returned(value: Any, content: str) -> Returned:
+    if len(content) > _LONGEST:
+        raise Unencodable(
+            f"it ran, but returned a value of type {type(value).__qualname__} of {len(content):,} characters; "
+            f"a result can have {_LONGEST:,}.",
+            hint="Return a part of it, or the name of a file that it is in.",
+        )
+    return Returned(content=content)
 
 
 def _json(value: Any) -> str:

@@ -18,6 +18,7 @@ from caesura.continuations import (
     Changes,
     CommitId,
     Content,
+    Durability,
     GitStore,
     History,
     LoopExists,
@@ -89,6 +90,7 @@ class Runtime:
         changes: Changes | None = None,
         max_tools: int = 8,
         poll: float = 0.5,
+        durability: Durability = "power-cut",
         now: Callable[[], dt.datetime] = utc_now,
     ) -> AsyncIterator["Runtime"]:
         """Open a repository (made if there is none) to run loops of these agents in it.
@@ -96,8 +98,9 @@ class Runtime:
         `model` serves the agents that have none of their own. `listener` is called with each notice, in the event
         loop's thread; if it raises, every loop comes to rest, and `run` and `resume` raise its error then. `changes`
         says what becomes of loops whose agents' code has changed. At most `max_tools` calls of one loop run at the same
-        time. Every `poll` seconds the runtime looks for what others have committed. `now` tells the time, in UTC; it is
-        called from several threads.
+        time. Every `poll` seconds the runtime looks for what others have committed. A step that was acknowledged
+        survives what `durability` says: a power cut, or only a crash of this process, which is faster. `now` tells the
+        time, in UTC; it is called from several threads.
 
         Raises:
             Unavailable: the repository cannot be opened or made.
@@ -109,7 +112,7 @@ class Runtime:
         models = [model, *(agent.model for agent in known.values())]
         for one in _each(models):
             getattr(one, "check", _nobody)()
-        store = await trio.to_thread.run_sync(_open, repository)
+        store = await trio.to_thread.run_sync(_open, repository, durability)
         audience = Audience(listener if listener is not None else _nobody, failed=lambda: runtime.stop())
         services = Services(
             history=History(store),
@@ -256,9 +259,9 @@ class Runtime:
         return None
 
 
-def _open(repository: str | os.PathLike[str] | Store) -> Store:
+def _open(repository: str | os.PathLike[str] | Store, durability: Durability) -> Store:
     if isinstance(repository, str | os.PathLike):
-        return GitStore.open(repository, create=True)
+        return GitStore.open(repository, create=True, durability=durability)
     return repository
 
 

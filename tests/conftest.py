@@ -7,6 +7,7 @@ import pygit2
 import pytest
 from hypothesis import settings
 
+from caesura.continuations.store import _disk
 from tests.processes import Processes
 
 settings.register_profile("caesura", deadline=None, derandomize=True)
@@ -21,9 +22,9 @@ def _git_person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     home, empty = tmp_path_factory.mktemp("git"), tmp_path_factory.mktemp("empty")
     config = home / ".gitconfig"
     config.write_text("[user]\n\tname = Grace Tester\n\temail = grace@example.com\n[init]\n\tdefaultBranch = main\n")
-    pygit2.option(pygit2.enums.Option.ENABLE_FSYNC_GITDIR, False)  # half of the time, and no test cuts the power
     levels = pygit2.enums.ConfigLevel
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_disk, "sync", lambda path: None)  # half of the time, and few tests cut the power
         patch.setenv("GIT_CONFIG_GLOBAL", str(config))
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
         for variable in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "GIT_DIR"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from caesura.continuations import CommitId, GitStore, LoopName
+from caesura.continuations.store import _disk
 
 
 class Fate:
@@ -38,7 +39,7 @@ class Fate:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _watch_branches(self) -> None:
-        move, target = GitStore.move, GitStore._target
+        move, link = GitStore.move, _disk.link
 
         def moves(store: GitStore, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
             self.moves += 1
@@ -46,18 +47,17 @@ class Fate:
             move(store, loop, old, new)
             self._die_if("after", self.moves)
 
-        def reads(store: GitStore, ref: str) -> str | None:
-            if (Path(store.location) / f"{ref}.lock").exists():
-                self.locks += 1
-                self._die_if("locked", self.locks)
-            return target(store, ref)
+        def links(old: Path, new: Path) -> None:
+            link(old, new)  # git's own lock on a ref, or on HEAD, is taken
+            self.locks += new.name.endswith(".lock")
+            self._die_if("locked", self.locks)
 
-        for name, watched in (("move", moves), ("_target", reads)):
-            setattr(GitStore, name, watched)
+        setattr(GitStore, "move", moves)  # noqa: B010 - a method is put in the place of another
+        setattr(_disk, "link", links)  # noqa: B010
 
     def _watch_files(self) -> None:
         def hook(event: str, arguments: tuple[Any, ...]) -> None:
-            written = event in ("os.rename", "os.remove", "os.truncate", "os.mkdir", "fcntl.flock")
+            written = event in ("os.rename", "os.remove", "os.link", "os.truncate", "os.mkdir", "fcntl.flock")
             if event == "open" and isinstance(arguments[2], int):
                 written = bool(arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
             if written:

@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import pygit2
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -74,9 +73,6 @@ from caesura.continuations import (
     start,
     step,
 )
-
-# Tests write thousands of commits that nobody will miss after a power cut.
-pygit2.option(pygit2.enums.Option.ENABLE_FSYNC_GITDIR, False)
 
 EPOCH = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 ADA = Person(name="Ada Lovelace", email="ada@example.com")

@@ -19,7 +19,6 @@ from caesura.continuations import (
     MemoryStore,
     Moved,
     NoSuchLoop,
-    NotALoop,
     NotApplicable,
     Person,
     Resumed,
@@ -29,6 +28,7 @@ from caesura.continuations import (
     StrangeBranch,
     Told,
     ToolStarted,
+    Torn,
     User,
     child_name,
     loop_name,
@@ -180,7 +180,7 @@ def test_what_is_not_there_cannot_be_loaded_or_branched_from(store: Store) -> No
     history = History(store)
     with pytest.raises(NoSuchLoop):
         history.load(X)
-    with pytest.raises(NotALoop):
+    with pytest.raises(Torn):
         history.branch(X, CommitId("f" * 40))
     assert no_such_loop(history, "x.it-1")
     history.begin(X, BEGUN, ROBOT, GRACE)

@@ -17,7 +17,6 @@ from caesura.continuations import (
     Changes,
     CommitId,
     ModelSpec,
-    NoSuchRequest,
     NotApplicable,
     Request,
     StaleDecision,
@@ -488,7 +487,7 @@ async def test_an_agent_that_is_gone_takes_the_loop_that_it_had_begun_with_it(tm
     ]
     assert world.state("x.inner-1").status is Status.CANCELLED
     assert shop.ran == []
-    with pytest.raises(NoSuchRequest):
+    with pytest.raises(AlreadyDecided):
         world.loops().request("x.inner-1.order-1")
 
 

@@ -29,7 +29,8 @@ from caesura.continuations import (
     WorkerId,
 )
 from caesura.continuations.history import History
-from caesura.continuations.leases import Claim, born
+from caesura.continuations.leases import Claim
+from caesura.continuations.store._owner import born
 from caesura.runtime import Agent, Driven, LeaseLost, VanishedTool, tool
 from caesura.runtime._lease import LeaseKeeper
 from caesura.runtime._services import as_author

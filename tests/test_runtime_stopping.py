@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from caesura.continuations import CallState, GitStore, LoopName, MemoryStore, Reply, Status, Unavailable
+from caesura.continuations.store import _disk
 from caesura.runtime import (
     Agent,
     Committed,
@@ -223,8 +224,12 @@ async def test_a_full_disk_is_unavailable_and_the_loop_goes_on_once_there_is_roo
     world = World(tmp_path / "r.git", Agent("a"), lines(say("done")))
     full = OSError(errno.ENOSPC, "No space left on device")
 
-    def no_room(*_: object) -> None:
-        raise full
+    write = _disk.write
+
+    def no_room(path: Path, data: bytes, mode: int = 0o666) -> None:
+        if path.parent.name == "objects" and len(data) > 200:  # a lease finds room
+            raise full
+        write(path, data, mode)
 
     held = Held(lines(say("done")))
     world.model.script = held
@@ -232,7 +237,7 @@ async def test_a_full_disk_is_unavailable_and_the_loop_goes_on_once_there_is_roo
         async with trio.open_nursery() as nursery:
             nursery.start_soon(world.run)
             await held.asked.wait()
-            monkeypatch.setattr(GitStore, "_tree", no_room)
+            monkeypatch.setattr(_disk, "write", no_room)
             held.go.set()
     monkeypatch.undo()
     assert world.state().status is Status.ACTIVE

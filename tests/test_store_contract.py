@@ -26,6 +26,7 @@ from caesura.continuations import (
     Saved,
     Started,
     Store,
+    Torn,
     User,
     loop_name,
     outstanding,
@@ -133,8 +134,8 @@ def test_a_revision_that_names_nothing_is_refused(store: Store, revision: str) -
     assert refused.value.hint
 
 
-def test_a_commit_that_is_no_loop_is_refused(store: Store) -> None:
-    for odd in ("f" * 40, "nonsense", "", "x~1", "0" * 40, "\x00"):
+def test_what_names_no_commit_is_refused(store: Store) -> None:
+    for odd in ("nonsense", "", "x~1", "\x00", "F" * 40):
         with pytest.raises(NotALoop):
             store.read(CommitId(odd))
 
@@ -148,6 +149,12 @@ def test_a_line_is_the_commits_of_the_first_parents_newest_first(store: Store) -
         assert store.read(one).parents[0] == before
         assert store.read(before).message == message
     assert store.read(line[-1][0]).parents == ()
+
+
+def test_a_commit_that_is_not_there_is_torn_and_not_taken_for_something_else(store: Store) -> None:
+    for odd in ("f" * 40, "0" * 40):
+        with pytest.raises(Torn, match=odd):
+            store.read(CommitId(odd))
 
 
 def test_a_lease_changes_hands_only_from_who_was_read(store: Store) -> None:

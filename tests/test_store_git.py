@@ -35,7 +35,7 @@ from caesura.continuations import (
     start,
 )
 from caesura.continuations._state import FORMAT
-from caesura.continuations.store import _git
+from caesura.continuations.store import _refs
 from caesura.continuations.store._exclusive import MARK
 from tests.strategies import ADA, AGENT, EPOCH, GRACE, NESTED, ROBOT, WORKERS, World
 
@@ -248,7 +248,7 @@ def test_a_lock_that_stays_is_reported_with_its_file(
     commit = begun(store)
     lock = folder / "refs/heads/loops/x.lock"
     lock.write_text("")
-    monkeypatch.setattr(_git, "_LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(_refs, "LOCK_SECONDS", 0.05)
     with pytest.raises(Locked, match=r"x\.lock") as refused:
         store.move(X, commit, commit)
     assert "delete that file" in refused.value.hint

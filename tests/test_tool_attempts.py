@@ -97,6 +97,17 @@ async def test_a_return_value_that_has_no_text_is_a_failure_that_says_the_tool_r
     assert outcome.retry_in is None, "its effect has happened"
 
 
+@pytest.mark.parametrize("value", ["x" * (16 * 2**20 + 1), ["x" * 16 * 2**20]])
+async def test_a_result_that_no_commit_could_hold_is_a_failure_that_says_so(value: Any) -> None:
+    async def give() -> Any:
+        return value
+
+    outcome = await tool(give, retry=Retry(on=(Exception,))).perform("{}", context())
+    assert isinstance(outcome, Failed)
+    assert "a result can have 16,777,216" in outcome.error
+    assert outcome.retry_in is None, "its effect has happened"
+
+
 async def test_a_plain_function_runs_in_a_thread_and_an_async_one_in_place() -> None:
     threads: list[threading.Thread] = []
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from caesura.continuations import CallerError, Changes
+from caesura.continuations import CallerError, Changes, Durability
 
 Api = Literal["chat", "responses"]
 """The model APIs there are."""
@@ -27,6 +27,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     settings: dict[str, Any] = {}
     repo: str | None = None
     changes: Changes = Changes()
+    durability: Durability = "power-cut"
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     settings: Mapping[str, Any] = {}
     repo: Path
     changes: Changes = Changes()
+    durability: Durability = "power-cut"
 
     def __post_init__(self) -> None:
         if self.model == "":
@@ -100,6 +102,7 @@ def _config(file: Path, values: Any) -> Config:
         settings=read.settings,
         repo=_repository(file.parent, read.repo),
         changes=read.changes,
+        durability=read.durability,
     )
 
 

@@ -71,6 +71,7 @@ class Driving:
                         model=model,
                         listener=self._hear,
                         changes=self._task.where.config.changes,
+                        durability=self._task.where.config.durability,
                     ) as runtime,
                 ):
                     self._runtime = runtime

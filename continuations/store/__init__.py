@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ._errors import TooLarge, Torn
 from ._memory import MemoryStore
 from ._protocol import (
     Commit,
+    Durability,
     Lease,
     Locked,
     Moved,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Commit",
+    "Durability",
     "GitStore",
     "Lease",
     "Locked",
@@ -29,6 +32,8 @@ __all__ = [
     "NoSuchRevision",
     "NotALoop",
     "Store",
+    "TooLarge",
+    "Torn",
     "Unavailable",
 ]
 

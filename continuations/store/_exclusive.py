@@ -5,55 +5,123 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from . import _disk
 from ._protocol import Locked
 
 MARK = "caesura.exclusive"
 """The file that is locked, in a repository's folder."""
 
 _SECONDS = 10.0
+_HELD = "caesura.lock."
 
 
 def common(repository: Path) -> Path:
-    """The folder that a repository's refs are in: a linked worktree has the main one's."""
+    """The folder that a repository's refs and objects are in: a linked worktree has the main one's."""
     pointer = repository / "commondir"
     return repository / pointer.read_text().strip() if pointer.exists() else repository
 
 
-@contextmanager
-def exclusive(repository: Path, *names: str) -> Iterator[None]:
-    """Be the only process of ours that takes git's own locks on these files (``HEAD``, ``refs/…``, ``packed-refs``).
+class Held(OSError):
+    """Git's own lock on a file is held by somebody who is no process of ours, or was when it died."""
 
-    Git's locks are files, which outlive a process that is killed. This one does not, and keeps the names of what
-    its holder is about to lock: if it is found with names in it, their holder died, and their locks are removed.
+
+class Locks:
+    """Git's own locks on files of a repository, taken by the one process of ours that may take any.
+
+    A lock is a second name of a file ``caesura.lock.<name>``, in which stands what is to come in the place of the
+    locked file. The first name is what tells our locks from others': git's outlive a process that is killed, and so
+    would ours.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool) -> None:
+        self._folder, self._durable = folder, durable
+        self._taken: dict[str, Path] = {}
+
+    def take(self, name: str, content: bytes) -> None:
+        """Lock a file (``HEAD``, ``packed-refs``, ``refs/…``), to put this in its place.
+
+        Raises:
+            Held: somebody else has locked it.
+            FileNotFoundError: its folder is not there.
+        """
+        first = self._folder / (_HELD + name.replace("/", "%"))
+        _disk.write(first, content)
+        try:
+            if self._durable:
+                # In this order: whatever of it a power cut leaves, the next process can tell whose lock it is.
+                _disk.sync(first)
+                _disk.sync(self._folder)
+            _disk.link(first, _lock(self._folder, name))
+        except FileExistsError:
+            _disk.unlink(first)
+            raise Held(f"{_lock(self._folder, name)} is there") from None
+        except OSError:
+            _disk.unlink(first)
+            raise
+        self._taken[name] = first
+
+    def commit(self, name: str) -> None:
+        """Put what was announced into the locked file's place, and let go of the lock."""
+        file = self._folder / name
+        _disk.rename(_lock(self._folder, name), file)
+        self._forget(name)
+
+    def drop(self, name: str) -> None:
+        """Let go of a lock, the file as it is."""
+        _disk.unlink(_lock(self._folder, name))
+        self._forget(name)
+
+    def release(self) -> None:
+        """Let go of what is still locked."""
+        for name in tuple(self._taken):
+            self.drop(name)
+
+    def _forget(self, name: str) -> None:
+        if self._durable:
+            _disk.sync((self._folder / name).parent)  # before the first name goes, which tells whose the second is
+        _disk.unlink(self._taken.pop(name))
+
+    def clear(self) -> None:
+        """Remove the locks of a process of ours that died; it did, if this one has exclusive access."""
+        for first in self._folder.glob(f"{_HELD}*"):
+            name = first.name.removeprefix(_HELD).replace("%", "/")
+            lock = _lock(self._folder, name)
+            with suppress(OSError):
+                if ".." not in name and lock.samefile(first):
+                    _disk.unlink(lock)
+                    if self._durable:
+                        _disk.sync(lock.parent)
+            _disk.unlink(first)
+
+
+@contextmanager
+def exclusive(folder: Path, *, durable: bool = True) -> Iterator[Locks]:
+    """Be the only process of ours that takes git's own locks in a repository.
 
     Raises:
         BlockingIOError: another process does just that. It takes milliseconds; try again.
     """
-    folder = common(repository)
-    file = os.open(folder / MARK, os.O_RDWR | os.O_CREAT, 0o666)
+    file = os.open(folder / MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BlockingIOError(error.errno, f"another process holds the lock on {folder / MARK}") from None
-        for name in os.pread(file, 10_000, 0).decode("utf-8", "replace").split():
-            if name in ("HEAD", "packed-refs") or (name.startswith("refs/") and ".." not in name):
-                (folder / f"{name}.lock").unlink(missing_ok=True)
-        os.ftruncate(file, 0)
-        os.pwrite(file, "\n".join(names).encode(), 0)
+        locks = Locks(folder, durable=durable)
+        locks.clear()
         try:
-            yield
+            yield locks
         finally:
-            os.ftruncate(file, 0)
+            locks.release()
     finally:
         os.close(file)
 
 
 @contextmanager
-def in_turn(repository: Path) -> Iterator[None]:
+def in_turn(folder: Path) -> Iterator[None]:
     """`exclusive`, once it is this process's turn.
 
     Raises:
@@ -63,7 +131,7 @@ def in_turn(repository: Path) -> Iterator[None]:
     with ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(exclusive(repository))
+                stack.enter_context(exclusive(folder))
                 break
             except BlockingIOError as error:
                 if time.monotonic() > deadline:
@@ -73,3 +141,7 @@ def in_turn(repository: Path) -> Iterator[None]:
                     ) from error
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
         yield
+
+
+def _lock(folder: Path, name: str) -> Path:
+    return folder / f"{name}.lock"

@@ -1,20 +1,17 @@
 """The store in git: a loop is a branch, a step a commit, a continuation its tree. Only this module knows pygit2."""
 
 import os
-import random
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import pygit2
 
 from .._calls import Person
 from .._codec import (
-    Unreadable,
     decode_definition,
     decode_message,
     decode_record,
@@ -22,40 +19,59 @@ from .._codec import (
     encode_message,
     encode_record,
 )
-from .._ids import BadName, CallId, CommitId, LoopName, loop_name
-from .._messages import Message, plain_text
+from .._errors import CaesuraError, SavedStateError
+from .._ids import BadName, CallId, CommitId, LoopName, loop_name, split_address
+from .._messages import Message
 from .._state import Child, Continuation, Record
 from .._text import one_line
-from ._exclusive import exclusive
+from ._errors import Torn, too_large
+from ._exclusive import common
+from ._format import FILE, FOLDER, Entry, RawCommit, commit_bytes, is_id
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
 from ._leases import LeaseFiles
 from ._make import make, unmade
-from ._protocol import Commit, Lease, Locked, Moved, NoPerson, NoSuchRevision, NotALoop, Store, Unavailable
-
-T = TypeVar("T")
+from ._objects import Batch, Objects
+from ._protocol import Commit, Durability, Lease, NoPerson, NoSuchRevision, NotALoop, Store, Unavailable
+from ._refs import Logging, Refs
+from ._revisions import Revisions
+from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged
 
 LOOPS = "refs/heads/loops/"
 
 _CACHED = 256
-_LOCK_SECONDS = 10.0
-_WRITES = 10
-_FILE, _FOLDER = pygit2.enums.FileMode.BLOB, pygit2.enums.FileMode.TREE
 
-# Without this a power cut leaves moved refs that point to objects of zero length.
-pygit2.option(pygit2.enums.Option.ENABLE_FSYNC_GITDIR, True)
+
+@dataclass(frozen=True)
+class _Known:
+    """A commit that was read or written, its tree and what it takes."""
+
+    commit: Commit
+    tree: str
+    weight: Weight
 
 
 class GitStore(Store):
     """Loops in a git repository: Caesura's own bare one, or any other, the user's project included."""
 
-    def __init__(self, repository: pygit2.Repository) -> None:
+    def __init__(self, repository: pygit2.Repository, durability: Durability = "power-cut") -> None:
         self._repo = repository
-        self._leases = LeaseFiles(Path(repository.path))
-        self._cache: OrderedDict[CommitId, Commit] = OrderedDict()
+        folder = Path(repository.path)
+        self._folder = common(folder)
+        durable = durability == "power-cut"
+        self._objects = Objects(self._folder / "objects", durable=durable)
+        self._refs = Refs(self._folder, folder, logging=_logging(repository), durable=durable, who=self._who)
+        self._leases = LeaseFiles(self._folder)
+        self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
+        self._trees = Trees(self._objects)
+        self._cache: OrderedDict[CommitId, _Known] = OrderedDict()
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, create: bool = False) -> "GitStore":
+    def open(
+        cls, path: str | os.PathLike[str], *, create: bool = False, durability: Durability = "power-cut"
+    ) -> "GitStore":
         """Open the repository at `path`; with `create`, make a bare one there if there is none.
+
+        A step that was acknowledged survives what `durability` says: a power cut, or a crash of the process alone.
 
         Raises:
             Unavailable: there is no repository, or it cannot be opened or made.
@@ -63,7 +79,7 @@ class GitStore(Store):
         folder = Path(path)
         if create and unmade(folder):
             with _trouble(f"No repository could be made at {folder}", "Choose a folder that can be written."):
-                make(folder, partial(pygit2.init_repository, bare=True))
+                make(folder, partial(pygit2.init_repository, bare=True), durable=durability == "power-cut")
         if not folder.is_dir():
             raise Unavailable(
                 f"There is no repository at {folder}.",
@@ -72,7 +88,7 @@ class GitStore(Store):
         with _trouble(
             f"{folder} is not a git repository", "Make one with 'caesura init', or name another with --repo."
         ):
-            return cls(pygit2.Repository(str(folder)))
+            return cls(pygit2.Repository(str(folder)), durability)
 
     @property
     def location(self) -> str:
@@ -80,35 +96,42 @@ class GitStore(Store):
 
     def close(self) -> None:
         self._cache.clear()
+        self._objects.close()
         self._repo.free()
 
     # Refs --------------------------------------------------------------------------------------------------------
 
     def heads(self) -> Mapping[LoopName, CommitId]:
-        found: dict[LoopName, CommitId] = {}
-        for ref in sorted(self._repo.raw_listall_references()):
-            text = ref.decode("utf-8", "replace")
-            if not text.startswith(LOOPS):
-                continue
+        return {name: CommitId(head) for name, head in self._branches() if isinstance(head, str)}
+
+    def torn(self) -> Mapping[LoopName, SavedStateError]:
+        return {name: fault for name, fault in self._branches() if isinstance(fault, Torn)}
+
+    def _branches(self) -> Iterator[tuple[LoopName, str | Torn | None]]:
+        for ref in self._refs.all(LOOPS):
             try:
-                name = loop_name(text.removeprefix(LOOPS))
+                name = loop_name(ref.removeprefix(LOOPS))
             except BadName:
                 continue  # somebody's own branch beside ours
-            head = self._target(text)
-            if head is not None:
-                found[name] = CommitId(head)
-        return found
+            try:
+                yield name, self._refs.get(ref)
+            except Torn as fault:
+                yield name, fault
 
     def head(self, loop: LoopName) -> CommitId | None:
-        head = self._target(LOOPS + loop)
+        head = self._refs.get(LOOPS + loop)
         return None if head is None else CommitId(head)
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
-        self._swap(LOOPS + loop, old, new)
-        if old is None and self._repo.is_bare and self._repo.head_is_unborn:
+        known = self._cache.get(new)
+        note = "" if known is None else one_line(known.commit.message.partition("\n")[0])
+        self._refs.swap(LOOPS + loop, old, new, f"caesura: {note}")
+        if old is None and self._repo.is_bare:
             # So that `git log` and `git clone` have something to start from.
-            with suppress(pygit2.GitError, OSError), exclusive(Path(self._repo.path), "HEAD"):
-                self._repo.set_head(LOOPS + loop)
+            with suppress(CaesuraError):
+                head = self._refs.read("HEAD")
+                if head is not None and not is_id(head) and self._refs.get(head) is None:
+                    self._refs.set_head(LOOPS + loop)
 
     def lease(self, root: LoopName) -> Lease | None:
         with _trouble("The lease could not be read", "Check the repository's permissions."):
@@ -118,70 +141,21 @@ class GitStore(Store):
         with _trouble("The lease could not be written", "Check the repository's permissions and free space."):
             return self._leases.swap(root, old, data)
 
-    def _target(self, ref: str) -> str | None:
-        found = self._repo.references.get(ref)
-        return None if found is None else str(found.resolve().target)
-
-    def _swap(self, ref: str, old: str | None, new: str) -> None:
-        """Compare-and-swap under the ref's own lock; exact for creation too, which libgit2's other ways are not."""
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                with exclusive(Path(self._repo.path), ref), self._repo.transaction() as transaction:
-                    transaction.lock_ref(ref)
-                    now = self._target(ref)
-                    if now != old:
-                        raise Moved(f"{ref} was moved by another writer.", hint="Read it again and decide again.")
-                    transaction.set_target(ref, new)
-                    return
-            except (pygit2.GitError, OSError, ValueError) as error:
-                lock = Path(self._repo.path) / (ref + ".lock")
-                if "refs beneath" in str(error):
-                    raise Unavailable(
-                        f"{ref} cannot be a branch: there are branches {ref}/… already.",
-                        hint="Choose another name for the loop, or rename those branches.",
-                    ) from error
-                if not lock.exists() and "lock" not in str(error):
-                    raise Unavailable(
-                        f"{ref} could not be written: {error}.",
-                        hint="Check the repository's permissions and free space; nothing was lost.",
-                    ) from error
-                if time.monotonic() > deadline:
-                    raise Locked(
-                        f"{lock} has been there for {_LOCK_SECONDS:.0f} seconds.",
-                        hint="If no git process is using the repository, delete that file.",
-                    ) from error
-                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
-
-    # Objects -----------------------------------------------------------------------------------------------------
+    # Commits -----------------------------------------------------------------------------------------------------
 
     def read(self, commit: CommitId) -> Commit:
-        cached = self._cache.get(commit)
-        if cached is not None:
-            self._cache.move_to_end(commit)
-            return cached
-        try:
-            found = self._repo[commit].peel(pygit2.Commit)
-        except (KeyError, ValueError, pygit2.GitError):
-            raise NotALoop(f"{commit} is not a commit.", hint="Name a loop, or a commit of one.") from None
-        parents = tuple(CommitId(str(parent)) for parent in found.parent_ids)
-        return self._remember(
-            Commit(
-                id=commit,
-                state=self._load(found, parents),
-                parents=parents,
-                author=Person(name=found.author.name, email=found.author.email),
-                message=found.message,
-            )
-        )
+        return self._known(commit, 0).commit
+
+    def parents(self, commit: CommitId) -> tuple[CommitId, ...]:
+        return tuple(map(CommitId, self._revisions.commit(commit).parents))
 
     def line(self, commit: CommitId) -> Iterator[tuple[CommitId, str]]:
-        with _trouble("The history could not be read", "Check it with 'git fsck'."):
-            found = self._repo[commit].peel(pygit2.Commit)
-            yield commit, found.message
-            while found.parent_ids:
-                found = self._repo[found.parent_ids[0]].peel(pygit2.Commit)
-                yield CommitId(str(found.id)), found.message
+        found = self._revisions.commit(commit)
+        yield commit, found.message
+        while found.parents:
+            before = CommitId(found.parents[0])
+            found = self._revisions.commit(before)
+            yield before, found.message
 
     def write(
         self,
@@ -192,28 +166,24 @@ class GitStore(Store):
         author: Person,
         committer: Person,
     ) -> Commit:
-        base = self.read(parents[0]) if parents else None
-
-        def create() -> pygit2.Oid:
-            who = _signature(author, state), _signature(committer, state)
-            return self._repo.create_commit(None, *who, message, self._tree(state, base), list(parents))
-
+        base = self._known(parents[0], 0) if parents else None
+        batch, weight = Batch(), Weight()
+        tree = self._tree(batch, state, base, weight)
+        content = commit_bytes(tree, parents, author=author, committer=committer, at=state.at, message=message)
+        name = CommitId(batch.add("commit", content))
         with _trouble("The step could not be written", "Check the repository's permissions and free space."):
-            commit = _again(create)
-        return self._remember(
-            Commit(id=CommitId(str(commit)), state=state, parents=parents, author=author, message=message)
-        )
+            self._objects.write(batch)
+        commit = Commit(id=name, state=state, parents=parents, author=author, message=message)
+        return self._remember(_Known(commit, tree, weight)).commit
 
     def resolve(self, revision: str) -> CommitId:
-        # A NUL would end the text for libgit2, and name something else.
-        for text in () if "\x00" in revision else (LOOPS + revision, revision):
-            try:
-                return CommitId(str(self._repo.revparse_single(text).peel(pygit2.Commit).id))
-            except (KeyError, ValueError, pygit2.GitError):
-                continue
+        for text in (LOOPS + revision, revision):
+            found = self._revisions.find(text)
+            if found is not None:
+                return CommitId(found)
         raise NoSuchRevision(
             f"{one_line(revision)!r} names no loop and no commit here.",
-            hint="'caesura loops' lists the loops; any git revision will do: a branch, 'name~3', a hash.",
+            hint="'caesura loops' lists the loops; a branch, a tag or a hash will do too, each with '~3' or '^2'.",
         )
 
     def person(self) -> Person:
@@ -227,136 +197,138 @@ class GitStore(Store):
             )
         return Person(name=name, email=email)
 
-    def _remember(self, commit: Commit) -> Commit:
-        self._cache[commit.id] = commit
-        if len(self._cache) > _CACHED:
-            self._cache.popitem(last=False)
-        return commit
+    def _who(self) -> str:
+        """Whom a branch's log names."""
+        with suppress(NoPerson):
+            return one_line(str(self.person()))
+        return "caesura <caesura@localhost>"
 
     # Writing trees -----------------------------------------------------------------------------------------------
 
-    def _tree(self, state: Continuation, base: Commit | None) -> pygit2.Oid:
+    def _tree(self, batch: Batch, state: Continuation, base: _Known | None, weight: Weight) -> str:
         """The tree of a state, reusing what the commit before it already has."""
-        old = None if base is None else self._repo[base.id].peel(pygit2.Tree)
-        builder = self._repo.TreeBuilder()
-        builder.insert(RECORD, self._repo.create_blob(encode_record(state)), _FILE)
-        if base is not None and old is not None and base.state.definition == state.definition:
-            definition = old[DEFINITION].id
+        old = None if base is None else self._trees.read(base.tree)
+        record, definition = encode_record(state), encode_definition(state.definition)
+        entries = {RECORD: Entry(FILE, RECORD, batch.add("blob", record))}
+        if base is not None and old is not None and base.commit.state.definition == state.definition:
+            entries[DEFINITION] = old[DEFINITION]
         else:
-            definition = self._repo.create_blob(encode_definition(state.definition))
-        builder.insert(DEFINITION, definition, _FILE)
-        builder.insert(MESSAGES, self._messages_tree(state.messages, base, old), _FOLDER)
+            entries[DEFINITION] = Entry(FILE, DEFINITION, batch.add("blob", definition))
+        entries[MESSAGES] = Entry(FOLDER, MESSAGES, self._messages_tree(batch, state.messages, base, weight))
+        weight.add(len(record) + len(definition))
         if state.children:
-            children = self._repo.TreeBuilder()
+            nested: dict[str, Entry] = {}
             for call, child in state.children.items():
-                children.insert(call, self._repo[child.commit].peel(pygit2.Tree).id, _FOLDER)
-            builder.insert(CHILDREN, children.write(), _FOLDER)
-        return builder.write()
+                known = self._known(child.commit, 0)
+                weight.nest(known.weight)
+                nested[call] = Entry(FOLDER, call, known.tree)
+            entries[CHILDREN] = Entry(FOLDER, CHILDREN, self._trees.write(batch, nested))
+        return self._trees.write(batch, entries)
 
-    def _messages_tree(self, messages: tuple[Message, ...], base: Commit | None, old: pygit2.Tree | None) -> pygit2.Oid:
+    def _messages_tree(self, batch: Batch, messages: tuple[Message, ...], base: _Known | None, weight: Weight) -> str:
+        if len(messages) > MAX_MESSAGES:
+            raise too_large("The loop", f"{len(messages):,} messages", f"{MAX_MESSAGES:,}")
         kept, tree = 0, None
-        if base is not None and old is not None and messages[: len(base.state.messages)] == base.state.messages:
-            kept, tree = len(base.state.messages), old[MESSAGES].id
-        blobs = {
-            message_path(index): self._repo.create_blob(encode_message(messages[index]))
-            for index in range(kept, len(messages))
-        }
-        return self._insert(tree, blobs)
-
-    def _insert(self, tree: pygit2.Oid | None, blobs: Mapping[tuple[str, ...], pygit2.Oid]) -> pygit2.Oid:
-        """A tree with these blobs added at their paths."""
-        builder = self._repo.TreeBuilder() if tree is None else self._repo.TreeBuilder(tree)
-        folders: dict[str, dict[tuple[str, ...], pygit2.Oid]] = {}
-        for (name, *rest), blob in blobs.items():
-            if rest:
-                folders.setdefault(name, {})[tuple(rest)] = blob
-            else:
-                builder.insert(name, blob, _FILE)
-        for name, inner in folders.items():
-            entry = builder.get(name)
-            builder.insert(name, self._insert(None if entry is None else entry.id, inner), _FOLDER)
-        return builder.write()
+        if base is not None and messages[: len(base.commit.state.messages)] == base.commit.state.messages:
+            kept, tree = len(base.commit.state.messages), self._trees.read(base.tree)[MESSAGES].id
+            weight.messages = base.weight.messages
+        blobs: dict[tuple[str, ...], str] = {}
+        for index in range(kept, len(messages)):
+            data = encode_message(messages[index])
+            weight.messages += len(data)
+            blobs[message_path(index)] = batch.add("blob", data)
+        weight.add(weight.messages)
+        if tree is not None and not blobs:
+            return tree  # as it is: it need not be written, or synced, again
+        return self._trees.insert(batch, tree, blobs)
 
     # Reading trees -----------------------------------------------------------------------------------------------
 
-    def _load(self, commit: pygit2.Commit, parents: tuple[CommitId, ...]) -> Continuation:
-        tree = commit.tree
+    def _known(self, commit: CommitId, above: int) -> _Known:
+        """A commit, its continuation whole; it is nested in so many others."""
+        cached = self._cache.get(commit)
+        if cached is not None:
+            self._cache.move_to_end(commit)
+            return cached
+        if not is_id(commit):
+            raise NotALoop(f"{one_line(commit)!r} is not a commit.", hint="Name a loop, or a commit of one.")
+        if above > MAX_DEPTH:
+            raise too_large("The continuation", f"loops nested more than {MAX_DEPTH} deep", f"{MAX_DEPTH}")
+        raw = self._revisions.commit(commit)
+        weight = Weight()
+        state = self._load(commit, raw, above, weight)
+        parents = tuple(map(CommitId, raw.parents))
+        found = Commit(id=commit, state=state, parents=parents, author=raw.author, message=raw.message)
+        return self._remember(_Known(found, raw.tree, weight))
+
+    def _remember(self, known: _Known) -> _Known:
+        self._cache[known.commit.id] = known
+        if len(self._cache) > _CACHED:
+            self._cache.popitem(last=False)
+        return known
+
+    def _load(self, commit: CommitId, raw: RawCommit, above: int, weight: Weight) -> Continuation:
+        tree = self._trees.read(raw.tree)
         if RECORD not in tree:
-            raise NotALoop(f"Commit {commit.short_id} holds no continuation.", hint="Name a loop, or a commit of one.")
-        record = decode_record(self._file(tree, RECORD))
+            raise NotALoop(f"Commit {commit[:7]} holds no continuation.", hint="Name a loop, or a commit of one.")
+        record = decode_record(self._file(tree, RECORD, weight))
+        definition = decode_definition(self._file(tree, DEFINITION, weight))
+        messages: list[Message] = []
+        for name, blob in self._trees.messages(self._folder_in(tree, MESSAGES)):
+            data = self._objects.get(blob, "blob")
+            weight.messages += len(data)
+            weight.add(len(data))
+            messages.append(decode_message(data, name))
         return Continuation(
             **{name: getattr(record, name) for name in Record.__struct_fields__},
-            definition=decode_definition(self._file(tree, DEFINITION)),
-            messages=self._read_messages(self._folder(tree, MESSAGES)),
-            children=self._children(self._folder(tree, CHILDREN), parents) if CHILDREN in tree else {},
+            definition=definition,
+            messages=tuple(messages),
+            children=self._children(self._folder_in(tree, CHILDREN), raw, above, weight) if CHILDREN in tree else {},
         )
 
-    def _read_messages(self, tree: pygit2.Tree) -> tuple[Message, ...]:
-        """The messages in order; the files must be exactly those that the layout says."""
-        files = dict(self._walk(tree, ()))
-        messages: list[Message] = []
-        for index in range(len(files)):
-            path = message_path(index)
-            blob = files.get(path)
-            if blob is None:
-                raise _damaged(f"{MESSAGES}/{'/'.join(path)} is missing")
-            messages.append(decode_message(self._blob(str(blob)), f"{MESSAGES}/{'/'.join(path)}"))
-        return tuple(messages)
-
-    def _walk(self, tree: pygit2.Tree, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], pygit2.Oid]]:
-        if len(above) > 3:
-            raise _damaged(f"{MESSAGES}/{'/'.join(above)} is a folder too deep")
-        for entry in tree:
-            path = (*above, entry.name or "")
-            if isinstance(entry, pygit2.Tree):
-                yield from self._walk(entry, path)
-            else:
-                yield path, entry.id
-
-    def _children(self, folder: pygit2.Tree, parents: tuple[CommitId, ...]) -> dict[CallId, Child]:
+    def _children(self, folder: str, raw: RawCommit, above: int, weight: Weight) -> dict[CallId, Child]:
         """The live children, each with its commit: the further parent that has the same tree."""
-        commits = [(self._repo[parent].peel(pygit2.Tree).id, parent) for parent in parents]
         children: dict[CallId, Child] = {}
-        for entry in folder:
+        commits = [(self._revisions.commit(parent).tree, CommitId(parent)) for parent in raw.parents]
+        for entry in self._trees.read(folder).values():
+            if not _can_be_call(entry.name):
+                raise damaged(f"{CHILDREN}/{one_line(entry.name)} has a name that no call can have")
             match = next((pair for pair in commits if pair[0] == entry.id), None)
             if match is None:
-                raise _damaged(f"{CHILDREN}/{entry.name} is not the tree of any parent commit")
+                raise damaged(f"{CHILDREN}/{entry.name} is not the tree of any parent commit")
             commits.remove(match)
-            children[CallId(entry.name or "")] = Child(commit=match[1], state=self.read(match[1]).state)
+            known = self._known(match[1], above + 1)
+            weight.nest(known.weight)
+            children[CallId(entry.name)] = Child(commit=match[1], state=known.commit.state)
         return children
 
-    def _file(self, tree: pygit2.Tree, name: str) -> bytes:
-        if name not in tree:
-            raise _damaged(f"{name} is missing")
-        return self._blob(str(tree[name].id))
+    def _file(self, tree: Mapping[str, Entry], name: str, weight: Weight) -> bytes:
+        if name not in tree or not tree[name].is_file:
+            raise damaged(f"{name} is missing, or not a file")
+        data = self._objects.get(tree[name].id, "blob")
+        weight.add(len(data))
+        return data
 
-    def _folder(self, tree: pygit2.Tree, name: str) -> pygit2.Tree:
-        if name not in tree or not isinstance(found := tree[name], pygit2.Tree):
-            raise _damaged(f"{name}/ is missing")
-        return found
-
-    def _blob(self, blob: str) -> bytes:
-        found = self._repo.get(blob)
-        if not isinstance(found, pygit2.Blob):
-            raise _damaged(f"object {blob} is missing or not a file")
-        return found.data
+    def _folder_in(self, tree: Mapping[str, Entry], name: str) -> str:
+        if name not in tree or not tree[name].is_folder:
+            raise damaged(f"{name}/ is missing, or not a folder")
+        return tree[name].id
 
 
-def _damaged(what: str) -> Unreadable:
-    return Unreadable(f"The commit is damaged: {what}.", hint="Check it with 'git fsck'; fork an earlier commit.")
+def _can_be_call(name: str) -> bool:
+    try:
+        return split_address(f"x.{name}")[1] == name
+    except BadName:
+        return False
 
 
-def _signature(person: Person, state: Continuation) -> pygit2.Signature:
-    local = state.at.astimezone()
-    offset = local.utcoffset()
-    minutes = 0 if offset is None else int(offset.total_seconds() // 60)
-    # Git ends a name at '<', '>' or a line's end, and has no empty ones.
-    parts = (plain_text(part).translate(_UNSAFE) for part in (person.name, person.email))
-    name, email = (one_line(part, 100) or "unknown" for part in parts)
-    return pygit2.Signature(name, email, int(local.timestamp()), minutes)
-
-
-_UNSAFE = str.maketrans("", "", "<>")
+def _logging(repository: pygit2.Repository) -> Logging:
+    """Which refs git would log the moves of here."""
+    value = _setting(repository.config, "core.logAllRefUpdates").lower()
+    if value == "always":
+        return "always"
+    wanted = value in ("true", "yes", "on", "1") or (not value and not repository.is_bare)
+    return "branches" if wanted else "no"
 
 
 def _setting(config: pygit2.Config, key: str) -> str:
@@ -366,18 +338,10 @@ def _setting(config: pygit2.Config, key: str) -> str:
         return ""
 
 
-def _again(create: Callable[[], T]) -> T:
-    """Write some objects, whatever git tidies away meanwhile: it removes an object's folder once that is empty."""
-    for _ in range(_WRITES - 1):
-        with suppress(pygit2.GitError, OSError):
-            return create()
-    return create()
-
-
 @contextmanager
 def _trouble(what: str, hint: str) -> Iterator[None]:
     """Turn git's and the system's errors into one of ours."""
     try:
         yield
-    except (pygit2.GitError, OSError, KeyError) as error:  # a KeyError is an object that is not there
+    except (pygit2.GitError, OSError, KeyError) as error:
         raise Unavailable(f"{what}: {error}.", hint=hint) from error

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from .._ids import LoopName
-from ._exclusive import common, in_turn
+from ._exclusive import in_turn
 from ._protocol import Lease, Moved
 
 FOLDER = "caesura.leases"
@@ -15,7 +15,7 @@ class LeaseFiles:
 
     def __init__(self, repository: Path) -> None:
         self._repository = repository
-        self._folder = common(repository) / FOLDER
+        self._folder = repository / FOLDER
 
     def read(self, root: LoopName) -> Lease | None:
         """The lease on a root loop, or None."""

@@ -1,8 +1,10 @@
 """Making a repository for loops, whole, however many processes make it at once and whenever they are killed."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from . import _disk
 from ._exclusive import MARK, in_turn
 
 _SETTINGS = """\
@@ -32,8 +34,12 @@ def unmade(folder: Path) -> bool:
     return not names or (MARK in names and "HEAD" not in names)
 
 
-def make(folder: Path, initialize: Callable[[Path], object]) -> None:
-    """Make a bare repository with git's own initialization, unless another process just did."""
+def make(folder: Path, initialize: Callable[[Path], object], *, durable: bool) -> None:
+    """Make a bare repository with git's own initialization, unless another process just did.
+
+    A `durable` one outlasts a power cut, the folders that it is in included.
+    """
+    missing = [one for one in (folder, *folder.absolute().parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     with in_turn(folder):
         if (folder / "HEAD").exists():  # it is written last
@@ -42,3 +48,7 @@ def make(folder: Path, initialize: Callable[[Path], object]) -> None:
             left.unlink()
         (folder / "config").write_text(_SETTINGS)
         initialize(folder)
+        if durable:
+            for path in (*folder.rglob("*"), folder, *(one.parent for one in missing)):
+                with suppress(FileNotFoundError):  # another process uses it by now, and is done with that file
+                    _disk.sync(path)

@@ -7,9 +7,13 @@ from collections.abc import Iterator, Mapping
 
 from .._calls import Person
 from .._codec import encode_definition, encode_message, encode_record
+from .._errors import SavedStateError
 from .._ids import CommitId, LoopName
 from .._messages import plain_text
 from .._state import Continuation
+from .._text import one_line
+from ._errors import gone
+from ._format import is_id
 from ._protocol import Commit, Lease, Moved, NoSuchRevision, NotALoop, Store
 
 _REVISION = re.compile(r"(?P<base>[^~^]+)(?P<steps>(?:~\d*|\^\d*)*)")
@@ -31,20 +35,28 @@ class MemoryStore(Store):
     def heads(self) -> Mapping[LoopName, CommitId]:
         return dict(sorted(self._heads.items()))
 
+    def torn(self) -> Mapping[LoopName, SavedStateError]:
+        return {}
+
     def head(self, loop: LoopName) -> CommitId | None:
         return self._heads.get(loop)
 
     def read(self, commit: CommitId) -> Commit:
+        if not is_id(commit):
+            raise NotALoop(f"{one_line(commit)!r} is not a commit.", hint="Name a loop, or a commit of one.")
         if commit not in self._commits:
-            raise NotALoop(f"{commit} is not a commit.", hint="Name a loop, or a commit of one.")
+            raise gone(f"Commit {commit}", self.location)
         return self._commits[commit]
 
     def line(self, commit: CommitId) -> Iterator[tuple[CommitId, str]]:
         found = self.read(commit)
         yield commit, found.message
         while found.parents:
-            found = self._commits[found.parents[0]]
+            found = self.read(found.parents[0])
             yield found.id, found.message
+
+    def parents(self, commit: CommitId) -> tuple[CommitId, ...]:
+        return self.read(commit).parents
 
     def write(
         self,

@@ -1,7 +1,7 @@
 """What a store does: objects named by their content, and refs that move by compare-and-swap only."""
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -9,6 +9,9 @@ from .._calls import Person
 from .._errors import CallerError, ConflictError, SavedStateError
 from .._ids import CommitId, LoopName
 from .._state import Continuation
+
+Durability = Literal["power-cut", "crash"]
+"""What a step survives once it was acknowledged: a power cut too, or only the death of its process."""
 
 
 class Moved(ConflictError):
@@ -68,8 +71,16 @@ class Store(Protocol):
         """Every loop's head, by name, in the order of the names."""
         ...
 
+    def torn(self) -> Mapping[LoopName, SavedStateError]:
+        """The branches of loops that point nowhere, by name, and what is wrong with each. `heads` leaves them out."""
+        ...
+
     def head(self, loop: LoopName) -> CommitId | None:
-        """A loop's head, or None if there is no such loop."""
+        """A loop's head, or None if there is no such loop.
+
+        Raises:
+            Torn: there is a branch, and it points nowhere.
+        """
         ...
 
     def read(self, commit: CommitId) -> Commit:
@@ -77,7 +88,17 @@ class Store(Protocol):
 
         Raises:
             NotALoop: it is not a commit of a loop.
+            Torn: an object of it is missing, or is not whole.
             Unreadable, NewerFormat: its continuation cannot be read.
+            TooLarge: it is beyond the limits of the data model.
+        """
+        ...
+
+    def parents(self, commit: CommitId) -> tuple[CommitId, ...]:
+        """The commits before one, which need not hold a continuation that can be read.
+
+        Raises:
+            Torn: it is missing, or is not whole.
         """
         ...
 
@@ -94,7 +115,12 @@ class Store(Protocol):
         author: Person,
         committer: Person,
     ) -> Commit:
-        """Add a commit that no ref points to yet. The first parent is the loop's own last commit, if it has one."""
+        """Add a commit that no ref points to yet. The first parent is the loop's own last commit, if it has one.
+
+        Raises:
+            TooLarge: it is beyond the limits of the data model. Nothing was written.
+            Unavailable: it cannot be written.
+        """
         ...
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
@@ -106,10 +132,11 @@ class Store(Protocol):
         ...
 
     def resolve(self, revision: str) -> CommitId:
-        """The commit that a revision names: a loop, anything git understands, either with ``~`` and ``^``.
+        """The commit that a revision names: a loop, branch, tag or hash, each with ``~`` and ``^``.
 
         Raises:
             NoSuchRevision: nothing has that name.
+            Torn: what has that name is not whole.
         """
         ...
 

@@ -1,0 +1,102 @@
+"""The disk: every call that changes it goes through here, so that a test can lose what a power cut may lose.
+
+Called by the module's name (``_disk.write``), never imported one by one: that is what lets a test stand between.
+"""
+
+import fcntl
+import os
+import stat
+import sys
+from io import FileIO
+from pathlib import Path
+
+
+def opened(path: Path) -> FileIO:
+    """A file to be read. Whatever else has that name (a pipe, say, which would be waited for) is refused.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: there is none.
+        OSError: it is no file, or may not be read.
+    """
+    file = FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise IsADirectoryError(f"{path} is no file")
+    return file
+
+
+def write(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Make a new file with this in it. Nothing is synced.
+
+    Raises:
+        FileExistsError: there is one of that name.
+        OSError: it cannot be written; there is no such file then.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(file, rest) :]
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(file)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add to the end of a file, made if there is none. Nothing is synced."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        os.write(file, data)
+    finally:
+        os.close(file)
+
+
+def sync(path: Path) -> None:
+    """Wait until what is in a file, or which names are in a folder, is on the disk itself."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        if sys.platform == "darwin":  # where fsync leaves it in the disk's own cache
+            fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def rename(old: Path, new: Path) -> None:
+    """Give a file another name, in the place of whatever had that name."""
+    old.rename(new)
+
+
+def link(old: Path, new: Path) -> None:
+    """Give a file a second name.
+
+    Raises:
+        FileExistsError: there is something of that name.
+    """
+    new.hardlink_to(old)
+
+
+def unlink(path: Path) -> None:
+    """Take a name away, if it is there."""
+    path.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder.
+
+    Raises:
+        FileExistsError: there is one, or a file of that name.
+    """
+    path.mkdir()
+
+
+def remove_folder(path: Path) -> None:
+    """Remove an empty folder.
+
+    Raises:
+        OSError: it is not there, or not empty.
+    """
+    path.rmdir()

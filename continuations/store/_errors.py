@@ -1,0 +1,35 @@
+"""What can be wrong with what a repository holds, as errors that name the thing and its file."""
+
+from .._codec import Unreadable
+
+
+class Torn(Unreadable):
+    """An object or a ref is not whole: cut short, with flipped bits, or gone."""
+
+
+class TooLarge(Unreadable):
+    """Something is larger, longer or deeper than Caesura reads or writes."""
+
+
+def torn(what: str, where: object, fault: str) -> Torn:
+    """An object or a ref that is not what it should be, and the file that it is in."""
+    return Torn(
+        f"{what} is damaged ({where}): {fault}.",
+        hint="'caesura repair' goes back to the last good commit, or takes the object from an intact copy.",
+    )
+
+
+def gone(what: str, where: object) -> Torn:
+    """An object that something points to, and that is nowhere."""
+    return Torn(
+        f"{what} is missing from {where}.",
+        hint="'caesura repair' goes back to the last good commit, or takes the object from an intact copy.",
+    )
+
+
+def too_large(what: str, size: str, limit: str) -> TooLarge:
+    """Something beyond a limit of the data model."""
+    return TooLarge(
+        f"{what} has {size}; the limit is {limit}.",
+        hint="The data model lists the limits; keep large things outside of the loop and name them in it.",
+    )

@@ -1,0 +1,152 @@
+"""Git's objects as bytes: trees and commits built exactly, and read without trust."""
+
+import datetime as dt
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from .._calls import Person
+from .._messages import plain_text
+from .._text import one_line
+
+Kind = Literal["blob", "tree", "commit", "tag"]
+KINDS: tuple[Kind, ...] = ("blob", "tree", "commit", "tag")
+
+FILE, FOLDER = 0o100644, 0o040000
+
+_ID = re.compile(r"[0-9a-f]{40}")
+_SIGNED = re.compile(rb"(?P<name>.*?) ?<(?P<email>[^<>]*)>[^<>]*")
+# What git takes away at the ends of names, and what it ends them at.
+_CRUD = " .,:;<>\"\\'"
+_UNSAFE = str.maketrans("", "", "<>")
+
+
+class Malformed(ValueError):
+    """Bytes that are no object of their kind."""
+
+
+class Entry(NamedTuple):
+    """One entry of a tree."""
+
+    mode: int
+    name: str
+    id: str
+
+    @property
+    def is_folder(self) -> bool:
+        return self.mode == FOLDER
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a plain file; a link or another repository's commit is not."""
+        return self.mode & 0o170000 == 0o100000
+
+
+class RawCommit(NamedTuple):
+    """What a commit says, before its tree is looked at."""
+
+    tree: str
+    parents: tuple[str, ...]
+    author: Person
+    message: str
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is an object's id, written out."""
+    return _ID.fullmatch(text) is not None
+
+
+def object_id(kind: Kind, data: bytes) -> str:
+    """The id of an object."""
+    return hashlib.sha1(header(kind, len(data)) + data, usedforsecurity=False).hexdigest()
+
+
+def header(kind: Kind, size: int) -> bytes:
+    """What stands before an object's bytes in its hash and in its file."""
+    return b"%s %d\x00" % (kind.encode(), size)
+
+
+def tree_bytes(entries: Iterable[Entry]) -> bytes:
+    """A tree: folders sort as if their names ended in a slash."""
+    ordered = sorted(entries, key=lambda entry: entry.name.encode() + (b"/" if entry.is_folder else b""))
+    return b"".join(b"%o %s\x00" % (entry.mode, entry.name.encode()) + bytes.fromhex(entry.id) for entry in ordered)
+
+
+def read_tree(data: bytes) -> tuple[Entry, ...]:
+    """The entries of a tree, in its order.
+
+    Raises:
+        Malformed: it is cut short, two entries share a name, or a name could lead out of its folder.
+    """
+    entries: list[Entry] = []
+    at = 0
+    while at < len(data):
+        space, end = data.find(b" ", at, at + 8), data.find(b"\x00", at)
+        if space < 0 or end < space or end + 21 > len(data):
+            raise Malformed("it is cut short")
+        mode, name = data[at:space], data[space + 1 : end].decode("utf-8", "surrogateescape")
+        if not mode.isdigit() or b"8" in mode or b"9" in mode:
+            raise Malformed(f"an entry has the mode {mode!r}")
+        if not name or "/" in name or name in (".", "..") or name.lower() == ".git":
+            raise Malformed(f"an entry is named {name!r}")
+        entries.append(Entry(int(mode, 8), name, data[end + 1 : end + 21].hex()))
+        at = end + 21
+    if len({entry.name for entry in entries}) < len(entries):
+        raise Malformed("two entries have the same name")
+    return tuple(entries)
+
+
+def commit_bytes(
+    tree: str,
+    parents: Iterable[str],
+    *,
+    author: Person,
+    committer: Person,
+    at: dt.datetime,
+    message: str,
+    signature: str = "",
+) -> bytes:
+    """A commit; a signature is over these bytes without it."""
+    lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
+    lines += [f"author {_signed(author, at)}", f"committer {_signed(committer, at)}"]
+    if signature:
+        lines.append("gpgsig " + signature.strip("\n").replace("\n", "\n "))
+    return "\n".join([*lines, "", plain_text(message).replace("\x00", "\N{REPLACEMENT CHARACTER}")]).encode()
+
+
+def read_commit(data: bytes) -> RawCommit:
+    """What a commit says.
+
+    Raises:
+        Malformed: it is no commit.
+    """
+    head, found, message = data.partition(b"\n\n")
+    lines = head.split(b"\n")
+    ids = [line.partition(b" ")[2].decode("latin-1") for line in lines]
+    parents: list[str] = []
+    while len(parents) + 1 < len(lines) and lines[len(parents) + 1].startswith(b"parent "):
+        parents.append(ids[len(parents) + 1])
+    author = lines[len(parents) + 1] if len(parents) + 1 < len(lines) else b""
+    if not found or not lines[0].startswith(b"tree ") or not all(map(is_id, (ids[0], *parents))):
+        raise Malformed("its header is not a commit's")
+    signed = _SIGNED.fullmatch(author.removeprefix(b"author "))
+    if not author.startswith(b"author ") or signed is None:
+        raise Malformed("it has no author")
+    name, email = (signed[part].decode("utf-8", "replace") for part in ("name", "email"))
+    return RawCommit(ids[0], tuple(parents), Person(name=name, email=email), message.decode("utf-8", "replace"))
+
+
+def _signed(person: Person, at: dt.datetime) -> str:
+    local = at.astimezone()
+    offset = local.utcoffset()
+    minutes = 0 if offset is None else int(offset.total_seconds() // 60)
+    zone = f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
+    name, email = (_named(part) for part in (person.name, person.email))
+    # Git has no moment before its epoch's.
+    return f"{name} <{email}> {max(0, int(local.timestamp()))} {zone}"
+
+
+def _named(part: str) -> str:
+    # Git ends a name at '<', '>' or a line's end, and has no empty ones.
+    return one_line(plain_text(part).translate(_UNSAFE), 100).strip(_CRUD) or "unknown"

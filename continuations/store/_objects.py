@@ -1,0 +1,254 @@
+"""Objects by their ids: read from their own files, from packs and from alternates; written so that they last.
+
+All of it is our own code. Libgit2 never returns from reading a file that was cut short, and takes a damaged object
+that is there for a good one, so that the next step would build on it.
+"""
+
+import hashlib
+import os
+import re
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from .._codec import Unreadable
+from . import _disk
+from ._errors import Torn, gone, too_large, torn
+from ._format import KINDS, Kind, header, is_id, object_id
+from ._owner import is_dead, mark
+from ._packs import Packs, deflated_at_most, inflated
+
+MAX_OBJECT = 100 * 2**20
+"""The largest object that is read or written, in bytes."""
+
+_KIND: dict[bytes, Kind] = {kind.encode(): kind for kind in KINDS}
+_HEAD = re.compile(rb"(blob|tree|commit|tag) (0|[1-9][0-9]{0,18})\x00")
+_HEAD_SIZE = 32
+_FIRST = 4096  # bytes: more than most objects have
+_TEMPORARY = "tmp_obj"  # git's own prune knows it
+_OURS = "tmp_obj_caesura-"
+_STRANGERS_AGE = 24 * 3600.0
+_ALTERNATES = 5
+
+
+class Batch(dict[str, tuple[Kind, bytes]]):
+    """Objects to be written together, by id."""
+
+    def add(self, kind: Kind, data: bytes) -> str:
+        """Put one in, and say what its id is.
+
+        Raises:
+            TooLarge: it is larger than is ever read.
+        """
+        if len(data) > MAX_OBJECT:
+            raise too_large(f"A {kind}", f"{len(data):,} bytes", f"{MAX_OBJECT:,}")
+        name = object_id(kind, data)
+        self[name] = (kind, data)
+        return name
+
+
+class Objects:
+    """A repository's objects. `folder` is its ``objects``; with `durable`, what is written outlasts a power cut."""
+
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        self._folder, self._durable = folder, durable
+        self._folders = (folder, *_alternates(folder, _ALTERNATES))
+        self._packs = [Packs(one) for one in self._folders]
+        self._tidied = False
+
+    def close(self) -> None:
+        """Let go of the packs."""
+        for packs in self._packs:
+            packs.close()
+
+    # Reading -----------------------------------------------------------------------------------------------------
+
+    def read(self, name: str, *, limit: int = MAX_OBJECT) -> tuple[Kind, bytes]:
+        """An object's kind and its bytes, which are those that its id was made of.
+
+        Raises:
+            Torn: it is not whole anywhere, or nowhere at all.
+            TooLarge: it has more than `limit` bytes.
+        """
+        faults: list[Torn] = []
+        found = self._look(name, limit, faults)
+        if found is None:
+            # Git may have moved it into a pack, or out of one, while we looked.
+            for packs in self._packs:
+                packs.refresh()
+            found = self._look(name, limit, faults)
+        if found is not None:
+            return found
+        faults += [fault for packs in self._packs for fault in packs.faults]
+        raise faults[0] if faults else gone(f"Object {name}", self._folder)
+
+    def get(self, name: str, kind: Kind, *, limit: int = MAX_OBJECT) -> bytes:
+        """The bytes of an object of this kind.
+
+        Raises:
+            Torn: it is not whole, or another kind.
+            TooLarge: it has more than `limit` bytes.
+        """
+        found, data = self.read(name, limit=limit)
+        if found != kind:
+            raise torn(f"Object {name}", self._folder, f"it is a {found} where a {kind} should be")
+        return data
+
+    def find(self, prefix: str) -> set[str]:
+        """The ids that begin so; `prefix` is at least two digits."""
+        for packs in self._packs:
+            packs.refresh()
+        found = {name for packs in self._packs for pack in packs for name in pack.ids(prefix)}
+        for folder in self._folders:
+            with suppress(OSError):
+                names = (prefix[:2] + file.name for file in (folder / prefix[:2]).iterdir())
+                found.update(name for name in names if name.startswith(prefix) and is_id(name))
+        return found
+
+    def all(self) -> Iterator[str]:
+        """The ids of all objects there are, whole or not, in order."""
+        for number in range(256):
+            yield from sorted(self.find(f"{number:02x}"))
+
+    def loose(self, name: str) -> Iterator[Path]:
+        """The files of its own that an object has, here and in alternates."""
+        return (file for folder in self._folders if (file := _file(folder, name)).exists())
+
+    def _look(self, name: str, limit: int, faults: list[Torn]) -> tuple[Kind, bytes] | None:
+        for folder, packs in zip(self._folders, self._packs, strict=True):
+            try:
+                found = read_loose(_file(folder, name), name, limit)
+                if found is not None:
+                    return found
+            except Torn as fault:
+                faults.append(fault)  # another copy may be whole
+            for pack in packs:
+                try:
+                    found = pack.read(bytes.fromhex(name), limit)
+                    if found is not None:
+                        return found
+                except Torn as fault:
+                    faults.append(fault)
+        return None
+
+    # Writing -----------------------------------------------------------------------------------------------------
+
+    def write(self, batch: Mapping[str, tuple[Kind, bytes]]) -> None:
+        """Write objects; when this returns they are there, whole, and as durable as the store is.
+
+        One that is there already stays if it is whole, and is replaced if it is not.
+
+        Raises:
+            OSError: the disk is full, or may not be written. No object is there in part.
+        """
+        if not self._tidied:
+            self.tidy()
+            self._tidied = True
+        new: dict[Path, Path] = {}
+        folders: dict[Path, None] = {}
+        try:
+            for name, (kind, data) in batch.items():
+                file = _file(self._folder, name)
+                folders[file.parent] = None
+                if self._is_whole(file, name, kind, data):
+                    continue
+                temporary = self._folder / (_OURS + mark())
+                new[temporary] = file
+                _disk.write(temporary, zlib.compress(header(kind, len(data)) + data, 1), 0o444)
+                if self._durable:
+                    _disk.sync(temporary)
+            for temporary, file in new.items():
+                self._place(temporary, file)
+        except OSError:
+            for temporary in new:
+                _disk.unlink(temporary)
+            raise
+        if self._durable:
+            for folder in (*folders, self._folder):
+                _disk.sync(folder)
+
+    def _is_whole(self, file: Path, name: str, kind: Kind, data: bytes) -> bool:
+        """Whether an object is there already, as good as if it had just been written."""
+        try:
+            if read_loose(file, name, len(data)) != (kind, data):
+                return False
+            os.utime(file)  # to git's prune, it is new
+            if self._durable:
+                _disk.sync(file)  # whoever wrote it may not have waited
+        except (Unreadable, OSError):
+            return False
+        return True
+
+    def _place(self, temporary: Path, file: Path) -> None:
+        while True:
+            try:
+                _disk.rename(temporary, file)
+                return
+            except FileNotFoundError:
+                # Git removes empty folders of objects, perhaps at this moment.
+                if not temporary.exists():
+                    raise
+                with suppress(FileExistsError):
+                    _disk.make_folder(file.parent)
+
+    def tidy(self) -> None:
+        """Remove what writers that died have left behind; never what belongs to one that may be alive."""
+        oldest = time.time() - _STRANGERS_AGE
+        with suppress(OSError):
+            for entry in list(os.scandir(self._folder)):
+                if not entry.name.startswith(_TEMPORARY) or not entry.is_file(follow_symlinks=False):
+                    continue
+                with suppress(OSError):
+                    dead = is_dead(entry.name.removeprefix(_OURS))
+                    if dead or entry.stat(follow_symlinks=False).st_mtime < oldest:
+                        _disk.unlink(Path(entry.path))
+
+
+def read_loose(file: Path, name: str, limit: int = MAX_OBJECT) -> tuple[Kind, bytes] | None:
+    """An object from its own file, or None if it has none.
+
+    Raises:
+        Torn: it is not whole.
+        TooLarge: it has more than `limit` bytes.
+    """
+    try:
+        with _disk.opened(file) as opened:
+            data = opened.read(_FIRST)
+            head = _HEAD.match(zlib.decompressobj().decompress(data, _HEAD_SIZE))
+            if head is None:
+                raise torn(f"Object {name}", file, "its header is no object's" if data else "it is empty")
+            kind, size = _KIND[head[1]], int(head[2])
+            if size > limit:
+                raise too_large(f"Object {name}", f"{size:,} bytes", f"{limit:,}")
+            if len(data) == _FIRST:
+                data += opened.read(max(0, deflated_at_most(size) - _FIRST))
+        found, whole, more = inflated(data, head.end() + size)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except zlib.error as error:
+        raise torn(f"Object {name}", file, str(error)) from None
+    except OSError as error:
+        raise torn(f"Object {name}", file, error.strerror or str(error)) from error
+    if not whole or more:
+        raise torn(f"Object {name}", file, "it is cut short, or longer than it says")
+    if hashlib.sha1(found, usedforsecurity=False).hexdigest() != name:
+        raise torn(f"Object {name}", file, "its content is another's")
+    return kind, found[head.end() :]
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / name[:2] / name[2:]
+
+
+def _alternates(folder: Path, depth: int) -> Iterator[Path]:
+    """The folders of objects that a repository borrows from."""
+    try:
+        lines = (folder / "info" / "alternates").read_text("utf-8", "surrogateescape").split("\n") if depth else []
+    except OSError:
+        return
+    for line in lines:
+        if line and not line.startswith("#"):
+            yield folder / line
+            yield from _alternates(folder / line, depth - 1)

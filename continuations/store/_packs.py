@@ -1,0 +1,310 @@
+"""Packs, read with bounds. Never written: git makes them of loose objects, whenever it likes."""
+
+import hashlib
+import mmap
+import struct
+import zlib
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from . import _disk
+from ._errors import Torn, too_large, torn
+from ._format import Kind, header
+
+_KINDS: dict[int, Kind] = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
+_OFFSET_DELTA, _ID_DELTA = 6, 7
+_FANOUT = 8 + 256 * 4
+_CHAIN = 4096  # as git's own limit on the deltas between an object and its base
+_WORK = 64  # times the limit: what may be made on the way to one object
+_CACHED = 16 * 2**20
+
+
+class Pack:
+    """One pack and its index."""
+
+    def __init__(self, index: Path) -> None:
+        """Open it.
+
+        Raises:
+            Torn: it is no pack, is cut short, or its index is another's.
+            OSError: it is gone.
+        """
+        self.index, self.file = index, index.with_suffix(".pack")
+        self._index, self._data = _mapped(index), _mapped(self.file)
+        self._bases: OrderedDict[int, tuple[Kind, bytes]] = OrderedDict()
+        self._held = 0
+        if self._index[:8] != b"\xfftOc\x00\x00\x00\x02" or len(self._index) < _FANOUT + 40:
+            raise torn("A pack's index", index, "it is not an index of version 2; 'git repack -ad' makes a new one")
+        self._fanout: tuple[int, ...] = struct.unpack(">256I", self._index[8:_FANOUT])
+        self._count = self._fanout[255]
+        self._large = _FANOUT + self._count * 28
+        if list(self._fanout) != sorted(self._fanout) or len(self._index) < self._large + 40:
+            raise torn("A pack's index", index, "it is cut short; 'git index-pack' makes a new one")
+        if self._data[:4] != b"PACK" or len(self._data) < 32 or self._data[-20:] != self._index[-40:-20]:
+            raise torn("A pack", self.file, "it is cut short, or not the one that its index is of")
+
+    def close(self) -> None:
+        self._index.close()
+        self._data.close()
+
+    def ids(self, prefix: str = "") -> Iterator[str]:
+        """The objects in it whose ids begin so, in order."""
+        for at in range(bisect_left(_Ids(self._index, self._count), bytes.fromhex(f"{prefix:0<40}")), self._count):
+            found = self._id(at).hex()
+            if not found.startswith(prefix):
+                return
+            yield found
+
+    def _id(self, number: int) -> bytes:
+        return self._index[_FANOUT + number * 20 : _FANOUT + number * 20 + 20]
+
+    def offset(self, name: bytes) -> int | None:
+        """Where an object is, by its id in bytes."""
+        low, high = self._fanout[name[0] - 1] if name[0] else 0, self._fanout[name[0]]
+        while low < high:
+            middle = (low + high) // 2
+            found = self._id(middle)
+            if found == name:
+                return self._offset_of(middle)
+            if found < name:
+                low = middle + 1
+            else:
+                high = middle
+        return None
+
+    def _offset_of(self, number: int) -> int:
+        at = _FANOUT + self._count * 24 + number * 4
+        (offset,) = struct.unpack(">I", self._index[at : at + 4])
+        if offset & 0x80000000:
+            at = self._large + (offset & 0x7FFFFFFF) * 8
+            (offset,) = struct.unpack(">Q", self._index[at : at + 8].ljust(8, b"\xff"))
+        return int(offset)
+
+    def read(self, name: bytes, limit: int) -> tuple[Kind, bytes] | None:
+        """An object, or None if it is not in here.
+
+        Raises:
+            Torn: it is in here, and not whole.
+            TooLarge: it, or what it is a delta of, has more than `limit` bytes.
+        """
+        offset = self.offset(name)
+        if offset is None:
+            return None
+        try:
+            kind, data = self._object(offset, limit, name)
+        except (zlib.error, struct.error, IndexError, ValueError) as error:
+            raise torn(f"Object {name.hex()}", self.file, str(error)) from error
+        if hashlib.sha1(header(kind, len(data)) + data, usedforsecurity=False).digest() != name:
+            raise torn(f"Object {name.hex()}", self.file, "its content is another's")
+        return kind, data
+
+    def _object(self, offset: int, limit: int, name: bytes) -> tuple[Kind, bytes]:
+        deltas: list[tuple[int, bytes]] = []
+        while True:
+            known = self._bases.get(offset)
+            if known is not None:
+                self._bases.move_to_end(offset)
+                kind, data = known
+                break
+            number, size, at = self._head(offset)
+            if size > limit:
+                raise too_large(f"Object {name.hex()}", f"{size:,} bytes", f"{limit:,}")
+            if number in _KINDS:
+                kind, data = _KINDS[number], self._inflate(at, size)
+                break
+            base, at = self._base(number, offset, at)
+            deltas.append((offset, self._inflate(at, size)))
+            if len(deltas) > _CHAIN:
+                raise ValueError("it is a delta of deltas without end")
+            offset = base
+        self._keep(offset, kind, data)
+        made = 0
+        for place, delta in reversed(deltas):
+            data = _applied(data, delta, limit, name)
+            made += len(data)
+            if made > _WORK * limit:
+                raise ValueError("it is a delta of too many large deltas")
+            self._keep(place, kind, data)
+        return kind, data
+
+    def _head(self, offset: int) -> tuple[int, int, int]:
+        """The kind, the size and the place of what follows, at an offset."""
+        if not 12 <= offset < len(self._data) - 20:
+            raise ValueError("its place is outside of the pack")
+        byte = self._data[offset]
+        number, size, shift = byte >> 4 & 7, byte & 15, 4
+        while byte & 0x80:
+            offset += 1
+            byte = self._data[offset]
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if shift > 63:
+                raise ValueError("its size makes no sense")
+        return number, size, offset + 1
+
+    def _base(self, number: int, offset: int, at: int) -> tuple[int, int]:
+        """Where the base of a delta is, and where the delta itself begins."""
+        if number == _ID_DELTA:
+            found = self.offset(self._data[at : at + 20])
+            if found is None:
+                raise ValueError("the object that it is a delta of is missing")
+            return found, at + 20
+        if number != _OFFSET_DELTA:
+            raise ValueError(f"it is of an unknown kind, {number}")
+        byte = self._data[at]
+        back = byte & 0x7F
+        while byte & 0x80:
+            at += 1
+            byte = self._data[at]
+            back = (back + 1) << 7 | byte & 0x7F
+            if back > offset:
+                break
+        if not 0 < back < offset:
+            raise ValueError("the object that it is a delta of is outside of the pack")
+        return offset - back, at + 1
+
+    def _inflate(self, at: int, size: int) -> bytes:
+        found, whole, _ = inflated(self._data[at : at + deflated_at_most(size)], size)
+        if not whole:
+            raise ValueError("it is cut short, or longer than it says")
+        return found
+
+    def _keep(self, offset: int, kind: Kind, data: bytes) -> None:
+        if offset in self._bases or len(data) > _CACHED // 16:
+            return
+        self._bases[offset] = (kind, data)
+        self._held += len(data) + 100
+        while self._held > _CACHED:
+            _, (_, dropped) = self._bases.popitem(last=False)
+            self._held -= len(dropped) + 100
+
+
+class Packs:
+    """The packs of a folder of objects; which there are is looked up again when one seems to be missing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "pack"
+        self._open: dict[Path, Pack] = {}
+        self._faults: dict[Path, Torn] = {}
+
+    def __iter__(self) -> Iterator[Pack]:
+        return iter(tuple(self._open.values()))
+
+    @property
+    def faults(self) -> tuple[Torn, ...]:
+        """What is wrong with those that cannot be used."""
+        return tuple(self._faults.values())
+
+    def refresh(self) -> None:
+        """See which packs there are now."""
+        there = set(self._folder.glob("*.idx"))
+        for index in self._open.keys() - there:
+            self._open.pop(index).close()
+        self._faults = {index: fault for index, fault in self._faults.items() if index in there}
+        for index in sorted(there - self._open.keys()):
+            self._faults.pop(index, None)
+            with suppress(OSError):  # it went while we looked
+                try:
+                    self._open[index] = Pack(index)
+                except Torn as fault:
+                    self._faults[index] = fault
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for pack in self._open.values():
+            pack.close()
+        self._open.clear()
+
+
+class _Ids:
+    """The ids of an index, as a sequence."""
+
+    def __init__(self, index: mmap.mmap, count: int) -> None:
+        self._index, self._count = index, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int) -> bytes:
+        return self._index[_FANOUT + number * 20 : _FANOUT + number * 20 + 20]
+
+
+def inflated(data: bytes, size: int) -> tuple[bytes, bool, bytes]:
+    """What a deflated text holds, at most one byte more than `size`; whether it is that and whole; what follows it.
+
+    Raises:
+        zlib.error: it is none.
+    """
+    engine = zlib.decompressobj()
+    found = engine.decompress(data, size + 1)
+    if len(found) == size and not engine.eof:
+        found += engine.decompress(engine.unconsumed_tail, 1)  # the checksum may be all that is left
+    return found, engine.eof and len(found) == size, engine.unused_data
+
+
+def deflated_at_most(size: int) -> int:
+    """How many bytes an object and its header can have in a file: what deflates worst grows by less than this."""
+    return size + size // 7 + 200
+
+
+def _applied(base: bytes, delta: bytes, limit: int, name: bytes) -> bytes:
+    """What a delta makes of its base."""
+    size, at = _number(delta, 0)
+    target, at = _number(delta, at)
+    if size != len(base):
+        raise ValueError("it is a delta of something else")
+    if target > limit:
+        raise too_large(f"Object {name.hex()}", f"{target:,} bytes", f"{limit:,}")
+    parts: list[bytes] = []
+    made = 0
+    while at < len(delta):
+        byte = delta[at]
+        at += 1
+        if byte & 0x80:
+            start = length = 0
+            for bit in range(7):
+                if byte >> bit & 1:
+                    if bit < 4:
+                        start |= delta[at] << 8 * bit
+                    else:
+                        length |= delta[at] << 8 * (bit - 4)
+                    at += 1
+            part = base[start : start + (length or 0x10000)]
+            if len(part) != (length or 0x10000):
+                raise ValueError("its delta copies what is not there")
+        elif byte:
+            part = delta[at : at + byte]
+            at += byte
+        else:
+            raise ValueError("its delta holds an unknown instruction")
+        parts.append(part)
+        made += len(part)
+        if made > target:
+            break
+    if made != target:
+        raise ValueError("its delta makes something of another size")
+    return b"".join(parts)
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    number = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if not byte & 0x80:
+            return number, at
+        if shift > 63:
+            raise ValueError("its delta's size makes no sense")
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with _disk.opened(path) as file:
+        try:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError as error:  # of no length
+            raise torn("A pack", path, str(error)) from error

@@ -1,0 +1,315 @@
+"""Refs: read without trust, and moved by compare-and-swap only, exactly as git would move them."""
+
+import datetime as dt
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from . import _disk
+from ._errors import Torn, torn
+from ._exclusive import Held, Locks, exclusive
+from ._format import is_id
+from ._protocol import Locked, Moved, Unavailable
+
+TORN = ""
+"""What a damaged ref is at: whoever knows that it is may put another into its place."""
+
+LOCK_SECONDS = 10.0
+"""For how long somebody else's lock is waited for."""
+
+Logging = Literal["no", "branches", "always"]
+"""Which refs get a log of their moves: git's ``core.logAllRefUpdates``."""
+
+_PACKED = "packed-refs"
+_LONGEST = 4096
+_SYMBOLIC = 5
+# What git allows, and nothing that could lead out of the folder.
+_REF = re.compile(r"(?:HEAD|refs(?:/(?!\.)[^\x00-\x20\x7f~^:?*\[\\/\ud800-\udfff]+)+)")
+_LOGGED = ("refs/heads/", "refs/remotes/", "refs/notes/")
+
+
+class Refs:
+    """A repository's refs. `folder` is the common one; `head` that of the worktree, if it is a linked one."""
+
+    def __init__(self, folder: Path, head: Path, *, logging: Logging, durable: bool, who: Callable[[], str]) -> None:
+        self._folder, self._head = folder, head
+        self._logging, self._durable, self._who = logging, durable, who
+        self._settled: set[Path] = set()
+        self._packed: tuple[tuple[int, int, int], bytes] | None = None
+
+    # Reading -----------------------------------------------------------------------------------------------------
+
+    def get(self, ref: str) -> str | None:
+        """The id that a ref holds, symbolic ones followed; None if there is no such ref.
+
+        Raises:
+            Torn: it holds something else.
+        """
+        name = ref
+        for _ in range(_SYMBOLIC + 1):
+            found = self.read(name)
+            if found is None or is_id(found):
+                return found
+            name = found
+        raise torn(ref, self._file(ref), "it points to another ref, and that to another, without end")
+
+    def read(self, ref: str) -> str | None:
+        """What stands in a ref: an id, or the name of another ref."""
+        if not is_ref(ref):
+            return None
+        file = self._file(ref)
+        try:
+            with _disk.opened(file) as opened:
+                data = opened.read(_LONGEST)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return self._from_packed(ref)
+        except OSError as error:
+            raise torn(ref, file, error.strerror or str(error)) from error
+        text = data.decode("utf-8", "replace").strip()
+        if is_id(text):
+            return text
+        name = text.removeprefix("ref:").strip()
+        if text.startswith("ref:") and is_ref(name):
+            return name
+        raise torn(ref, file, "it holds no commit's id" if text else "it is empty")
+
+    def all(self, prefix: str) -> Iterator[str]:
+        """The names of the refs that begin with `prefix` (it ends in a slash), torn ones too, in order."""
+        start = b" " + prefix.encode()
+        packed = self._packed_refs()
+        names: set[str] = set()
+        at = packed.find(start)
+        while at >= 0:
+            end = packed.find(b"\n", at)
+            names.add(packed[at + 1 : end].decode("utf-8", "replace"))
+            at = packed.find(start, end)
+        names.update(self._loose(self._folder / prefix, prefix))
+        return iter(sorted(name for name in names if is_ref(name)))
+
+    def _loose(self, folder: Path, prefix: str) -> Iterator[str]:
+        try:
+            entries = list(os.scandir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._loose(Path(entry.path), f"{prefix}{entry.name}/")
+            else:
+                yield prefix + entry.name
+
+    def _from_packed(self, ref: str) -> str | None:
+        packed = self._packed_refs()
+        at = packed.find(f" {ref}\n".encode())
+        if at < 0:
+            return None
+        found = packed[max(0, at - 40) : at].decode("latin-1")
+        if at < 40 or not is_id(found):
+            raise torn(ref, self._folder / _PACKED, "it holds no commit's id")
+        return found
+
+    def _packed_refs(self) -> bytes:
+        file = self._folder / _PACKED
+        try:
+            stat = file.stat()
+            known = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            if self._packed is None or self._packed[0] != known:
+                with _disk.opened(file) as opened:
+                    self._packed = (known, opened.readall())
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise torn("The packed refs", file, error.strerror or str(error)) from error
+        data = self._packed[1]
+        if (data and not data.endswith(b"\n")) or b"\x00" in data:
+            raise torn("The packed refs", file, "the file is cut short, or holds something else")
+        return data
+
+    def _file(self, ref: str) -> Path:
+        return (self._head if ref == "HEAD" else self._folder) / ref
+
+    # Moving ------------------------------------------------------------------------------------------------------
+
+    def swap(self, ref: str, old: str | None, new: str | None, note: str = "") -> None:
+        """Point a ref at `new` if it is at `old` now; None is no ref, `TORN` a damaged one.
+
+        Raises:
+            Moved: it is elsewhere.
+            Torn: it is nowhere that can be told.
+            Locked: somebody else's lock on it stays.
+            Unavailable: it cannot be written.
+        """
+        self._patiently(ref, lambda locks: self._swap(locks, ref, old, new, note))
+
+    def set_head(self, ref: str) -> None:
+        """Make ``HEAD`` a name for a ref.
+
+        Raises:
+            Locked, Unavailable: it cannot be written.
+        """
+
+        def change(locks: Locks) -> None:
+            locks.take("HEAD", f"ref: {ref}\n".encode())
+            locks.commit("HEAD")
+
+        self._patiently("HEAD", change)
+
+    def _patiently(self, ref: str, change: Callable[[Locks], None]) -> None:
+        """Make a change with exclusive access; others are waited for, but not for ever."""
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                with exclusive(self._folder, durable=self._durable) as locks:
+                    return change(locks)
+            except (Held, BlockingIOError) as error:
+                if time.monotonic() > deadline:
+                    raise self._stuck(ref, error) from error
+                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
+            except OSError as error:
+                raise Unavailable(
+                    f"{ref} could not be written: {error}.",
+                    hint="Check the repository's permissions and free space; nothing was lost.",
+                ) from error
+
+    def _stuck(self, ref: str, error: OSError) -> Locked:
+        if not isinstance(error, Held):
+            return Locked(
+                f"{error.strerror}, for {LOCK_SECONDS:.0f} seconds now.", hint="Try again, or stop that process first."
+            )
+        lock = next((one for one in map(self._lock, (ref, _PACKED)) if one.exists()), self._lock(ref))
+        return Locked(
+            f"{lock} has been there for {LOCK_SECONDS:.0f} seconds, and is no lock of Caesura's.",
+            hint=f"If no git process is using the repository, delete that file: rm '{lock}'.",
+        )
+
+    def _lock(self, name: str) -> Path:
+        return self._folder / f"{name}.lock"
+
+    def _swap(self, locks: Locks, ref: str, old: str | None, new: str | None, note: str) -> None:
+        content = b"" if new is None else f"{new}\n".encode()
+        if old is None or self._file(ref).parent not in self._settled:
+            self._make_room(ref)
+        try:
+            locks.take(ref, content)
+        except FileNotFoundError:
+            self._make_room(ref)  # git removes folders that it has emptied
+            locks.take(ref, content)
+        try:
+            now = self.get(ref)
+        except Torn:
+            if old != TORN:
+                raise
+            now = TORN
+        if now != old:
+            raise Moved(f"{ref} was moved by another writer.", hint="Read it again and decide again.")
+        if old is None:
+            self._check_free(ref)
+        if new is None:
+            self._remove(locks, ref)
+        else:
+            self._log(ref, old, new, note)
+            locks.commit(ref)
+
+    def _remove(self, locks: Locks, ref: str) -> None:
+        before, packed = self._packed_refs(), self._from_packed(ref) is not None
+        # Locked even if the ref is not in there: git may be about to put it in.
+        locks.take(_PACKED, b"".join(self._packed_without(ref)) if packed else b"")
+        if self._packed_refs() is not before:
+            raise Held(f"{_PACKED} has just changed")
+        if packed:
+            locks.commit(_PACKED)
+        else:
+            locks.drop(_PACKED)
+        _disk.unlink(self._file(ref))
+        locks.drop(ref)
+        with suppress(OSError):
+            _disk.unlink(self._folder / "logs" / ref)
+
+    def _packed_without(self, ref: str) -> Iterator[bytes]:
+        """The packed refs, but for one and what its tag points to."""
+        skip = False
+        for line in self._packed_refs().splitlines(keepends=True):
+            skip = line.endswith(f" {ref}\n".encode()) or (skip and line.startswith(b"^"))
+            if not skip:
+                yield line
+
+    def _make_room(self, ref: str) -> None:
+        """See to the folder that a ref is in, and take away empty ones that stand in its place."""
+        folder = self._file(ref).parent
+        for one in reversed([one for one in (folder, *folder.parents) if self._folder in one.parents]):
+            try:
+                _disk.make_folder(one)
+                self._settled.discard(one)
+            except FileExistsError:
+                if not one.is_dir():
+                    self._check_free(ref)
+            if self._durable and one not in self._settled:
+                _disk.sync(one.parent)  # somebody else may have made it, and not have waited
+            self._settled.add(one)
+        if self._file(ref).is_dir():
+            for empty, _, _ in os.walk(self._file(ref), topdown=False):
+                with suppress(OSError):
+                    _disk.remove_folder(Path(empty))
+
+    def _check_free(self, ref: str) -> None:
+        """Git cannot hold both ``a`` and ``a/b``.
+
+        Raises:
+            Unavailable: there is such a ref.
+        """
+        parts = ref.split("/")
+        above = ["/".join(parts[:count]) for count in range(2, len(parts))]
+        taken = next((one for one in above if self.read(one) is not None), None)
+        if taken is not None:
+            raise Unavailable(
+                f"{ref} cannot be a branch: there is a branch {taken} already.",
+                hint="Rename that branch with 'git branch -m'.",
+            )
+        if self._file(ref).is_dir() or next(self.all(f"{ref}/"), None) is not None:
+            raise Unavailable(
+                f"{ref} cannot be a branch: there are branches {ref}/… already.",
+                hint="Choose another name for the loop, or rename those branches.",
+            )
+
+    # Logs --------------------------------------------------------------------------------------------------------
+
+    def _log(self, ref: str, old: str | None, new: str, note: str) -> None:
+        """Note a move where git would; a log that cannot be written is no reason not to move."""
+        if self._logging == "no" and not (self._folder / "logs").exists():
+            return
+        with suppress(OSError):
+            for name in (ref, "HEAD") if self._head_is(ref) else (ref,):
+                file = (self._head if name == "HEAD" else self._folder) / "logs" / name
+                if self._logged(name) or file.exists():
+                    moment = dt.datetime.now().astimezone()
+                    line = f"{old or '0' * 40} {new} {self._who()} {int(moment.timestamp())} {moment:%z}\t{note}\n"
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    _disk.append(file, line.encode())
+
+    def _logged(self, ref: str) -> bool:
+        if self._logging == "branches":
+            return ref == "HEAD" or ref.startswith(_LOGGED)
+        return self._logging == "always"
+
+    def _head_is(self, ref: str) -> bool:
+        try:
+            return self.read("HEAD") == ref
+        except Torn:
+            return False
+
+
+def is_ref(name: str) -> bool:
+    """Whether a text can name a ref, by git's rules; none that does leads out of the repository's folder."""
+    return (
+        len(name) <= _LONGEST
+        and _REF.fullmatch(name) is not None
+        and ".." not in name
+        and "@{" not in name
+        and not name.endswith((".", ".lock"))
+        and ".lock/" not in name
+        and max(len(part.encode()) for part in name.split("/")) < 250
+    )

@@ -1,0 +1,141 @@
+"""Trees of continuations: laid out, and read back within bounds."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from .._codec import Unreadable
+from ._errors import too_large, torn
+from ._format import FILE, FOLDER, Entry, Malformed, read_tree, tree_bytes
+from ._layout import MESSAGES, message_path
+from ._objects import Batch, Objects
+from ._revisions import MAX_COMMIT
+
+MAX_MESSAGES = 262_144
+"""The most messages that a loop can have: 64 times 4,096."""
+
+MAX_STATE = 512 * 2**20
+"""The most bytes that the files of a continuation can have, its children's included."""
+
+MAX_NESTED = 5_000
+"""The most live loops that can be nested in one, at all depths."""
+
+MAX_DEPTH = 50
+"""How deep loops can be nested: a deeper one could not be named."""
+
+_CACHED = 1024
+
+
+@dataclass(kw_only=True)
+class Weight:
+    """What a continuation takes, with all that is nested in it: checked while it is read, and before it is written."""
+
+    messages: int = 0
+    size: int = 0
+    nested: int = 0
+    depth: int = 0
+
+    def add(self, size: int) -> None:
+        """One more file of so many bytes."""
+        self.size += size
+        if self.size > MAX_STATE:
+            raise too_large("The continuation", f"more than {MAX_STATE:,} bytes", f"{MAX_STATE:,}")
+
+    def nest(self, child: "Weight") -> None:
+        """One more child."""
+        self.add(child.size)
+        self.nested += 1 + child.nested
+        self.depth = max(self.depth, 1 + child.depth)
+        if self.nested > MAX_NESTED:
+            raise too_large("The continuation", f"more than {MAX_NESTED:,} nested loops", f"{MAX_NESTED:,}")
+        if self.depth > MAX_DEPTH:
+            raise too_large("The continuation", f"loops nested {self.depth} deep", f"{MAX_DEPTH}")
+
+
+class Trees:
+    """Reads and writes trees; remembers those that were used last."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._cache: OrderedDict[str, dict[str, Entry]] = OrderedDict()
+
+    def read(self, name: str) -> Mapping[str, Entry]:
+        """The entries of a tree, by name.
+
+        Raises:
+            Torn: it is not whole, or no tree.
+        """
+        known = self._cache.get(name)
+        if known is not None:
+            self._cache.move_to_end(name)
+            return known
+        try:
+            entries = read_tree(self._objects.get(name, "tree", limit=MAX_COMMIT))
+        except Malformed as error:
+            raise torn(f"Tree {name}", "as it was written", str(error)) from error
+        return self._remember(name, {entry.name: entry for entry in entries})
+
+    def write(self, batch: Batch, entries: Mapping[str, Entry]) -> str:
+        """Add a tree to what is to be written, and say its id."""
+        name = batch.add("tree", tree_bytes(entries.values()))
+        self._remember(name, dict(entries))
+        return name
+
+    def _remember(self, name: str, entries: dict[str, Entry]) -> dict[str, Entry]:
+        self._cache[name] = entries
+        if len(self._cache) > _CACHED:
+            self._cache.popitem(last=False)
+        return entries
+
+    def insert(self, batch: Batch, tree: str | None, blobs: Mapping[tuple[str, ...], str]) -> str:
+        """A tree with these blobs added at their paths."""
+        entries = {} if tree is None else dict(self.read(tree))
+        folders: dict[str, dict[tuple[str, ...], str]] = {}
+        for (name, *rest), blob in blobs.items():
+            if rest:
+                folders.setdefault(name, {})[tuple(rest)] = blob
+            else:
+                entries[name] = Entry(FILE, name, blob)
+        for name, inner in folders.items():
+            old = entries.get(name)
+            entries[name] = Entry(FOLDER, name, self.insert(batch, None if old is None else old.id, inner))
+        return self.write(batch, entries)
+
+    def messages(self, tree: str) -> Iterator[tuple[str, str]]:
+        """The messages' paths and blobs, in order; the files must be exactly those that the layout says.
+
+        Raises:
+            Unreadable: they are not.
+            TooLarge: there are more than a loop can have.
+        """
+        files = dict(self._walk(tree, (), [0]))
+        for index in range(len(files)):
+            path = message_path(index)
+            blob = files.get(path)
+            name = f"{MESSAGES}/{'/'.join(path)}"
+            if blob is None:
+                raise damaged(f"{name} is missing")
+            yield name, blob
+
+    def _walk(self, tree: str, above: tuple[str, ...], seen: list[int]) -> Iterator[tuple[tuple[str, ...], str]]:
+        if len(above) > 3:
+            raise damaged(f"{MESSAGES}/{'/'.join(above)} is a folder too deep")
+        for entry in self.read(tree).values():
+            path = (*above, entry.name)
+            if entry.is_folder:
+                seen[0] += 1
+                yield from self._walk(entry.id, path, seen)
+            elif entry.is_file:
+                seen[0] += 1
+                yield path, entry.id
+            else:
+                raise damaged(f"{MESSAGES}/{'/'.join(path)} is neither a file nor a folder")
+            if seen[0] > MAX_MESSAGES + MAX_MESSAGES // 32:  # with the folders that hold them
+                raise too_large(f"{MESSAGES}/", "more messages than can be read", f"{MAX_MESSAGES:,}")
+
+
+def damaged(what: str) -> Unreadable:
+    """A tree that is no continuation's."""
+    return Unreadable(
+        f"The commit is damaged: {what}.", hint="'caesura repair' goes back to the loop's last good commit."
+    )

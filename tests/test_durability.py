@@ -1,0 +1,72 @@
+"""What durability asks of the disk, and how it is chosen: in code, and in the settings."""
+
+from pathlib import Path
+
+import pytest
+
+from caesura.adapters.cli._config import BadConfig, find_config
+from caesura.adapters.cli._options import place
+from caesura.continuations import Durability, GitStore, Loops, Status
+from caesura.continuations.store import _disk
+from caesura.runtime import Agent, Runtime
+from tests.models import ADA, ScriptedModel, say
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What was synced so far."""
+    paths: list[Path] = []
+    monkeypatch.setattr(_disk, "sync", paths.append)
+    return paths
+
+
+async def run(path: Path, durability: Durability = "power-cut") -> None:
+    agent, model = Agent(name="echo", instructions="Say it."), ScriptedModel(lambda _: say("Done."))
+    async with Runtime.open(path, agents=[agent], model=model, durability=durability) as runtime:
+        assert (await runtime.run("echo", "Go.", loop="x")).status is Status.COMPLETED
+
+
+async def test_a_step_is_synced_before_it_counts_unless_only_a_crash_is_to_be_survived(
+    tmp_path: Path, synced: list[Path]
+) -> None:
+    await run(tmp_path / "safe")
+    assert tmp_path / "safe/refs/heads/loops" in synced
+    synced.clear()
+    await run(tmp_path / "fast", durability="crash")
+    assert synced == []
+
+
+async def test_a_decision_is_synced_too_unless_the_settings_say_otherwise(
+    tmp_path: Path, synced: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    await run(tmp_path / ".caesura")
+    synced.clear()
+    with Loops.open() as loops:
+        loops.tell("x", "More.", by=ADA)
+    assert tmp_path / ".caesura/refs/heads/loops" in synced
+    synced.clear()
+    (tmp_path / "caesura.toml").write_text('durability = "crash"\n')
+    with place(None).loops() as loops:
+        loops.tell("x", "More.", by=ADA)
+    assert synced == []
+
+
+def test_a_new_repository_is_synced_whole_with_every_folder_made_for_it(tmp_path: Path, synced: list[Path]) -> None:
+    path = tmp_path / "a/b/r.git"
+    GitStore.open(path, create=True).close()
+    assert {*path.rglob("*"), path, path.parent, path.parent.parent, tmp_path} <= set(synced)
+    synced.clear()
+    GitStore.open(tmp_path / "fast", create=True, durability="crash").close()
+    assert synced == []
+
+
+def test_the_settings_choose(tmp_path: Path) -> None:
+    file = tmp_path / "caesura.toml"
+    file.write_text("")
+    assert find_config(tmp_path).durability == "power-cut"
+    file.write_text('durability = "crash"\n')
+    assert find_config(tmp_path).durability == "crash"
+    file.write_text('durability = "maybe"\n')
+    with pytest.raises(BadConfig, match="maybe"):
+        find_config(tmp_path)

@@ -1,0 +1,217 @@
+"""A step that was acknowledged survives a power cut: every allowed loss, after every call to the disk, replayed."""
+
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from caesura.continuations import (
+    CaesuraError,
+    CommitId,
+    Durability,
+    GitStore,
+    Lease,
+    LoopName,
+    Started,
+    Status,
+    Told,
+    User,
+    loop_name,
+    start,
+)
+from caesura.continuations.store import _refs
+from tests.power import Call, Disk, Pool, Recorder
+from tests.strategies import ADA, AGENT, EPOCH, NESTED, ROBOT, WORKERS, World
+
+STATE = start(Started(at=EPOCH, definition=AGENT, prompt=User(content="Go."), nonce="n", worker=WORKERS[0]))
+OPS = loop_name("ops")
+
+
+class Acknowledging(GitStore):
+    """A store that notes in the record which moves it has said to be done."""
+
+    recorder: Recorder
+
+    def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
+        super().move(loop, old, new)
+        self.recorder.note("ack", loop, new)
+
+
+@dataclass
+class Record:
+    """A repository as it was made, and every call to the disk since, acknowledgements among them."""
+
+    start: Path
+    calls: list[Call]
+    pool: Pool
+    folder: Path
+
+    def cuts(
+        self, *, every: int = 1, samples: int = 1, forget: Callable[[Path], bool] = lambda _: False
+    ) -> Iterator[tuple[Path, dict[LoopName, CommitId]]]:
+        """A repository for each outcome looked at, and the heads that were acknowledged before the cut.
+
+        While objects are written, which nothing points to yet, only after each so many calls; while refs move, after
+        each. `forget` says which files and folders are never synced.
+        """
+        chance, number = random.Random(0), count()  # noqa: S311 - to be the same in each run
+        disk, known = Disk(self.start), dict[LoopName, CommitId]()
+        for at, (name, first, second) in enumerate(self.calls):
+            if name == "ack":
+                known[first] = second
+            elif name != "sync" or not forget(first):
+                disk.play(name, first, second)
+            if at % every and name != "ack" and first.parts[:1] == ("objects",):
+                continue
+            for tree in disk.outcomes(chance, samples):
+                cut = self.folder / str(next(number))
+                self.pool.build(cut, tree)
+                yield cut, dict(known)
+                shutil.rmtree(cut)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """In memory if there is such a place: thousands of repositories are made, and what is simulated is our own disk."""
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as made:
+        yield Path(made)
+
+
+Recorded = Callable[[Callable[["Acknowledging"], object], Durability], Record]
+
+
+@pytest.fixture
+def recorded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    """Does some work on a new repository, and records what it asks of the disk."""
+
+    def record(work: Callable[[Acknowledging], object], durability: Durability = "power-cut") -> Record:
+        repository, start, cuts = folder / "r.git", folder / "start", folder / "cuts"
+        GitStore.open(repository, create=True).close()
+        shutil.copytree(repository, start)
+        cuts.mkdir()
+        store = Acknowledging.open(repository, durability=durability)
+        assert isinstance(store, Acknowledging)
+        store.recorder = Recorder(repository)
+        with monkeypatch.context() as patched:
+            store.recorder.install(patched)
+            work(store)
+        store.close()
+        monkeypatch.setattr(_refs, "LOCK_SECONDS", 0.02)
+        return Record(start, store.recorder.calls, Pool(folder / "pool"), cuts)
+
+    return record
+
+
+def driven(store: GitStore) -> None:
+    """A loop with one nested in it, from its start to its end, under a lease."""
+    lease: Lease | None = store.move_lease(OPS, None, b"first")
+    world = World(store, [["order"]])
+    world.settle()
+    lease = store.move_lease(OPS, lease, b"second")
+    world.end(lambda _: "approve")
+    store.move_lease(OPS, lease, None)
+
+
+def check(folder: Path, known: dict[LoopName, CommitId]) -> None:
+    """No acknowledged step is missing, no branch is unreadable, and the next step can be made."""
+    store = GitStore.open(folder)
+    assert not store.torn()
+    heads = store.heads()
+    assert heads.keys() >= known.keys(), "a branch is gone"
+    for loop, head in heads.items():
+        line = [head]
+        while line[-1] != known.get(loop) and (parents := store.read(line[-1]).parents):
+            line.append(parents[0])
+        assert loop not in known or known[loop] in line, "an acknowledged step is gone"
+        store.read(head)
+    store.move_lease(OPS, store.lease(OPS), b"mine")
+    if OPS in heads:
+        world = World.resumed(store, OPS)
+        if world.saved().state.ending is None:
+            world.commit(world.saved(), Told(at=EPOCH, message=User(content="Still there?"), by=ADA))
+    store.close()
+
+
+def breaks(cuts: Iterator[tuple[Path, dict[LoopName, CommitId]]]) -> Iterator[str]:
+    """What is wrong in the outcomes that break the promise."""
+    for folder, known in cuts:
+        try:
+            check(folder, known)
+        except (AssertionError, CaesuraError) as error:
+            yield str(error)
+
+
+def test_an_acknowledged_step_survives_a_power_cut_at_any_moment_whatever_may_be_lost(recorded: Recorded) -> None:
+    cuts = 0
+    for folder, known in recorded(driven, "power-cut").cuts(every=9):
+        check(folder, known)
+        cuts += 1
+    assert cuts > 500
+
+
+@pytest.mark.soak
+def test_an_acknowledged_step_of_a_deep_tree_survives_a_power_cut(recorded: Recorded) -> None:
+    def work(store: GitStore) -> None:
+        World(store, NESTED).end(lambda _: "approve")
+
+    for folder, known in recorded(work, "power-cut").cuts(samples=3):
+        check(folder, known)
+
+
+def test_after_a_power_cut_the_loop_goes_on_to_its_end(recorded: Recorded) -> None:
+    ended = 0
+    for number, (folder, known) in enumerate(recorded(driven, "power-cut").cuts(every=9)):
+        if number % 40 == 0 and OPS in known:
+            store = GitStore.open(folder)
+            world = World.resumed(store, OPS)
+            assert world.end(lambda _: "approve").state.status is Status.COMPLETED
+            store.close()
+            ended += 1
+    assert ended > 10
+
+
+@pytest.mark.parametrize(
+    "forget",
+    [
+        lambda path: path.name.startswith("tmp_obj"),
+        lambda path: len(path.parts) == 2 and path.parts[0] == "objects",
+        lambda path: path == Path("objects"),
+        lambda path: path.name.startswith("caesura.lock."),
+        lambda path: path == Path(),
+        lambda path: path == Path("refs/heads"),
+        lambda path: path == Path("refs/heads/loops"),
+    ],
+    ids=["objects", "their folders", "folder of those", "lock", "its folder", "heads", "branches"],
+)
+def test_no_sync_can_be_left_out(recorded: Recorded, forget: Callable[[Path], bool]) -> None:
+    assert next(breaks(recorded(driven, "power-cut").cuts(every=3, samples=4, forget=forget)), None) is not None
+
+
+def test_what_is_to_survive_a_crash_alone_may_be_lost_by_a_power_cut(recorded: Recorded) -> None:
+    record = recorded(driven, "crash")
+    assert not any(name == "sync" for name, _, _ in record.calls)
+    assert next(breaks(record.cuts()), None) is not None
+
+
+def test_what_another_has_written_and_not_synced_is_synced_by_whoever_builds_on_it(
+    recorded: Recorded, folder: Path
+) -> None:
+    def work(store: Acknowledging) -> None:
+        hasty = GitStore.open(store.location, durability="crash")
+        for one in (hasty, store):
+            commit = one.write(STATE, parents=(), message="m", author=ADA, committer=ROBOT)
+        store.move(OPS, None, commit.id)
+        hasty.close()
+
+    for cut, known in recorded(work, "power-cut").cuts(samples=20):
+        check(cut, known)
