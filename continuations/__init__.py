@@ -36,6 +36,7 @@ from ._events import (
     ModelFailed,
     ModelReplied,
     Proposal,
+    Repaired,
     Resumed,
     Started,
     Suspended,
@@ -112,6 +113,7 @@ from .store import (
     Torn,
     Unavailable,
 )
+from .verify import Fault, Report
 
 if TYPE_CHECKING:
     from .store import GitStore
@@ -158,6 +160,7 @@ __all__ = [
     "Durability",
     "Effect",
     "Ending",
+    "Fault",
     "Finish",
     "Function",
     "Gate",
@@ -193,7 +196,9 @@ __all__ = [
     "Person",
     "Proposal",
     "Question",
+    "Repaired",
     "Reply",
+    "Report",
     "Request",
     "RequestKind",
     "Result",

@@ -16,6 +16,7 @@ from ._events import (
     Imported,
     ModelFailed,
     ModelReplied,
+    Repaired,
     Resumed,
     Started,
     Suspended,
@@ -94,6 +95,8 @@ def _told_by(before: Continuation | None, event: AnyEvent, after: Continuation) 
             return "agent changed: its new definition is adopted", _changed(before, after)
         case Cancelled(reason=reason):
             return f"cancelled: {reason}", excerpt(reason)
+        case Repaired(reason=reason, report=report):
+            return f"repaired: {reason}", excerpt(report, lines=60, width=6000)
         case Imported(source=source):
             return f"imported from {source}", _waiting(after)
         case _:
@@ -292,6 +295,8 @@ def _trailers(before: Continuation | None, event: AnyEvent, after: Continuation)
                 trailers.append(("Arguments", event.arguments))
             if event.scope != "call":
                 trailers.append(("Scope", event.scope))
+        case Repaired(lost=lost):
+            trailers.extend(("Lost", commit) for commit in lost)
         case _:
             pass
     waiting = len(after.open_calls) + (after.gate is not None)

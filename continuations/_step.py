@@ -20,6 +20,7 @@ from ._events import (
     ModelFailed,
     ModelReplied,
     Proposal,
+    Repaired,
     Resumed,
     Started,
     Suspended,
@@ -50,6 +51,7 @@ from ._moves import (
     unfinished,
 )
 from ._people import answered, decided, told
+from ._repaired import repaired
 from ._state import FORMAT, Continuation, Spent
 
 MAX_MISFITS = 3
@@ -140,6 +142,8 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
         case Cancelled():
             unfinished(state, event)
             return ended(state, event, "cancelled", event.reason)
+        case Repaired():
+            return repaired(state, event)
         case Started() | Imported():
             raise NotApplicable("The loop has already started.", hint="Choose another name, or resume this one.")
     assert_never(event)

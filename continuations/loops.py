@@ -19,6 +19,7 @@ from ._person import person
 from ._requests import Request, requests
 from ._specs import AgentSpec
 from ._validate import misfit
+from .care import Care
 from .history import History, LoopExists, Saved, saved_from
 from .interchange import export_loop, import_loop
 from .leases import holder
@@ -36,13 +37,12 @@ class NoSuchRequest(CallerError):
     """Nothing of that address waits for anybody."""
 
 
-class Loops:
+class Loops(Care):
     """The loops of one repository, for whoever decides about them. Use it as a context manager, or close it."""
 
     def __init__(self, store: Store, *, now: Callable[[], dt.datetime] = utc_now) -> None:
+        super().__init__(store, now)
         self._history = History(store)
-        self._store = store
-        self._now = now
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] = ".caesura", *, durability: Durability = "power-cut") -> "Loops":

@@ -27,8 +27,10 @@ from . import _disk
 from ._errors import Torn, too_large
 from ._format import FILE, FOLDER, Entry, RawCommit, commit_bytes, is_id
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
+from ._leftovers import leftovers
 from ._objects import Batch, Objects
-from ._protocol import Commit, Durability, Lease, NoPerson, NoSuchRevision, NotALoop, Store, Unavailable
+from ._protocol import Commit, Durability, Lease, NoPerson, NoSuchRevision, NotALoop, Reader, Store, Unavailable
+from ._reader import CheckedReader
 from ._refs import TORN, Logging, Refs
 from ._revisions import Revisions
 from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged
@@ -204,6 +206,14 @@ class GitStore(Store):
         with suppress(NoPerson):
             return one_line(str(self.person()))
         return "caesura <caesura@localhost>"
+
+    # Checking ----------------------------------------------------------------------------------------------------
+
+    def reader(self) -> Reader:
+        return CheckedReader(self._objects)
+
+    def leftovers(self) -> Iterator[tuple[str, str]]:
+        return leftovers(self._folder, self._refs, LOOPS)
 
     # Writing trees -----------------------------------------------------------------------------------------------
 

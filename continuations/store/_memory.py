@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from .._calls import Person
 from .._codec import encode_definition, encode_message, encode_record
@@ -13,7 +13,7 @@ from .._state import Continuation
 from .._text import one_line
 from ._errors import gone
 from ._format import is_id
-from ._protocol import Commit, Lease, Moved, NoSuchRevision, NotALoop, Store
+from ._protocol import Commit, Lease, Moved, NoSuchRevision, NotALoop, Reader, Store
 
 _REVISION = re.compile(r"(?P<base>[^~^]+)(?P<steps>(?:~\d*|\^\d*)*)")
 
@@ -117,3 +117,22 @@ class MemoryStore(Store):
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def reader(self) -> Reader:
+        return _MemoryReader(self)
+
+    def leftovers(self) -> Iterator[tuple[str, str]]:
+        return iter(())
+
+
+class _MemoryReader(Reader):
+    """Memory holds states, not bytes: there is nothing about them to check."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def parents(self, commit: CommitId) -> tuple[CommitId, ...]:
+        return self._store.read(commit).parents
+
+    def read(self, commit: CommitId) -> Commit:
+        return self._store.read(commit)

@@ -1,6 +1,6 @@
 """What a store does: objects named by their content, and refs that move by compare-and-swap only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, Protocol
 
 import msgspec
@@ -57,6 +57,26 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
 
     token: str
     data: bytes
+
+
+class Reader(Protocol):
+    """Commits read from the ground up: nothing that was kept in memory is trusted, and every object is checked."""
+
+    def parents(self, commit: CommitId) -> tuple[CommitId, ...]:
+        """The commits before one; its tree is not looked at.
+
+        Raises:
+            SavedStateError: it is damaged, or missing.
+        """
+        ...
+
+    def read(self, commit: CommitId) -> Commit:
+        """A commit with its continuation, all that its tree holds whole and well-formed.
+
+        Raises:
+            SavedStateError: something in it is not.
+        """
+        ...
 
 
 class Store(Protocol):
@@ -158,4 +178,12 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of what the store holds open."""
+        ...
+
+    def reader(self) -> Reader:
+        """A way to read commits that checks all that there is to check."""
+        ...
+
+    def leftovers(self) -> Iterator[tuple[str, str]]:
+        """What lies about and harms nothing, each told in a sentence, after the id of the object that it is, if any."""
         ...
