@@ -98,6 +98,7 @@ from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .leases import Claim, claim_of, holder
 from .loops import InvalidAnswer, Loops, NoSuchRequest
 from .overview import LoopInfo, utc_now
+from .repair import Hopeless, Mend, Plan, Repair, StillDriven
 from .store import (
     Commit,
     Durability,
@@ -167,6 +168,7 @@ __all__ = [
     "GateKind",
     "GitStore",
     "History",
+    "Hopeless",
     "Image",
     "ImageUrl",
     "Imported",
@@ -179,6 +181,7 @@ __all__ = [
     "LoopName",
     "Loops",
     "MemoryStore",
+    "Mend",
     "Message",
     "ModelError",
     "ModelFailed",
@@ -194,8 +197,10 @@ __all__ = [
     "NotApplicable",
     "NotExportable",
     "Person",
+    "Plan",
     "Proposal",
     "Question",
+    "Repair",
     "Repaired",
     "Reply",
     "Report",
@@ -213,6 +218,7 @@ __all__ = [
     "StartChild",
     "Started",
     "Status",
+    "StillDriven",
     "Stop",
     "Store",
     "StrangeBranch",

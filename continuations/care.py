@@ -1,9 +1,13 @@
 """Care: whether the loops of a repository are what they should be, and mending them where they are not."""
 
 import datetime as dt
+import os
 from collections.abc import Callable
 
+from ._calls import Person
 from ._ids import loop_name
+from ._person import person
+from .repair import Plan, Repair, carry_out, plan_repair
 from .store import Store
 from .verify import Report, verify
 
@@ -25,3 +29,32 @@ class Care:
         """
         chosen = [loop_name(loop) for loop in loops] or None
         return verify(self._store, chosen, now=self._now, progress=progress)
+
+    def repair(
+        self,
+        *loops: str,
+        copy: str | os.PathLike[str] | None = None,
+        by: Person | str | None = None,
+        agree: Callable[[Plan], bool] = lambda plan: True,
+    ) -> Repair:
+        """Let loops that are damaged go on from their last good commit, each with all that is nested with it.
+
+        Without names, every loop that needs it. What `copy`, an intact copy of the repository, still has is taken
+        from there. `agree` is shown what would be done, and may refuse it: then nothing is. What is lost is said in a
+        commit by `by`, and a gate stands before whatever comes next, until somebody has approved it.
+
+        Raises:
+            NoSuchLoop: nothing is known of a loop of that name.
+            StillDriven: a living worker drives a loop that needs repair.
+        """
+        mender = self._store.mender(copy)
+        plan = plan_repair(self._store, mender, [loop_name(loop) for loop in loops], self._now())
+        if plan.empty or not agree(plan):
+            return Repair(plan=plan, done=False)
+        who = self._person(by) if plan.mends else None
+        return carry_out(self._store, mender, plan, who, self._now())
+
+    def _person(self, by: Person | str | None) -> Person:
+        if by is None:
+            return self._store.person()
+        return person(by) if isinstance(by, str) else by

@@ -15,7 +15,6 @@ from ._events import Answered, AnyEvent, Cancelled, Decided, Suspended, Told
 from ._ids import Address, LoopName, loop_name, parent_name, root_name, root_of, split_address
 from ._messages import Content, Json, User
 from ._moves import AlreadyDecided, NotApplicable
-from ._person import person
 from ._requests import Request, requests
 from ._specs import AgentSpec
 from ._validate import misfit
@@ -392,8 +391,3 @@ class Loops(Care):
         """
         who, now = self._person(by), self._now()
         return import_loop(self._history, name, document, agent=agent, agents=agents, by=who, now=now, decide=decide)
-
-    def _person(self, by: Person | str | None) -> Person:
-        if by is None:
-            return self._store.person()
-        return person(by) if isinstance(by, str) else by

@@ -122,7 +122,7 @@ class _Walk:
             waiting.append((commit, True))
             with suppress(SavedStateError):
                 # The loop's own history is taken last: its newest state is still in memory when the next is judged.
-                own, *further = (*self._reader.parents(commit), None)
+                own, *further = (*self._reader.trace(commit).parents, None)
                 waiting += [(one, False) for one in (own, *further) if one is not None and one not in self._steps]
 
     def _judge(self, loop: LoopName, commit: CommitId) -> None:

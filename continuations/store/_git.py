@@ -28,8 +28,9 @@ from ._errors import Torn, too_large
 from ._format import FILE, FOLDER, Entry, RawCommit, commit_bytes, is_id
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
 from ._leftovers import leftovers
+from ._mender import GitMender
 from ._objects import Batch, Objects
-from ._protocol import Commit, Durability, Lease, NoPerson, NoSuchRevision, NotALoop, Reader, Store, Unavailable
+from ._protocol import Commit, Durability, Lease, Mender, NoPerson, NoSuchRevision, NotALoop, Reader, Store, Unavailable
 from ._reader import CheckedReader
 from ._refs import TORN, Logging, Refs
 from ._revisions import Revisions
@@ -211,6 +212,11 @@ class GitStore(Store):
 
     def reader(self) -> Reader:
         return CheckedReader(self._objects)
+
+    def mender(self, copy: str | os.PathLike[str] | None = None) -> Mender:
+        other = None if copy is None else GitStore.open(copy)
+        found = None if other is None else (other._objects, other._refs)
+        return GitMender(self._folder, self._objects, self._refs, LOOPS, found)
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return leftovers(self._folder, self._refs, LOOPS)

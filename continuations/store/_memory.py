@@ -1,6 +1,7 @@
 """A store in memory: for tests, and for loops that need not outlive their process."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 
@@ -13,7 +14,7 @@ from .._state import Continuation
 from .._text import one_line
 from ._errors import gone
 from ._format import is_id
-from ._protocol import Commit, Lease, Moved, NoSuchRevision, NotALoop, Reader, Store
+from ._protocol import Commit, Lease, Mender, Moved, NoSuchRevision, NotALoop, Reader, Store, Trace, Unavailable
 
 _REVISION = re.compile(r"(?P<base>[^~^]+)(?P<steps>(?:~\d*|\^\d*)*)")
 
@@ -121,6 +122,9 @@ class MemoryStore(Store):
     def reader(self) -> Reader:
         return _MemoryReader(self)
 
+    def mender(self, copy: str | os.PathLike[str] | None = None) -> Mender:
+        raise Unavailable("A store in memory has nothing that could be mended.", hint="It holds no files.")
+
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return iter(())
 
@@ -131,8 +135,10 @@ class _MemoryReader(Reader):
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
-    def parents(self, commit: CommitId) -> tuple[CommitId, ...]:
-        return self._store.read(commit).parents
+    def trace(self, commit: CommitId) -> Trace:
+        found = self._store.read(commit)
+        time = int(found.state.at.timestamp())
+        return Trace(id=commit, parents=found.parents, author=found.author, time=time, message=found.message)
 
     def read(self, commit: CommitId) -> Commit:
         return self._store.read(commit)

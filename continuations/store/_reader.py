@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, count
+from typing import Protocol
 
 from .._codec import Unreadable, decode_definition, decode_message, decode_record
 from .._errors import SavedStateError
@@ -17,10 +18,9 @@ from .._specs import AgentSpec
 from .._state import Child, Continuation, Record
 from ._errors import too_large
 from ._format import Entry, Kind, Malformed, RawCommit
-from ._fsck import strict_commit, strict_tree
+from ._fsck import Header, strict_commit, strict_tree
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WIDTH, message_path
-from ._objects import Objects
-from ._protocol import Commit, NotALoop, Reader
+from ._protocol import Commit, NotALoop, Reader, Trace
 from ._trees import MAX_DEPTH, MAX_MESSAGES, damaged
 
 _KEPT = 64
@@ -55,16 +55,24 @@ class _Read:
     definition: tuple[str, AgentSpec]
 
 
+class Source(Protocol):
+    """Where objects come from."""
+
+    def get(self, name: str, kind: Kind) -> bytes:
+        """The bytes of an object of this kind; an error of the saved state, if it has none."""
+        ...
+
+
 class CheckedReader(Reader):
     """Reads the commits of a repository."""
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Source) -> None:
         self._objects = objects
         self._kept: OrderedDict[CommitId, _Read] = OrderedDict()
-        self._headers: OrderedDict[str, RawCommit] = OrderedDict()
+        self._headers: OrderedDict[str, Header] = OrderedDict()
 
-    def parents(self, commit: CommitId) -> tuple[CommitId, ...]:
-        return tuple(map(CommitId, self._header(commit).parents))
+    def trace(self, commit: CommitId) -> Trace:
+        return trace(commit, self._header(commit))
 
     def read(self, commit: CommitId) -> Commit:
         return self._read(commit, 0).commit
@@ -75,7 +83,7 @@ class CheckedReader(Reader):
             return self._kept[commit]
         if above > MAX_DEPTH:
             raise too_large(f"Commit {commit}", f"loops nested more than {MAX_DEPTH} deep", f"{MAX_DEPTH}")
-        raw = self._header(commit)
+        raw = self._header(commit).raw
         try:
             found = self._load(commit, raw, above)
         except Broken:
@@ -168,7 +176,7 @@ class CheckedReader(Reader):
 
     def _children(self, tree: str, raw: RawCommit, above: int) -> dict[CallId, Child]:
         """The live children, each with its commit: the further parent that has the same tree."""
-        commits = [(self._header(parent).tree, CommitId(parent)) for parent in raw.parents]
+        commits = [(self._header(parent).raw.tree, CommitId(parent)) for parent in raw.parents]
         children: dict[CallId, Child] = {}
         for entry in self._tree(tree):
             match = next((pair for pair in commits if pair[0] == entry.id), None)
@@ -181,7 +189,7 @@ class CheckedReader(Reader):
 
     # Objects -----------------------------------------------------------------------------------------------------
 
-    def _header(self, commit: str) -> RawCommit:
+    def _header(self, commit: str) -> Header:
         known = self._headers.get(commit)
         if known is not None:
             self._headers.move_to_end(commit)
@@ -216,3 +224,10 @@ class CheckedReader(Reader):
         if name not in tree or not tree[name].is_folder:
             raise damaged(f"{name}/ is missing, or not a folder")
         return tree[name].id
+
+
+def trace(commit: str, header: Header) -> Trace:
+    """What a commit says, as its header has it."""
+    raw = header.raw
+    parents = tuple(map(CommitId, raw.parents))
+    return Trace(id=CommitId(commit), parents=parents, author=raw.author, time=header.time, message=raw.message)
