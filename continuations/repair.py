@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from ._calls import Person
 from ._candidates import Candidate, newest
+from ._codec import NewerFormat
 from ._describe import describe
 from ._errors import ConflictError, SavedStateError
 from ._events import Repaired
@@ -21,7 +22,7 @@ from ._trailers import trailers
 from ._verify import FIRST
 from .history import NoSuchLoop, Saved, saved_from
 from .leases import holder
-from .store import Mender, Reader, Store, Trace
+from .store import Mender, Reader, Store, Torn, Trace
 
 _PERSONAL = frozenset({"Decided", "Answered", "Told", "Cancelled", "Suspended", "Repaired"})
 _SHOWN = 50
@@ -156,7 +157,10 @@ class _Planner:
         mends: list[Mend] = []
         hopeless: list[Hopeless] = []
         for name in (one for one in names if not loops or root_of(one) in roots):
-            found = self._look(name, heads.get(name), torn.get(name))
+            try:
+                found = self._look(name, heads.get(name), torn.get(name))
+            except NewerFormat as error:
+                found = Hopeless(loop=name, why=str(error), hint=error.hint)
             if isinstance(found, Mend):
                 mends.append(found)
                 self._chosen[name] = found.good
@@ -176,13 +180,17 @@ class _Planner:
     def _orphans(self, mend: Mend, names: list[LoopName]) -> Iterator[str]:
         """The loops that were started in what is lost: if the loop asks for the same again, they are in the way."""
         state = self._reader.read(mend.good).state
-        for name in names:
-            call = state.call(CallId(name.rpartition(".")[2]))
-            if parent_name(name) == mend.loop and (call is None or not call.open):
-                yield (
-                    f"loops/{name} was started in a step that is lost. Keep it under another name:"
-                    f" git branch -m loops/{name} loops/{name.replace('.', '-')}"
-                )
+        for orphan in names:
+            call = state.call(CallId(orphan.rpartition(".")[2]))
+            if parent_name(orphan) != mend.loop or (call is not None and call.open):
+                continue
+            for name in names:
+                if name == orphan or name.startswith(f"{orphan}."):
+                    other = orphan.replace(".", "-") + name.removeprefix(orphan)
+                    yield (
+                        f"loops/{name} was started in a step that is lost. Keep it under another name:"
+                        f" git branch -m loops/{name} loops/{other}"
+                    )
 
     def _known(self, loop: LoopName) -> bool:
         return any(_loop_of(trace) == loop for trace in self._all_traces())
@@ -213,8 +221,11 @@ class _Planner:
                 why=f"It can be read, but its past is damaged: {fault}",
                 hint="It goes on as it is. To make its past whole, take the object from a copy: --from PATH.",
             )
-        fault_text = str(trouble) if trouble is not None else "its branch is gone."
         line = () if head is None else tuple(self._line(head))
+        strange = self._not_understood(trouble, line)
+        if strange is not None:
+            return Hopeless(loop=loop, why=str(strange), hint=strange.hint)
+        fault_text = str(trouble) if trouble is not None else "its branch is gone."
         good = (
             self._last_good(line)
             or self._last_candidate(loop)
@@ -236,6 +247,21 @@ class _Planner:
             said=tuple(self._said(one) for one in lost[:_SHOWN]),
             standing=self._mender.standing(loop),
         )
+
+    def _not_understood(self, trouble: SavedStateError | None, line: tuple[CommitId, ...]) -> SavedStateError | None:
+        """What on the way to the last good commit is whole, and yet nothing that this code can read.
+
+        A later version may have written it, or somebody by hand: that is no damage, and nothing to go back behind.
+        """
+        if trouble is not None and not isinstance(trouble, Torn):
+            return trouble
+        for one in line:
+            error = self._state_of(one)[1]
+            if error is None:
+                return None
+            if not isinstance(error, Torn):
+                return error
+        return None
 
     def _line(self, head: CommitId) -> Iterator[CommitId]:
         """A commit and those before it in its loop's own history, as far as they can be read."""
@@ -303,7 +329,12 @@ class _Planner:
             certain.update(trace.parents)
             certain.update(CommitId(seen) for seen in said.get("Seen", ()))
             event = said.get("Event", ("",))[0]
-            if (_loop_of(trace) != loop and trace.id != nested) or self._fault(trace.id) is not None:
+            if _loop_of(trace) != loop and trace.id != nested:
+                continue
+            fault = self._fault(trace.id)
+            if isinstance(fault, NewerFormat):
+                raise fault
+            if fault is not None:
                 continue
             state = self._reader.read(trace.id).state
             if nonce is not None and state.nonce != nonce:

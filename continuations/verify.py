@@ -13,8 +13,9 @@ from ._verify import FIRST, faults
 from .history import NoSuchLoop
 from .leases import holder
 from .overview import utc_now
-from .store import Store
+from .store import Store, Torn
 
+_MEND = "'caesura repair {}' goes back to the last good commit, or takes what is lost from a copy."
 _FORGED = "Caesura did not make this: look at it with 'git show {}', and fork what came before it."
 
 
@@ -79,7 +80,7 @@ class _Walk:
         names = self._chosen({*heads, *problems}, loops)
         for name in names:
             if name in problems:
-                self._fault(name, CommitId(""), str(problems[name]), problems[name].hint)
+                self._fault(name, CommitId(""), str(problems[name]), _MEND.format(name))
             else:
                 self._branch(name, heads[name])
         for name in names:
@@ -133,7 +134,7 @@ class _Walk:
             # What is in many commits is told once.
             if str(error) not in self._told:
                 self._told.add(str(error))
-                self._fault(loop, commit, str(error), f"'caesura repair {loop}' goes back to the last good commit.")
+                self._fault(loop, commit, str(error), _MEND.format(loop) if isinstance(error, Torn) else error.hint)
             return
         said = trailers(found.message)
         own = found.parents[0] if found.parents and said.get("Event", ("",))[0] not in FIRST else None

@@ -16,7 +16,7 @@ from .._ids import CallId, CommitId
 from .._messages import Message
 from .._specs import AgentSpec
 from .._state import Child, Continuation, Record
-from ._errors import too_large
+from ._errors import Torn, too_large
 from ._format import Entry, Kind, Malformed, RawCommit
 from ._fsck import Header, strict_commit, strict_tree
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WIDTH, message_path
@@ -25,16 +25,6 @@ from ._trees import MAX_DEPTH, MAX_MESSAGES, damaged
 
 _KEPT = 64
 """Commits whose states are kept, for those that follow them or nest them."""
-
-_REPAIR = "'caesura repair' goes back to the last good commit, or takes the object from an intact copy."
-
-
-class Broken(Unreadable):
-    """An object that is not whole, not well-formed, or not there; `object` is its id."""
-
-    def __init__(self, object_id: str, what: str) -> None:
-        super().__init__(what, hint=_REPAIR)
-        self.object = object_id
 
 
 @dataclass(frozen=True)
@@ -86,7 +76,7 @@ class CheckedReader(Reader):
         raw = self._header(commit).raw
         try:
             found = self._load(commit, raw, above)
-        except Broken:
+        except Torn:
             raise
         except SavedStateError as error:
             # The codec and the layout do not know which commit they were shown.
@@ -164,7 +154,7 @@ class CheckedReader(Reader):
             if before is not None and place < len(before.entries) and before.entries[place] == one:
                 messages.append(before.messages[place])
             else:
-                messages.append(decode_message(self._object(one.id, "blob"), where))
+                messages.append(decode_message(self._objects.get(one.id, "blob"), where))
         return _Folder(entry.id, entries, tuple(messages))
 
     @staticmethod
@@ -195,9 +185,9 @@ class CheckedReader(Reader):
             self._headers.move_to_end(commit)
             return known
         try:
-            found = strict_commit(self._object(commit, "commit"))
+            found = strict_commit(self._objects.get(commit, "commit"))
         except Malformed as error:
-            raise Broken(commit, f"Commit {commit} is not well-formed: {error}.") from None
+            raise _malformed(f"Commit {commit}", error) from None
         self._headers[commit] = found
         if len(self._headers) > _KEPT:
             self._headers.popitem(last=False)
@@ -205,25 +195,23 @@ class CheckedReader(Reader):
 
     def _tree(self, tree: str) -> tuple[Entry, ...]:
         try:
-            return strict_tree(self._object(tree, "tree"))
+            return strict_tree(self._objects.get(tree, "tree"))
         except Malformed as error:
-            raise Broken(tree, f"Tree {tree} is not well-formed: {error}.") from None
-
-    def _object(self, name: str, kind: Kind) -> bytes:
-        try:
-            return self._objects.get(name, kind)
-        except Unreadable as error:
-            raise Broken(name, str(error)) from error
+            raise _malformed(f"Tree {tree}", error) from None
 
     def _file(self, tree: Mapping[str, Entry], name: str) -> bytes:
         if name not in tree or not tree[name].is_file:
             raise damaged(f"{name} is missing, or not a file")
-        return self._object(tree[name].id, "blob")
+        return self._objects.get(tree[name].id, "blob")
 
     def _folder(self, tree: Mapping[str, Entry], name: str) -> str:
         if name not in tree or not tree[name].is_folder:
             raise damaged(f"{name}/ is missing, or not a folder")
         return tree[name].id
+
+
+def _malformed(what: str, error: Malformed) -> Unreadable:
+    return Unreadable(f"{what} is not well-formed: {error}.", hint="Somebody made it by hand; fork what is before it.")
 
 
 def trace(commit: str, header: Header) -> Trace:
