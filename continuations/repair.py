@@ -35,7 +35,7 @@ class StillDriven(ConflictError):
 class Mend(Value, frozen=True, kw_only=True):
     """One loop that goes back to `good`: what was wrong, the commits that are known to be lost, and what they said.
 
-    `standing` is what its branch holds now, as it stands there.
+    `standing` is what its branch holds now, as a `Mender` tells it.
     """
 
     loop: LoopName
@@ -43,7 +43,7 @@ class Mend(Value, frozen=True, kw_only=True):
     fault: str
     lost: tuple[CommitId, ...]
     said: tuple[str, ...]
-    standing: bytes | None
+    standing: str | None
 
 
 class Hopeless(Value, frozen=True, kw_only=True):
@@ -116,7 +116,7 @@ def _taken_back(store: Store, mender: Mender, mend: Mend, by: Person, now: dt.da
         author=by,
         committer=by,
     )
-    file = mender.point(mend.loop, mend.standing, commit.id, "caesura: repaired")
+    file = mender.point(mend.loop, mend.standing, commit.id)
     kept += [] if file is None else [file]
     return saved_from(mend.loop, commit)
 

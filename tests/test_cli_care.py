@@ -62,7 +62,7 @@ def test_other_commands_name_the_loop_and_the_command_that_repairs_it(shell: She
     torn(shell)
     told = shell("resume", "onboard", "--agents", LEAD)
     assert told.status == 1
-    assert "error: onboard is damaged: Object " in told.err
+    assert "error: onboard cannot be read: Object " in told.err
     assert "hint: 'caesura repair onboard' goes back to its last good commit" in told.err
     for command in ("loops", "pending"):
         assert "hint: 'caesura repair onboard' goes back" in shell(command).err

@@ -16,7 +16,7 @@ from ._leftovers import ASIDE, torn_files
 from ._objects import Objects
 from ._protocol import Mender, Reader, Trace
 from ._reader import CheckedReader, trace
-from ._refs import Refs
+from ._refs import TORN, Refs
 
 
 class Borrowed:
@@ -117,15 +117,19 @@ class GitMender(Mender):
         if self._copy is not None:
             self._objects.write({name: self._copy[0].read(name)})
 
-    def standing(self, loop: LoopName) -> bytes | None:
-        return self._refs.raw(self._loops + loop)
+    def standing(self, loop: LoopName) -> str | None:
+        try:
+            return self._refs.get(self._loops + loop)
+        except Torn:
+            return TORN
 
-    def point(self, loop: LoopName, standing: bytes | None, commit: CommitId, note: str) -> str | None:
+    def point(self, loop: LoopName, standing: str | None, commit: CommitId) -> str | None:
         ref = self._loops + loop
+        file = self._folder / ref
         kept: Path | None = None
-        if standing is not None and not is_id(standing.decode("latin-1").strip()):
-            kept = self._free(self._folder / ref)
-            _disk.write(kept, standing)
+        if standing == TORN and file.is_file():
+            kept = self._free(file)
+            _disk.write(kept, file.read_bytes())
             _disk.sync(kept)
-        self._refs.force(ref, standing, commit, note)
+        self._refs.swap(ref, standing, commit, "caesura: repaired")
         return None if kept is None else str(kept.relative_to(self._folder))

@@ -126,11 +126,11 @@ class Mender(Protocol):
         """Write an object as the copy has it."""
         ...
 
-    def standing(self, loop: LoopName) -> bytes | None:
-        """What stands in a loop's branch, whatever it is; None if it has none."""
+    def standing(self, loop: LoopName) -> str | None:
+        """What stands in a loop's branch: an id, the empty text for anything else, None if it has no branch."""
         ...
 
-    def point(self, loop: LoopName, standing: bytes | None, commit: CommitId, note: str) -> str | None:
+    def point(self, loop: LoopName, standing: str | None, commit: CommitId) -> str | None:
         """Point a loop's branch at a commit, if that still stands in it; where what stood there is kept, if no id did.
 
         Raises:

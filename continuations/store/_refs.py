@@ -145,33 +145,6 @@ class Refs:
         """
         self._patiently(ref, lambda locks: self._swap(locks, ref, old, new, note))
 
-    def raw(self, ref: str) -> bytes | None:
-        """What stands in a ref, whatever it is; None if there is no such ref."""
-        try:
-            with _disk.opened(self._file(ref)) as opened:
-                return opened.read(_LONGEST)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            found = self._from_packed(ref)
-            return None if found is None else f"{found}\n".encode()
-
-    def force(self, ref: str, standing: bytes | None, new: str, note: str) -> None:
-        """Point a ref at `new` whatever `standing` is, if it is what stands in it now.
-
-        Raises:
-            Moved: it is not.
-            Locked, Unavailable: it cannot be written.
-        """
-
-        def change(locks: Locks) -> None:
-            self._make_room(ref)
-            locks.take(ref, f"{new}\n".encode())
-            if self.raw(ref) != standing:
-                raise Moved(f"{ref} was moved by another writer.", hint="Look at it again.")
-            self._log(ref, None, new, note)
-            locks.commit(ref)
-
-        self._patiently(ref, change)
-
     def set_head(self, ref: str) -> None:
         """Make ``HEAD`` a name for a ref.
 
