@@ -168,7 +168,8 @@ def _call(commit: Recorded, before: Continuation, old: Call, new: Call) -> Itera
         events = CALL_MAY_CHANGE.get(field, frozenset({"*"}))
         if "*" not in events and event not in events and getattr(old, field) != getattr(new, field):
             yield f"{event} changed the {field} of {old.id}"
-    if new.attempt < old.attempt or (event == "ToolStarted" and new.attempt != old.attempt + 1):
+    started = new.attempt - old.attempt
+    if started not in ((1,) if event == "ToolStarted" else (0, 1)):
         yield f"{old.id} went from attempt {old.attempt} to attempt {new.attempt}"
     if event == "ToolStarted":
         if before.gate is not None:

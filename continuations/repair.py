@@ -13,7 +13,7 @@ from ._codec import NewerFormat
 from ._describe import describe
 from ._errors import ConflictError, SavedStateError
 from ._events import Repaired
-from ._ids import CallId, CommitId, LoopName, parent_name, root_of
+from ._ids import CallId, CommitId, LoopName, child_name, parent_name, root_of
 from ._messages import Value
 from ._state import Continuation
 from ._step import step
@@ -156,7 +156,9 @@ class _Planner:
                 )
         mends: list[Mend] = []
         hopeless: list[Hopeless] = []
-        for name in (one for one in names if not loops or root_of(one) in roots):
+        for name in names:  # and those that join them on the way
+            if loops and root_of(name) not in roots:
+                continue
             try:
                 found = self._look(name, heads.get(name), torn.get(name))
             except NewerFormat as error:
@@ -164,6 +166,7 @@ class _Planner:
             if isinstance(found, Mend):
                 mends.append(found)
                 self._chosen[name] = found.good
+                names += [child for child in self._children(found) if child not in names]
             elif isinstance(found, Hopeless):
                 hopeless.append(found)
         restored = self._mender.borrowed
@@ -176,6 +179,13 @@ class _Planner:
                 )
         notes = tuple(note for mend in mends for note in self._orphans(mend, names))
         return Plan(aside=aside, restored=restored, mends=tuple(mends), hopeless=tuple(hopeless), notes=notes)
+
+    def _children(self, mend: Mend) -> Iterator[LoopName]:
+        """The loops nested in one that goes back: with its steps a branch may have been lost, but not what it held."""
+        for call in self._reader.read(mend.good).state.open_calls:
+            child = child_name(mend.loop, call.id)
+            if call.kind == "agent" and self._known(child):
+                yield child
 
     def _orphans(self, mend: Mend, names: list[LoopName]) -> Iterator[str]:
         """The loops that were started in what is lost: if the loop asks for the same again, they are in the way."""
@@ -226,11 +236,15 @@ class _Planner:
         if strange is not None:
             return Hopeless(loop=loop, why=str(strange), hint=strange.hint)
         fault_text = str(trouble) if trouble is not None else "its branch is gone."
+        begun = bool(line) and _previous(self._reader.trace(line[-1])) is None
         good = (
             self._last_good(line)
-            or self._last_candidate(loop)
+            or (None if begun else self._last_candidate(loop))
             or next((one for one in line if self._state_of(one)[1] is None), None)
         )
+        above = self._nested(loop) if head is None and torn is None else None
+        if above is not None and good in (None, above[1]):
+            return None  # its parent's commit is all there ever was of it
         if good is None:
             return Hopeless(
                 loop=loop,

@@ -318,6 +318,24 @@ def test_the_loops_started_in_lost_steps_are_told_of(tmp_path: Path) -> None:
     assert world.end(lambda _: "approve").state.ending is not None
 
 
+def test_a_nested_branch_that_was_lost_with_its_parents_steps_is_brought_back(folder: Path, loops: Loops) -> None:
+    world = World.resumed(GitStore.open(folder), "ops")
+    world.worker = world.saved().state.worker
+    world.perform(next(one for one in world.due() if one.loop == "ops.team-1" and one.event.name == "ToolStarted"))
+    head = object_of(folder, "loops/ops.team-1")
+    (folder / "refs/heads/loops/ops.team-1").unlink()
+    assert not loops.repair(by=ADA).plan.mends
+    tear(file_of(folder, object_of(folder, "loops/ops")), "zero length")
+    repaired = loops.repair("ops", by=ADA)
+    assert [saved.loop for saved in repaired.loops] == ["ops", "ops.team-1"]
+    assert git(folder, "rev-parse", f"{repaired.loops[1].commit}^") == head
+    assert next(call.state for call in repaired.loops[1].state.open_calls) is CallState.UNKNOWN
+    # One that the parent's commit holds as it was last needs no branch.
+    git(folder, "update-ref", "-d", "refs/heads/loops/ops.team-1.team-1")
+    tear(file_of(folder, object_of(folder, "loops/ops.team-1")), "zero length")
+    assert [saved.loop for saved in loops.repair("ops", by=ADA).loops] == ["ops.team-1"]
+
+
 # Nothing runs twice unasked ------------------------------------------------------------------------------------------
 
 
