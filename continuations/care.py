@@ -2,10 +2,13 @@
 
 import datetime as dt
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+
+from msgspec.structs import replace
 
 from ._calls import Person
-from ._ids import loop_name
+from ._ids import BadName, LoopName, loop_name
 from ._person import person
 from .repair import Plan, Repair, carry_out, plan_repair
 from .store import Store
@@ -48,13 +51,27 @@ class Care:
             StillDriven: a living worker drives a loop that needs repair.
         """
         mender = self._store.mender(copy)
-        plan = plan_repair(self._store, mender, [loop_name(loop) for loop in loops], self._now())
+        names, lost, kept = [loop_name(loop) for loop in loops], mender.lost_refs(), tuple[str, ...]()
+        if lost:  # as long as there are such, no loop can be looked at
+            if not agree(Plan(refs=lost)):
+                return Repair(plan=Plan(refs=lost), done=False)
+            kept = (mender.drop_refs(),)
+        plan = plan_repair(self._store, mender, names, self._now(), gone=_named(lost))
         if plan.empty or not agree(plan):
-            return Repair(plan=plan, done=False)
+            return Repair(plan=replace(plan, refs=lost), done=bool(lost), kept=kept)
         who = self._person(by) if plan.mends else None
-        return carry_out(self._store, mender, plan, who, self._now())
+        done = carry_out(self._store, mender, plan, who, self._now())
+        return replace(done, plan=replace(plan, refs=lost), kept=(*kept, *done.kept))
 
     def _person(self, by: Person | str | None) -> Person:
         if by is None:
             return self._store.person()
         return person(by) if isinstance(by, str) else by
+
+
+def _named(lines: Iterable[str]) -> Iterator[LoopName]:
+    """The loops that damaged lines name whole: one that does not end may be cut short in the name."""
+    for line in lines:
+        with suppress(BadName):
+            if line.endswith("\n") and "refs/heads/loops/" in line:
+                yield loop_name(line.rstrip("\n").rpartition("refs/heads/loops/")[2])

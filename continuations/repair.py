@@ -55,8 +55,12 @@ class Hopeless(Value, frozen=True, kw_only=True):
 
 
 class Plan(Value, frozen=True, kw_only=True):
-    """What a repair would do: files of objects to move aside, objects to take from the copy, loops that go back."""
+    """What a repair would do: files of objects to move aside, objects to take from the copy, loops that go back.
 
+    `refs` are damaged lines in the list of branches, to be left out of it.
+    """
+
+    refs: tuple[str, ...] = ()
     aside: tuple[str, ...] = ()
     restored: tuple[str, ...] = ()
     mends: tuple[Mend, ...] = ()
@@ -66,7 +70,7 @@ class Plan(Value, frozen=True, kw_only=True):
     @property
     def empty(self) -> bool:
         """Whether it would change nothing."""
-        return not (self.aside or self.restored or self.mends)
+        return not (self.refs or self.aside or self.restored or self.mends)
 
 
 class Repair(Value, frozen=True, kw_only=True):
@@ -78,14 +82,18 @@ class Repair(Value, frozen=True, kw_only=True):
     kept: tuple[str, ...] = ()
 
 
-def plan_repair(store: Store, mender: Mender, loops: Iterable[LoopName], now: dt.datetime) -> Plan:
+def plan_repair(
+    store: Store, mender: Mender, loops: Iterable[LoopName], now: dt.datetime, *, gone: Iterable[LoopName] = ()
+) -> Plan:
     """See what there is to repair in loops and all that is nested with them, or, without any, everywhere.
+
+    `gone` are loops whose branches are known to have been there.
 
     Raises:
         NoSuchLoop: nothing is known of a loop.
         StillDriven: a living worker drives a loop that needs repair.
     """
-    return _Planner(store, mender).plan(tuple(loops), now)
+    return _Planner(store, mender).plan(tuple(loops), tuple(gone), now)
 
 
 def carry_out(store: Store, mender: Mender, plan: Plan, by: Person | None, now: dt.datetime) -> Repair:
@@ -144,10 +152,10 @@ class _Planner:
         self._traces: tuple[Trace, ...] | None = None
         self._torn: tuple[str, ...] | None = None
 
-    def plan(self, loops: tuple[LoopName, ...], now: dt.datetime) -> Plan:
+    def plan(self, loops: tuple[LoopName, ...], gone: tuple[LoopName, ...], now: dt.datetime) -> Plan:
         """The plan for loops, each with its whole tree; for all, if none is named."""
         heads, torn = self._store.heads(), self._store.torn()
-        names = sorted({*heads, *torn, *loops})
+        names = sorted({*heads, *torn, *loops, *gone})
         roots = {root_of(loop) for loop in loops}
         for loop in loops:
             if loop not in heads and loop not in torn and not self._known(loop):

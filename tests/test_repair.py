@@ -203,6 +203,33 @@ def test_a_branch_that_is_gone_is_brought_back_when_it_is_named(folder: Path, lo
         loops.repair("other", by=ADA)
 
 
+@pytest.mark.parametrize("how", ["cut short", "a line of zeroes", "an id that is none"])
+def test_a_torn_list_of_branches_keeps_its_whole_lines_and_loses_no_loop(folder: Path, loops: Loops, how: str) -> None:
+    git(folder, "pack-refs", "--all")
+    packed = folder / "packed-refs"
+    heads = git(folder, "for-each-ref", "--format=%(refname)", "refs/heads").splitlines()
+    data = packed.read_bytes()
+    torn = {
+        "cut short": data[:-9],
+        "a line of zeroes": data + bytes(41) + b"\n",
+        "an id that is none": data.replace(b" refs/heads/loops/ops\n", b"x refs/heads/loops/ops\n"),
+    }[how]
+    packed.write_bytes(torn)
+    assert not is_whole(folder)
+    before = snapshot(folder)
+    repaired = loops.repair(by=ADA)
+    assert len(repaired.plan.refs) == 1
+    assert torn in [(folder / name).read_bytes() for name in repaired.kept]
+    # The root is brought back because its line still names it; a nested loop is in its parent's commit.
+    assert [saved.loop for saved in repaired.loops] == (["ops"] if how == "an id that is none" else [])
+    lost = ["ops.team-1.team-1"] if how == "cut short" else []
+    now = git(folder, "for-each-ref", "--format=%(refname)", "refs/heads").splitlines()
+    assert now == [name for name in heads if name.removeprefix("refs/heads/loops/") not in lost]
+    assert loops.show("ops.team-1.team-1").state.agent == "ops"
+    check_repaired(folder, loops, before, repaired)
+    assert is_whole(folder)
+
+
 def test_a_torn_object_that_a_pack_has_too_is_moved_aside_and_nothing_is_lost(folder: Path, loops: Loops) -> None:
     git(folder, "repack", "-aq")
     heads = git(folder, "for-each-ref", "refs/heads")

@@ -81,7 +81,7 @@ def repair(
     about. A healthy repository is left as it is, and so is a loop that a process drives.
 
     With --json: {"repaired": [{"loop", "commit", "back_to", "fault", "lost"}], "restored": [object, ...], "kept":
-    [file, ...], "hopeless": [{"loop", "why", "hint"}], "notes": [...]}.
+    [file, ...], "hopeless": [{"loop", "why", "hint"}], "refs": [line, ...], "notes": [...]}.
     """
     where = place(repo)
 
@@ -105,6 +105,8 @@ def repair(
 
 def _plan_page(plan: Plan) -> Page:
     page = Page()
+    for line in plan.refs:
+        page.add(("left out of packed-refs: ", "dim"), line)
     for mend in plan.mends:
         page.add((mend.loop, "bold"), f" goes back to {mend.good[:_SHORT]}: {mend.fault}")
         page.extend(_lost(mend))
@@ -136,6 +138,8 @@ def _repair_page(where: Place, repaired: Repair) -> Page:
         page.add(("kept: ", "dim"), file)
     for one in repaired.plan.hopeless:
         page.add((f"{one.loop} stays as it is. ", "red"), f"{one.why} {one.hint}")
+    if repaired.plan.refs:
+        page.add("Damaged lines were left out of packed-refs. If a loop is missing: caesura repair LOOP")
     for note in repaired.plan.notes:
         page.add(("note: ", "dim"), note)
     return page if page.lines else page.add("There is nothing to repair.")
@@ -157,5 +161,6 @@ def _repair_json(repaired: Repair) -> dict[str, Any]:
         "restored": list(plan.restored),
         "kept": list(repaired.kept),
         "hopeless": [{"loop": one.loop, "why": one.why, "hint": one.hint} for one in plan.hopeless],
+        "refs": list(plan.refs),
         "notes": list(plan.notes),
     }

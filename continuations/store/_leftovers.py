@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .._ids import BadName, loop_name
+from .._text import count
 from ._errors import Torn
 from ._format import is_id
 from ._objects import read_loose
@@ -39,7 +40,10 @@ def leftovers(folder: Path, refs: Refs, loops: str) -> Iterator[tuple[str, str]]
         yield name, f"{where} is damaged, and no loop needs object {name}; 'caesura repair' moves it aside."
     kept = sum(1 for one in (folder / ASIDE).rglob("*") if one.is_file())
     if kept:
-        yield "", f"{ASIDE}/ keeps {kept} damaged files that a repair has moved aside; delete it when you like."
+        yield (
+            "",
+            f"{ASIDE}/ keeps {count(kept, 'damaged file')} that a repair has moved aside; delete it when you like.",
+        )
 
 
 def torn_files(objects: Path) -> Iterator[tuple[str, Path]]:

@@ -113,6 +113,17 @@ class GitMender(Mender):
             free = wanted.with_name(f"{wanted.name}.{number}")
         return free
 
+    def lost_refs(self) -> tuple[str, ...]:
+        return self._refs.torn_lines()
+
+    def drop_refs(self) -> str:
+        file = self._folder / "packed-refs"
+        kept = self._free(file)
+        _disk.write(kept, file.read_bytes())
+        _disk.sync(kept)
+        self._refs.drop_torn_lines()
+        return str(kept.relative_to(self._folder))
+
     def restore(self, name: str) -> None:
         if self._copy is not None:
             self._objects.write({name: self._copy[0].read(name)})

@@ -122,6 +122,14 @@ class Mender(Protocol):
         """Move a file of an object aside; where to."""
         ...
 
+    def lost_refs(self) -> tuple[str, ...]:
+        """The lines of the repository's list of branches that are damaged; with any, no branch can be read."""
+        ...
+
+    def drop_refs(self) -> str:
+        """Leave those lines out of the list; where the whole of it is kept."""
+        ...
+
     def restore(self, name: str) -> None:
         """Write an object as the copy has it."""
         ...
