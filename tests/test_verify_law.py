@@ -447,6 +447,25 @@ def test_a_decision_that_saw_another_commit_is_found() -> None:
         assert "ops what the decision on order-1 says it saw did not wait there" in found, revision
 
 
+def test_a_decision_that_saw_the_same_call_in_another_history_is_found() -> None:
+    scene = Scene()
+    scene.world.loops.fork("ops", "a-fork")
+    elsewhere = scene.world.loops.tell("a-fork", "Hurry.", by=ADA).commit
+    event = approval(scene, seen=elsewhere)
+    found = scene.forge(event, approved(event), author=ADA)
+    assert "ops what the decision on order-1 says it saw did not wait there" in found
+
+
+def test_a_decision_that_saw_the_call_before_it_waited_is_found() -> None:
+    scene = Scene()
+    scene.world.decide("ops.order-1", "approve")
+    running = scene.world.commit(scene.head(), STARTED)
+    scene.world.commit(scene.head(), RESUMED)
+    event = approval(scene, seen=running.commit)
+    found = scene.forge(event, approved(event, remark=""), author=ADA)
+    assert found == ["ops what the decision on order-1 says it saw did not wait there"]
+
+
 def test_a_decision_on_other_arguments_or_another_tool_is_found() -> None:
     scene = Scene()
     event = approval(scene)

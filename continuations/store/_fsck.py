@@ -14,7 +14,6 @@ _HEAD = re.compile(
     + rb"\n(?s:.*)"
 )
 _MODES = frozenset({0o100644, 0o100755, 0o120000, 0o040000, 0o160000})
-_NULL = "0" * 40
 
 
 def strict_tree(data: bytes) -> tuple[Entry, ...]:
@@ -27,8 +26,6 @@ def strict_tree(data: bytes) -> tuple[Entry, ...]:
     for entry in entries:
         if entry.mode not in _MODES:
             raise Malformed(f"{entry.name!r} has the mode {entry.mode:o}")
-        if entry.id == _NULL:
-            raise Malformed(f"{entry.name!r} is no object")
     try:
         ordered = tree_bytes(entries)
     except UnicodeEncodeError:

@@ -42,7 +42,7 @@ def leftovers(folder: Path, refs: Refs, loops: str) -> Iterator[tuple[str, str]]
     if kept:
         yield (
             "",
-            f"{ASIDE}/ keeps {count(kept, 'damaged file')} that a repair has moved aside; delete it when you like.",
+            f"{ASIDE}/ keeps {count(kept, 'damaged file')} that a repair has moved aside; delete it at will.",
         )
 
 
