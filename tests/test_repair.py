@@ -270,6 +270,16 @@ def test_what_a_later_version_or_somebody_else_wrote_is_not_gone_back_behind(fol
     assert not loops.repair("ops", by=ADA).done
 
 
+def test_a_head_that_somebody_made_badly_is_not_gone_back_behind(folder: Path, loops: Loops) -> None:
+    data = git(folder, "cat-file", "commit", "loops/ops").replace("> 17", "> 017", 1) + "\n"
+    words = ["git", "-C", str(folder), "hash-object", "-w", "-t", "commit", "--literally", "--stdin"]
+    bad = subprocess.run(words, input=data, capture_output=True, text=True, check=True).stdout
+    (folder / "refs/heads/loops/ops").write_text(bad)
+    repaired = loops.repair("ops", by=ADA)
+    assert not repaired.done
+    assert "is not well-formed" in repaired.plan.hopeless[0].why
+
+
 def _with_record(folder: Path, base: str, record: str) -> str:
     """A commit after another, whose record is this."""
     written = subprocess.run(
