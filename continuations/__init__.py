@@ -37,6 +37,7 @@ from ._events import (
     ModelFailed,
     ModelReplied,
     Proposal,
+    Repaired,
     Resumed,
     Started,
     Suspended,
@@ -99,6 +100,7 @@ from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .leases import TERM, Claim, claim_of, living
 from .loops import Loops, NoSuchRequest
 from .overview import LoopInfo, ready, utc_now
+from .repair import Hopeless, Mend, Plan, Repair, StillDriven
 from .store import (
     Commit,
     Durability,
@@ -114,6 +116,7 @@ from .store import (
     Torn,
     Unavailable,
 )
+from .verify import Fault, Report
 
 if TYPE_CHECKING:
     from .store import GitStore
@@ -167,12 +170,14 @@ __all__ = [
     "Durability",
     "Effect",
     "Ending",
+    "Fault",
     "Finish",
     "Function",
     "Gate",
     "GateKind",
     "GitStore",
     "History",
+    "Hopeless",
     "Image",
     "ImageUrl",
     "Imported",
@@ -185,6 +190,7 @@ __all__ = [
     "LoopName",
     "Loops",
     "MemoryStore",
+    "Mend",
     "Message",
     "ModelError",
     "ModelFailed",
@@ -200,9 +206,13 @@ __all__ = [
     "NotApplicable",
     "NotExportable",
     "Person",
+    "Plan",
     "Proposal",
     "Question",
+    "Repair",
+    "Repaired",
     "Reply",
+    "Report",
     "Request",
     "RequestKind",
     "Result",
@@ -218,6 +228,7 @@ __all__ = [
     "StartChild",
     "Started",
     "Status",
+    "StillDriven",
     "Stop",
     "Store",
     "StrangeBranch",

@@ -67,6 +67,9 @@ TRANSITIONS = (
     Transition(_S.RUNNING, _S.WAITING, "ToolAsked", "it asks a person, or sleeps"),
     Transition(_S.RUNNING, _S.UNKNOWN, "Resumed", "its worker went away"),
     Transition(_S.RUNNING, _S.APPROVED, "Resumed", "its worker went away; it is idempotent"),
+    Transition(_S.APPROVED, _S.UNKNOWN, "Repaired", "steps were lost: it may have run in one of them"),
+    Transition(_S.RUNNING, _S.UNKNOWN, "Repaired", "steps were lost, and with them how it ended"),
+    Transition(_S.RUNNING, _S.APPROVED, "Repaired", "steps were lost; it is idempotent"),
     Transition(_S.UNKNOWN, _S.APPROVED, "Decided", "run it again"),
     Transition(_S.UNKNOWN, _S.REJECTED, "Decided", "give it up"),
     Transition(_S.UNKNOWN, _S.RETURNED, "Answered", "it ran, with this result"),
@@ -193,10 +196,10 @@ class Call(Value, frozen=True, kw_only=True):
         return digest(self.arguments.encode())
 
 
-GateKind = Literal["pause", "condition", "budget", "reply", "model", "change"]
+GateKind = Literal["pause", "condition", "budget", "reply", "model", "change", "repaired"]
 """Why a loop stands still: a person paused it; one of its agent's suspension functions says so; it has spent its
 budget; the model's reply cannot be used (cut off, filtered, refused, empty, misfit); the model cannot be called; its
-agent's code has changed."""
+agent's code has changed; its last steps were lost with damaged objects."""
 
 
 class Gate(Value, frozen=True, kw_only=True):

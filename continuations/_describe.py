@@ -17,6 +17,7 @@ from ._events import (
     Imported,
     ModelFailed,
     ModelReplied,
+    Repaired,
     Resumed,
     Started,
     Suspended,
@@ -98,6 +99,8 @@ def _told_by(before: Continuation | None, event: AnyEvent, after: Continuation) 
             return _changed(before, event, after)
         case Cancelled(reason=reason):
             return f"cancelled: {reason}", excerpt(reason)
+        case Repaired(reason=reason, report=report):
+            return f"repaired: {reason}", excerpt(report, lines=60, width=6000)
         case Imported(source=source):
             return f"imported from {source}", _waiting(after)
         case _:
@@ -295,6 +298,8 @@ def _trailers(
                 trailers.append(("Arguments", event.arguments))
             if event.scope != "call":
                 trailers.append(("Scope", event.scope))
+        case Repaired(lost=lost):
+            trailers.extend(("Lost", commit) for commit in lost)
         case _:
             pass
     fingerprint = _fingerprint(event)

@@ -217,6 +217,16 @@ class Cancelled(Event, tag=True, frozen=True, kw_only=True):
     by: Person | None = None
 
 
+class Repaired(Event, tag=True, frozen=True, kw_only=True):
+    """The loop's newest commits are damaged: it goes on from an earlier one. `lost` is the commits that were known to
+    come after that one, `report` what was wrong and where it is kept, for a person."""
+
+    reason: str
+    by: Person
+    lost: tuple[CommitId, ...] = ()
+    report: str = ""
+
+
 class Imported(Event, tag=True, frozen=True, kw_only=True):
     """A continuation came from another system; the first commit of its loop holds it as it came."""
 
@@ -244,6 +254,7 @@ AnyEvent = (
     | Resumed
     | AgentChanged
     | Cancelled
+    | Repaired
     | Imported
 )
 """Every kind of event."""

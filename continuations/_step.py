@@ -20,6 +20,7 @@ from ._events import (
     ModelFailed,
     ModelReplied,
     Proposal,
+    Repaired,
     Resumed,
     Started,
     Suspended,
@@ -50,6 +51,7 @@ from ._moves import (
     unfinished,
 )
 from ._people import answered, decided, told
+from ._repaired import repaired
 from ._state import FORMAT, Continuation, Spent
 
 MAX_MISFITS = 3
@@ -141,6 +143,8 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
         case Cancelled():
             unfinished(state, event)
             return ended(state, event, "cancelled", event.reason)
+        case Repaired():
+            return repaired(state, event)
         case Started() | Imported():
             raise NotApplicable("The loop has already started.", hint="Choose another name, or resume this one.")
     assert_never(event)
@@ -374,7 +378,7 @@ def _agent_changed(state: Continuation, event: AgentChanged) -> Continuation:
             state = moved(state, event, call, CallState.AWAITING, decision=None, remark=remark)
     for call_id in event.ends:
         state = _tool_gone(state, event, find(state, call_id))
-    return state
+    return state if state.open_calls else heard(state)
 
 
 def _tool_gone(state: Continuation, event: AgentChanged, call: Call) -> Continuation:

@@ -18,10 +18,10 @@ from ._events import Answered, AnyEvent, Cancelled, Decided, Suspended, Told
 from ._ids import Address, LoopName, loop_name, parent_name, root_name, root_of, split_address
 from ._messages import Content, Json, User
 from ._moves import NotApplicable
-from ._person import person
 from ._requests import Request, requests
 from ._specs import AgentSpec
 from ._validate import InvalidAnswer, check_edit, misfit
+from .care import Care
 from .history import History, LoopExists, Saved, saved_from
 from .interchange import export_loop, import_loop
 from .leases import living
@@ -36,13 +36,12 @@ class NoSuchRequest(CallerError):
     """Nothing of that address waits for anybody."""
 
 
-class Loops:
+class Loops(Care):
     """The loops of one repository, for whoever decides about them. Use it as a context manager, or close it."""
 
     def __init__(self, store: Store, *, now: Callable[[], dt.datetime] = utc_now) -> None:
+        super().__init__(store, now)
         self._history = History(store)
-        self._store = store
-        self._now = now
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] = ".caesura", *, durability: Durability = "power-cut") -> "Loops":
@@ -383,8 +382,3 @@ class Loops:
         """
         who, now = self._person(by), self._now()
         return import_loop(self._history, name, document, agent=agent, agents=agents, by=who, now=now, decide=decide)
-
-    def _person(self, by: Person | str | None) -> Person:
-        if by is None:
-            return self._store.person()
-        return person(by) if isinstance(by, str) else by

@@ -45,6 +45,8 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
         "More",
         (
             Command("init", "_steer", "init", "", "Make a repository for loops."),
+            Command("verify", "_care", "verify", "[LOOP...]", "Check every commit, as git and as Caesura."),
+            Command("repair", "_care", "repair", "[LOOP...]", "Let damaged loops go on from their last good commit."),
             Command("export", "_interchange", "export_", "REVISION", "Write a continuation for another system."),
             Command("import", "_interchange", "import_", "LOOP FILE", "Make a loop of another system's continuation."),
             Command("demo", "_demo", "demo", "", "Watch agents suspend, be decided on and resume; needs no model."),

@@ -1,5 +1,6 @@
 """Looking: what waits, which loops there are, what one of them says."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -9,8 +10,10 @@ from caesura.continuations import (
     CaesuraError,
     CallId,
     LoopInfo,
+    LoopName,
     Loops,
     Saved,
+    SavedStateError,
     child_name,
     root_of,
     utc_now,
@@ -38,11 +41,11 @@ def pending(
     """
     where = place(repo)
     with where.loops() as loops:
-        found, unreadable = loops.pending(loop), {} if loop else _unreadable(loops)
+        found, unreadable = loops.pending(loop), {} if loop else loops.unreadable()
         roots = dict.fromkeys(root_of(request.loop) for request in found)
         steps = [going_on(where, loops, root, lead="") for root in roots]
     if json:
-        write_json({"pending": [request_json(request) for request in found], "unreadable": unreadable})
+        write_json({"pending": [request_json(request) for request in found], "unreadable": _told(unreadable)})
         return
     _warn(unreadable)
     if not found:
@@ -69,9 +72,9 @@ def loops(
     """
     where = place(repo)
     with where.loops() as opened:
-        found, unreadable = opened.all(nested=all_), _unreadable(opened)
+        found, unreadable = opened.all(nested=all_), opened.unreadable()
     if json:
-        write_json({"loops": [info_json(info) for info in found], "unreadable": unreadable})
+        write_json({"loops": [info_json(info) for info in found], "unreadable": _told(unreadable)})
         return
     _warn(unreadable)
     if found:
@@ -135,13 +138,17 @@ def show(
     out(page)
 
 
-def _unreadable(loops: Loops) -> dict[str, str]:
-    return {f"loops/{name}": str(error) for name, error in loops.unreadable().items()}
+def _told(unreadable: Mapping[LoopName, SavedStateError]) -> dict[str, str]:
+    return {f"loops/{name}": str(error) for name, error in unreadable.items()}
 
 
-def _warn(unreadable: dict[str, str]) -> None:
-    for branch, why in unreadable.items():
-        err(Page().add((f"{branch} cannot be read: ", "yellow"), why))
+def _warn(unreadable: Mapping[LoopName, SavedStateError]) -> None:
+    for name, error in unreadable.items():
+        err(
+            Page()
+            .add((f"loops/{name} cannot be read: ", "yellow"), str(error))
+            .add(("hint: ", "bold cyan"), error.hint)
+        )
 
 
 def _saved_page(loops: Loops, saved: Saved, *, at_head: bool, full: bool) -> Page:

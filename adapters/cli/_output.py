@@ -61,6 +61,13 @@ def write(stream: IO[str], page: Page) -> None:
     stream.flush()
 
 
+def passing(text: str) -> None:
+    """Show a line on a terminal's standard error until the next one takes its place; an empty one takes it away."""
+    if is_screen(sys.stderr):
+        sys.stderr.write("\r\x1b[K" + printable(text))
+        sys.stderr.flush()
+
+
 def write_text(text: str) -> None:
     """Write a result that is one text, safe if it goes to a terminal, to the byte if it goes elsewhere."""
     sys.stdout.write((printable(text) if sys.stdout.isatty() else text) + "\n")

@@ -9,11 +9,14 @@ from ._protocol import (
     Durability,
     Lease,
     Locked,
+    Mender,
     Moved,
     NoPerson,
     NoSuchRevision,
     NotALoop,
+    Reader,
     Store,
+    Trace,
     Unavailable,
 )
 
@@ -27,13 +30,16 @@ __all__ = [
     "Lease",
     "Locked",
     "MemoryStore",
+    "Mender",
     "Moved",
     "NoPerson",
     "NoSuchRevision",
     "NotALoop",
+    "Reader",
     "Store",
     "TooLarge",
     "Torn",
+    "Trace",
     "Unavailable",
 ]
 

@@ -29,9 +29,12 @@ from ._exclusive import common
 from ._format import FILE, FOLDER, Entry, RawCommit, commit_bytes, is_id
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
 from ._leases import LeaseFiles
+from ._leftovers import leftovers
 from ._make import make, unmade
+from ._mender import GitMender
 from ._objects import Batch, Objects
-from ._protocol import Commit, Durability, Lease, NoPerson, NoSuchRevision, NotALoop, Store, Unavailable
+from ._protocol import Commit, Durability, Lease, Mender, NoPerson, NoSuchRevision, NotALoop, Reader, Store, Unavailable
+from ._reader import CheckedReader
 from ._refs import Logging, Refs
 from ._revisions import Revisions
 from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged
@@ -202,6 +205,19 @@ class GitStore(Store):
         with suppress(NoPerson):
             return one_line(str(self.person()))
         return "caesura <caesura@localhost>"
+
+    # Checking ----------------------------------------------------------------------------------------------------
+
+    def reader(self) -> Reader:
+        return CheckedReader(self._objects)
+
+    def mender(self, copy: str | os.PathLike[str] | None = None) -> Mender:
+        other = None if copy is None else GitStore.open(copy)
+        found = None if other is None else (other._objects, other._refs)
+        return GitMender(self._folder, self._objects, self._refs, LOOPS, found)
+
+    def leftovers(self) -> Iterator[tuple[str, str]]:
+        return leftovers(self._folder, self._refs, LOOPS)
 
     # Writing trees -----------------------------------------------------------------------------------------------
 

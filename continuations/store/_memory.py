@@ -1,6 +1,7 @@
 """A store in memory: for tests, and for loops that need not outlive their process."""
 
 import hashlib
+import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from .._state import Continuation
 from .._text import one_line
 from ._errors import gone
 from ._format import is_id
-from ._protocol import Commit, Lease, Moved, NoSuchRevision, NotALoop, Store
+from ._protocol import Commit, Lease, Mender, Moved, NoSuchRevision, NotALoop, Reader, Store, Trace, Unavailable
 
 _REVISION = re.compile(r"(?P<base>[^~^]+)(?P<steps>(?:~\d*|\^\d*)*)")
 
@@ -127,3 +128,27 @@ class MemoryStore(Store):
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def reader(self) -> Reader:
+        return _MemoryReader(self)
+
+    def mender(self, copy: str | os.PathLike[str] | None = None) -> Mender:
+        raise Unavailable("A store in memory has nothing that could be mended.", hint="It holds no files.")
+
+    def leftovers(self) -> Iterator[tuple[str, str]]:
+        return iter(())
+
+
+class _MemoryReader(Reader):
+    """Memory holds states, not bytes: there is nothing about them to check."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def trace(self, commit: CommitId) -> Trace:
+        found = self._store.read(commit)
+        time = int(found.state.at.timestamp())
+        return Trace(id=commit, parents=found.parents, author=found.author, time=time, message=found.message)
+
+    def read(self, commit: CommitId) -> Commit:
+        return self._store.read(commit)

@@ -145,6 +145,30 @@ class Refs:
         """
         self._patiently(ref, lambda locks: self._swap(locks, ref, old, new, note))
 
+    def torn_lines(self) -> tuple[str, ...]:
+        """The lines of the packed refs that are none, or are cut short: as long as there are any, none is read."""
+        return tuple(line.decode("utf-8", "replace") for line in self._packed_lines() if not _is_line(line))
+
+    def drop_torn_lines(self) -> None:
+        """Leave the torn lines out of the packed refs.
+
+        Raises:
+            Locked, Unavailable: they cannot be written.
+        """
+
+        def change(locks: Locks) -> None:
+            locks.take(_PACKED, b"".join(line for line in self._packed_lines() if _is_line(line)))
+            locks.commit(_PACKED)
+
+        self._patiently(_PACKED, change)
+
+    def _packed_lines(self) -> list[bytes]:
+        try:
+            with _disk.opened(self._folder / _PACKED) as opened:
+                return opened.readall().splitlines(keepends=True)
+        except OSError:
+            return []
+
     def set_head(self, ref: str) -> None:
         """Make ``HEAD`` a name for a ref.
 
@@ -300,6 +324,12 @@ class Refs:
             return self.read("HEAD") == ref
         except Torn:
             return False
+
+
+def _is_line(line: bytes) -> bool:
+    """Whether a line of the packed refs is one; what its name may be is nobody's business here."""
+    name = line.rstrip(b"\n").partition(b" ")[0].removeprefix(b"^").decode("latin-1")
+    return line.endswith(b"\n") and b"\x00" not in line and (line.startswith(b"#") or is_id(name))
 
 
 def is_ref(name: str) -> bool:

@@ -1,0 +1,72 @@
+"""Leftovers: what writers that died, strangers and repairs leave lying about, and what harms nothing."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from .._ids import BadName, loop_name
+from .._text import count
+from ._errors import Torn
+from ._format import is_id
+from ._objects import read_loose
+from ._refs import Refs
+
+ASIDE = "caesura-aside"
+"""The folder in the repository that keeps what a repair has moved aside."""
+
+_ALONE = ("HEAD.lock", "packed-refs.lock", "config.lock", "index.lock")
+
+
+def leftovers(folder: Path, refs: Refs, loops: str) -> Iterator[tuple[str, str]]:
+    """What lies about in a repository, each told after the id of the object that it is, if any.
+
+    `loops` is where the branches of loops are.
+    """
+    for name in refs.all(loops):
+        try:
+            loop_name(name.removeprefix(loops))
+        except BadName:
+            yield "", f"{name} has no name that a loop can have, and is not one."
+    for lock in _locks(folder):
+        yield (
+            "",
+            f"{lock} is a lock: of a process that works now, or of one that died. Delete it if nothing works.",
+        )
+    for file in _temporary(folder / "objects"):
+        yield "", f"{file.relative_to(folder)} is half an object, of a writer that works now or died; git prunes it."
+    for name, file in torn_files(folder / "objects"):
+        where = file.relative_to(folder)
+        yield name, f"{where} is damaged, and no loop needs object {name}; 'caesura repair' moves it aside."
+    kept = sum(1 for one in (folder / ASIDE).rglob("*") if one.is_file())
+    if kept:
+        yield (
+            "",
+            f"{ASIDE}/ keeps {count(kept, 'damaged file')} that a repair has moved aside; delete it at will.",
+        )
+
+
+def torn_files(objects: Path) -> Iterator[tuple[str, Path]]:
+    """The files of their own that objects have and that are not whole, with the ids in their names."""
+    for folder in sorted(one for one in objects.glob("[0-9a-f][0-9a-f]") if one.is_dir()):
+        for file in sorted(folder.iterdir()):
+            name = folder.name + file.name
+            if is_id(name):
+                try:
+                    read_loose(file, name)
+                except Torn:
+                    yield name, file
+
+
+def _temporary(objects: Path) -> Iterator[Path]:
+    for where in ("tmp_*", "pack/tmp_*", "pack/.tmp*", "[0-9a-f][0-9a-f]/tmp_*"):
+        yield from sorted(objects.glob(where))
+
+
+def _locks(folder: Path) -> Iterator[str]:
+    yield from (name for name in _ALONE if (folder / name).exists())
+    for above, _, names in os.walk(folder / "refs"):
+        for name in sorted(names):
+            if name.endswith(".lock"):
+                with suppress(ValueError):
+                    yield str((Path(above) / name).relative_to(folder))

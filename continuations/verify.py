@@ -1,0 +1,203 @@
+"""Verification: every commit that loops' branches reach is read back, and judged as git and as Caesura would."""
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+
+from ._errors import SavedStateError
+from ._ids import CallId, CommitId, LoopName, parent_name, root_of
+from ._messages import Value
+from ._state import Continuation
+from ._trailers import trailers
+from ._verify import FIRST, faults
+from .history import NoSuchLoop
+from .leases import living
+from .overview import utc_now
+from .store import Store, Torn
+
+_MEND = "'caesura repair {}' goes back to the last good commit, or takes what is lost from a copy."
+_FORGED = "Caesura did not make this: look at it with 'git show {}', and fork what came before it."
+
+
+class Fault(Value, frozen=True, kw_only=True):
+    """Something wrong: in which loop and commit (empty for a branch), what, and what to do about it."""
+
+    loop: str
+    commit: CommitId
+    what: str
+    hint: str
+
+
+class Report(Value, frozen=True, kw_only=True):
+    """What a verification found. Notes are leftovers that harm nothing."""
+
+    loops: int
+    commits: int
+    faults: tuple[Fault, ...]
+    notes: tuple[str, ...] = ()
+
+
+def verify(
+    store: Store,
+    loops: Iterable[LoopName] | None = None,
+    *,
+    now: Callable[[], dt.datetime] = utc_now,
+    progress: Callable[[int], None] = lambda commits: None,
+) -> Report:
+    """Judge loops with all that is nested in them, or every loop; `progress` is told the commits looked at so far.
+
+    Memory grows by some 300 bytes for each commit, and with nothing else.
+
+    Raises:
+        NoSuchLoop: there is none of a name that was given.
+    """
+    return _Walk(store, now(), progress).report(loops)
+
+
+class _Step(Value, frozen=True, kw_only=True):
+    """What is remembered of a commit: the one before it in its loop's own history, and how many those are."""
+
+    previous: CommitId | None
+    depth: int
+
+
+class _Walk:
+    """One walk over a store; the `Past` of each commit that it judges."""
+
+    def __init__(self, store: Store, now: dt.datetime, progress: Callable[[int], None]) -> None:
+        self._store = store
+        self._now = now
+        self._reader = store.reader()
+        self._progress = progress
+        self._steps: dict[CommitId, _Step] = {}
+        self._faults: list[Fault] = []
+        self._told: set[str] = set()
+
+    def report(self, loops: Iterable[LoopName] | None) -> Report:
+        """Walk, and tell."""
+        heads = self._store.heads()
+        problems = self._store.torn()
+        names = self._chosen({*heads, *problems}, loops)
+        for name in names:
+            if name in problems:
+                self._fault(name, CommitId(""), str(problems[name]), _MEND.format(name))
+            else:
+                self._branch(name, heads[name])
+        for name in names:
+            if name in heads:
+                self._kinship(name, heads)
+        return Report(
+            loops=len(names),
+            commits=len(self._steps),
+            faults=tuple(self._faults),
+            notes=tuple(self._notes(heads)) if loops is None else (),
+        )
+
+    @staticmethod
+    def _chosen(known: set[LoopName], loops: Iterable[LoopName] | None) -> list[LoopName]:
+        if loops is None:
+            return sorted(known)
+        chosen: set[LoopName] = set()
+        for loop in loops:
+            found = {name for name in known if name == loop or name.startswith(f"{loop}.")}
+            if loop not in found:
+                raise NoSuchLoop(f"There is no loop {loop!r}.", hint="'caesura loops' lists the loops there are.")
+            chosen |= found
+        return sorted(chosen)
+
+    def _fault(self, loop: str, commit: CommitId, what: str, hint: str) -> None:
+        self._faults.append(Fault(loop=loop, commit=commit, what=what, hint=hint))
+
+    # Commits -----------------------------------------------------------------------------------------------------
+
+    def _branch(self, loop: LoopName, head: CommitId) -> None:
+        """Judge what a branch reaches and no other did, each commit after those before it."""
+        waiting = [(head, False)]
+        while waiting:
+            commit, entered = waiting.pop()
+            if commit in self._steps:
+                continue
+            if entered:
+                self._judge(loop, commit)
+                continue
+            waiting.append((commit, True))
+            with suppress(SavedStateError):
+                # The loop's own history is taken last: its newest state is still in memory when the next is judged.
+                own, *further = (*self._reader.trace(commit).parents, None)
+                waiting += [(one, False) for one in (own, *further) if one is not None and one not in self._steps]
+
+    def _judge(self, loop: LoopName, commit: CommitId) -> None:
+        self._steps[commit] = _Step(previous=None, depth=0)
+        try:
+            found = self._reader.read(commit)
+        except SavedStateError as error:
+            # What is in many commits is told once.
+            if str(error) not in self._told:
+                self._told.add(str(error))
+                self._fault(loop, commit, str(error), _MEND.format(loop) if isinstance(error, Torn) else error.hint)
+            return
+        said = trailers(found.message)
+        own = found.parents[0] if found.parents and said.get("Event", ("",))[0] not in FIRST else None
+        before = None if own is None else self._steps.get(own)
+        self._steps[commit] = _Step(previous=own, depth=1 if before is None else before.depth + 1)
+        name = said.get("Loop", (loop,))[0]
+        for what in faults(found.message, found.author, found.parents, found.state, self):
+            self._fault(name, commit, what, _FORGED.format(commit[:12]))
+        if len(self._steps) % 100 == 0:
+            self._progress(len(self._steps))
+
+    def state(self, commit: CommitId) -> Continuation | None:
+        """The state in a commit that the walk has been at, or None if it is none of a loop."""
+        try:
+            return self._reader.read(commit).state if commit in self._steps else None
+        except SavedStateError:
+            return None
+
+    def follows(self, new: CommitId, old: CommitId) -> bool:
+        """Whether one commit is the other, or comes after it in the same loop's own history."""
+        first = self._steps.get(old)
+        at: CommitId | None = new
+        while at is not None and at != old:
+            step = self._steps.get(at)
+            at = None if step is None or first is None or step.depth <= first.depth else step.previous
+        return at is not None
+
+    # Branches ----------------------------------------------------------------------------------------------------
+
+    def _kinship(self, loop: LoopName, heads: Mapping[LoopName, CommitId]) -> None:
+        """Whether a nested loop's branch goes on from what its parent's head holds of it."""
+        parent = parent_name(loop)
+        above = None if parent is None or parent not in heads else self.state(heads[parent])
+        state = self.state(heads[loop])
+        call_id = CallId(loop.rpartition(".")[2])
+        call = None if above is None else above.call(call_id)
+        if above is None or call is None or state is None or parent is None:
+            return
+        child = above.children.get(call_id)
+        if call.nonce != state.nonce:
+            if call.open:
+                self._fault(
+                    loop,
+                    heads[loop],
+                    f"its branch belongs to another history of {parent}",
+                    f"Rename it: git branch -m loops/{loop} <other>",
+                )
+        elif child is not None and not self.follows(heads[loop], child.commit):
+            self._fault(
+                loop,
+                heads[loop],
+                f"its branch does not go on from {child.commit[:12]}, which {parent} holds of it",
+                f"Put it there: git branch -f loops/{loop} {child.commit}",
+            )
+
+    def _notes(self, heads: Mapping[LoopName, CommitId]) -> Iterator[str]:
+        for name in heads:
+            parent = parent_name(name)
+            if parent is not None and parent not in heads:
+                yield f"loops/{name} is nested in {parent}, which has no branch: it is a loop of its own by now."
+        for root in sorted({root_of(name) for name in heads}):
+            lease = self._store.lease(root)
+            if lease is not None and living(lease, self._now) is None:
+                yield f"The lease on {root} is of a worker that is gone; the next one takes it over."
+        known = " ".join(fault.what for fault in self._faults)
+        yield from (what for name, what in self._store.leftovers() if not name or name not in known)
