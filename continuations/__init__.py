@@ -12,6 +12,7 @@ from ._calls import (
     Decision,
     Gate,
     GateKind,
+    Needs,
     Person,
     Question,
     Rule,
@@ -20,7 +21,7 @@ from ._calls import (
 )
 from ._codec import NewerFormat, Unreadable, decode_message, encode_message
 from ._describe import Description, describe
-from ._effects import CallModel, Effect, Finish, RunTool, StartChild, WaitUntil, outstanding
+from ._effects import CallModel, Effect, Expire, Finish, RunTool, StartChild, WaitUntil, outstanding
 from ._errors import CaesuraError, CallerError, ConflictError, ModelError, SavedStateError, ToolError
 from ._events import (
     AgentChanged,
@@ -32,6 +33,7 @@ from ._events import (
     ChildResumed,
     ChildSuspended,
     Decided,
+    Expired,
     Imported,
     ModelFailed,
     ModelReplied,
@@ -44,6 +46,7 @@ from ._events import (
     ToolFailed,
     ToolReturned,
     ToolStarted,
+    Voided,
     Woke,
 )
 from ._ids import (
@@ -84,13 +87,13 @@ from ._messages import (
     text_of,
 )
 from ._moves import AlreadyDecided, NotApplicable
-from ._people import StaleDecision
+from ._people import NotEntitled, RequestExpired, StaleDecision
 from ._person import BadPerson, person
 from ._requests import Request, RequestKind
 from ._specs import AgentSpec, Budget, ModelSpec, ToolKind, ToolSpec
 from ._state import Child, Continuation, Ending, Spent, Status
 from ._step import name_calls, start, step
-from ._text import call_text, count, excerpt, one_line, printable
+from ._text import call_text, count, excerpt, one_line, printable, span
 from ._validate import misfit
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
@@ -154,6 +157,8 @@ __all__ = [
     "Digest",
     "Effect",
     "Ending",
+    "Expire",
+    "Expired",
     "Finish",
     "Function",
     "Gate",
@@ -178,6 +183,7 @@ __all__ = [
     "ModelReplied",
     "ModelSpec",
     "Moved",
+    "Needs",
     "NewerFormat",
     "NoPerson",
     "NoSuchLoop",
@@ -185,12 +191,14 @@ __all__ = [
     "NoSuchRevision",
     "NotALoop",
     "NotApplicable",
+    "NotEntitled",
     "NotExportable",
     "Person",
     "Proposal",
     "Question",
     "Reply",
     "Request",
+    "RequestExpired",
     "RequestKind",
     "Result",
     "Resumed",
@@ -224,6 +232,7 @@ __all__ = [
     "Usage",
     "User",
     "Value",
+    "Voided",
     "WaitUntil",
     "Woke",
     "WorkerId",
@@ -251,6 +260,7 @@ __all__ = [
     "printable",
     "root_name",
     "root_of",
+    "span",
     "split_address",
     "start",
     "step",

@@ -32,13 +32,20 @@ class WaitUntil(Value, tag=True, frozen=True, kw_only=True):
     at: dt.datetime
 
 
+class Expire(Value, tag=True, frozen=True, kw_only=True):
+    """Let the request about this call, or its unused approval, expire when the time has come."""
+
+    call: CallId
+    at: dt.datetime
+
+
 class Finish(Value, tag=True, frozen=True, kw_only=True):
     """Tell whoever started the loop how it ended."""
 
     ending: Ending
 
 
-Effect = CallModel | RunTool | StartChild | WaitUntil | Finish
+Effect = CallModel | RunTool | StartChild | WaitUntil | Expire | Finish
 """Every kind of effect."""
 
 
@@ -57,6 +64,9 @@ def outstanding(state: Continuation) -> tuple[Effect, ...]:
         return (CallModel(),)
     effects: list[Effect] = []
     for call in open_calls:
+        # First: what has expired by then must not start.
+        if call.expires is not None and call.id not in state.children:
+            effects.append(Expire(call=call.id, at=call.expires))
         if call.state is CallState.APPROVED:
             effects.append(RunTool(call=call.id, not_before=call.not_before))
         elif call.state is CallState.DELEGATED or (call.state is CallState.WAITING and call.kind == "agent"):

@@ -16,6 +16,7 @@ from ._events import (
     ChildResumed,
     ChildSuspended,
     Decided,
+    Expired,
     Imported,
     ModelFailed,
     ModelReplied,
@@ -28,6 +29,7 @@ from ._events import (
     ToolFailed,
     ToolReturned,
     ToolStarted,
+    Voided,
     Woke,
 )
 from ._ids import CallId
@@ -49,7 +51,7 @@ from ._moves import (
     rejection,
     unfinished,
 )
-from ._people import answered, decided, told
+from ._people import answered, decided, expired, told, voided
 from ._state import FORMAT, Continuation, Spent
 
 MAX_MISFITS = 3
@@ -80,6 +82,7 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
         NotApplicable: the event does not fit the state.
         AlreadyDecided: a decision on something decided.
         StaleDecision: a decision on other arguments, or on another tool, than the state's.
+        NotEntitled, RequestExpired: a decision by somebody whose word does not count, or too late.
     """
     state = clocked(state, event)
     match event:
@@ -125,6 +128,10 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
             return gated(state, event.kind, event.reason, name=event.gate_name, by=event.by)
         case Decided():
             return decided(state, event)
+        case Expired():
+            return expired(state, event)
+        case Voided():
+            return voided(state, event)
         case Answered():
             return answered(state, event)
         case Woke():
@@ -244,6 +251,7 @@ def _propose(
                 question=proposal.question,
                 not_before=proposal.wake_at,
                 remark=proposal.remark,
+                needs=proposal.needs,
             )
         )
     return replace(state, counters=counters), tuple(calls)
@@ -255,6 +263,8 @@ def _admit(state: Continuation, event: ModelReplied, call: Call, proposal: Propo
         return closed(state, event, call, CallState.FAILED, f"Error: not run: {cut}.", new=True)
     if proposal.error:
         return closed(state, event, call, CallState.FAILED, f"Error: {proposal.error}", new=True)
+    if call.needs is not None:
+        return moved(state, event, call, CallState.AWAITING, new=True, expires=call.needs.until(event.at))
     standing = _standing(state, call)
     decision = None
     if standing is not None:
@@ -291,10 +301,11 @@ def _tool_started(state: Continuation, event: ToolStarted) -> Continuation:
         raise NotApplicable("Another worker has taken the loop up.", hint="Stop driving it: its new worker goes on.")
     call = find(state, event.call)
     tool = state.tool(call)
-    if call.decision is not None and not (
-        tool is not None and call.decision.tool == tool.digest and call.decision.arguments == call.arguments_digest
-    ):
+    bound = None if tool is None else (call.arguments_digest, tool.digest)
+    if any((one.arguments, one.tool) != bound for one in call.granted):
         raise NotApplicable(f"{call.id} is not what was approved.", hint="It needs a new decision; nothing was run.")
+    if call.needs is not None and len({one.by.identity for one in call.granted}) < call.needs.approvals:
+        raise NotApplicable(f"{call.id} has not been approved by enough people.", hint="Nothing was run.")
     return moved(
         state,
         event,
@@ -303,6 +314,7 @@ def _tool_started(state: Continuation, event: ToolStarted) -> Continuation:
         attempt=call.attempt + 1,
         runner=event.worker,
         not_before=None,
+        expires=None,
     )
 
 
@@ -335,6 +347,8 @@ def _resumed(state: Continuation, event: Resumed) -> Continuation:
                 event,
                 call,
                 CallState.APPROVED if again else CallState.UNKNOWN,
+                # To run it again is decided anew, by as many.
+                approvals=call.approvals if again else (),
                 remark=f"attempt {call.attempt} was under way when its worker went away",
             )
     if event.by_hand and state.gate is not None and state.gate.lifts_on_resume:
@@ -362,5 +376,8 @@ def _agent_changed(state: Continuation, event: AgentChanged) -> Continuation:
             continue
         if call.decision is not None or new.approval != "never":
             remark = "the tool changed since this was approved" if call.decision else ""
-            state = moved(state, event, call, CallState.AWAITING, decision=None, remark=remark)
+            expires = None if call.needs is None else call.needs.until(event.at)
+            state = moved(
+                state, event, call, CallState.AWAITING, decision=None, approvals=(), expires=expires, remark=remark
+            )
     return state

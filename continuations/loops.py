@@ -9,12 +9,13 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TypeVar
 
-from ._calls import CallState, Choice, Person, Scope
+from ._calls import Choice, Person, Scope
 from ._errors import CallerError, SavedStateError
 from ._events import Answered, AnyEvent, Cancelled, Decided, Suspended, Told
 from ._ids import Address, LoopName, loop_name, parent_name, root_name, root_of, split_address
 from ._messages import Content, Json, User
 from ._moves import AlreadyDecided, NotApplicable
+from ._people import decided_before
 from ._person import person
 from ._requests import Request, requests
 from ._specs import AgentSpec
@@ -216,16 +217,8 @@ class Loops:
         loop, call_id = split_address(address)
         saved = self._history.load(loop)
         edited = None if arguments is None else json.dumps(arguments, ensure_ascii=False)
-        call = saved.state.call(call_id)
-        if call is not None and call.decision is not None and call.state is not CallState.UNKNOWN:
-            first = call.decision
-            same_arguments = edited == (call.arguments if first.edited else None)
-            same_scope = scope == "call" or any(
-                rule.decision == first and (rule.arguments is None or scope == "arguments")
-                for rule in saved.state.rules
-            )
-            if (first.choice, first.by) == (choice, who) and same_arguments and same_scope:
-                return saved
+        if decided_before(saved.state, call_id, choice, who, edited, scope):
+            return saved
         self._path(loop)
         shown = request if isinstance(request, Request) else self.request(address)
         if shown.kind == "gate" and (edited is not None or scope != "call"):
