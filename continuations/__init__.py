@@ -97,9 +97,12 @@ from ._text import call_text, count, excerpt, one_line, printable, span
 from ._validate import misfit
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
+from .judgement import Judge, Objection
 from .leases import Claim, claim_of, holder
 from .loops import InvalidAnswer, Loops, NoSuchRequest
 from .overview import LoopInfo, utc_now
+from .policy import ApprovalRule, BadPolicy, Policy
+from .signatures import AllowedSigners, Checked, NoSigningKey, Signer, SigningFailed, split_signature
 from .store import (
     Commit,
     Lease,
@@ -123,13 +126,16 @@ __all__ = [
     "Address",
     "AgentChanged",
     "AgentSpec",
+    "AllowedSigners",
     "AlreadyDecided",
     "Answered",
     "AnyEvent",
+    "ApprovalRule",
     "Assistant",
     "BadDocument",
     "BadName",
     "BadPerson",
+    "BadPolicy",
     "Budget",
     "CaesuraError",
     "Call",
@@ -138,6 +144,7 @@ __all__ = [
     "CallState",
     "CallerError",
     "Cancelled",
+    "Checked",
     "Child",
     "ChildFailed",
     "ChildFinished",
@@ -170,6 +177,7 @@ __all__ = [
     "Imported",
     "InvalidAnswer",
     "Json",
+    "Judge",
     "Lease",
     "Locked",
     "LoopExists",
@@ -186,6 +194,7 @@ __all__ = [
     "Needs",
     "NewerFormat",
     "NoPerson",
+    "NoSigningKey",
     "NoSuchLoop",
     "NoSuchRequest",
     "NoSuchRevision",
@@ -193,7 +202,9 @@ __all__ = [
     "NotApplicable",
     "NotEntitled",
     "NotExportable",
+    "Objection",
     "Person",
+    "Policy",
     "Proposal",
     "Question",
     "Reply",
@@ -207,6 +218,8 @@ __all__ = [
     "Saved",
     "SavedStateError",
     "Scope",
+    "Signer",
+    "SigningFailed",
     "Spent",
     "StaleDecision",
     "StartChild",
@@ -262,6 +275,7 @@ __all__ = [
     "root_of",
     "span",
     "split_address",
+    "split_signature",
     "start",
     "step",
     "text_of",

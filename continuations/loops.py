@@ -24,6 +24,8 @@ from .history import History, LoopExists, Saved, saved_from
 from .interchange import export_loop, import_loop
 from .leases import holder
 from .overview import LoopInfo, overview, utc_now, waiting
+from .policy import Policy
+from .signatures import Signer, allowed_signers
 from .store import Store
 
 T = TypeVar("T")
@@ -40,21 +42,22 @@ class NoSuchRequest(CallerError):
 class Loops:
     """The loops of one repository, for whoever decides about them. Use it as a context manager, or close it."""
 
-    def __init__(self, store: Store, *, now: Callable[[], dt.datetime] = utc_now) -> None:
-        self._history = History(store)
+    def __init__(self, store: Store, *, policy: Policy | None = None, now: Callable[[], dt.datetime] = utc_now) -> None:
+        allowed = None if policy is None else allowed_signers(policy)
+        self._history = History(store, sign=None if allowed is None else Signer(store, allowed, now))
         self._store = store
         self._now = now
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] = ".caesura") -> "Loops":
-        """Open the repository at `path`.
+    def open(cls, path: str | os.PathLike[str] = ".caesura", *, policy: Policy | None = None) -> "Loops":
+        """Open the repository at `path`. If the `policy` lists signers, what is decided here is signed.
 
         Raises:
             Unavailable: there is none.
         """
         from .store import GitStore
 
-        return cls(GitStore.open(path))
+        return cls(GitStore.open(path), policy=policy)
 
     def close(self) -> None:
         """Let go of the repository."""
@@ -177,6 +180,8 @@ class Loops:
 
         Raises:
             NoSuchRequest, AlreadyDecided, StaleDecision: there is nothing (left) to decide, or it has changed.
+            NotEntitled, RequestExpired: by its policy your word does not count, or no longer.
+            NoSigningKey, SigningFailed: it must be signed, and cannot be.
             InvalidAnswer: the edited arguments do not fit the tool.
         """
         if arguments is not None and always != "call":

@@ -19,11 +19,13 @@ from caesura.continuations import (
     Content,
     GitStore,
     History,
+    Judge,
     LoopExists,
     LoopName,
     Loops,
     NoPerson,
     Person,
+    Policy,
     Request,
     Saved,
     Spent,
@@ -85,6 +87,7 @@ class Runtime:
         agents: Iterable[Agent],
         model: Model | None = None,
         listener: Listener | None = None,
+        policy: Policy | None = None,
         max_tools: int = 8,
         poll: float = 0.5,
         now: Callable[[], dt.datetime] = utc_now,
@@ -92,14 +95,17 @@ class Runtime:
         """Open a repository (made if there is none) to run loops of these agents in it.
 
         `model` serves the agents that have none of their own. `listener` is called with each notice, in the event
-        loop's thread; if it raises, every loop comes to rest, and `run` and `resume` raise its error then. At most
-        `max_tools` calls of one loop run at the same time. Every `poll` seconds the runtime looks for what others have
-        committed. `now` tells the time, in UTC; it is called from several threads.
+        loop's thread; if it raises, every loop comes to rest, and `run` and `resume` raise its error then. `policy`
+        says whose decisions count here; never those of whoever runs this to let something start, so git must know who
+        that is. At most `max_tools` calls of one loop run at the same time. Every `poll` seconds the runtime looks for
+        what others have committed. `now` tells the time, in UTC; it is called from several threads.
 
         Raises:
             Unavailable: the repository cannot be opened or made.
             BadAgent: two agents share a name.
             NoModel: an agent has no model.
+            NoPerson: there is a policy, and git does not know who runs this.
+            BadPolicy: a file of signers is missing.
             CaesuraError: a model says that it cannot work.
         """
         known = register(agents)
@@ -117,10 +123,13 @@ class Runtime:
             listen=audience.tell,
             max_tools=max_tools,
             poll=poll,
+            judge=None,
             threads=trio.CapacityLimiter(64),
         )
         runtime = cls(services, audience)
         try:
+            if policy is not None:
+                services.judge = Judge(store, policy, store.person(), now)
             for agent in known.values():
                 services.spec(agent)
             yield runtime

@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 
 import trio
 
-from caesura.continuations import AgentSpec, CallerError, History, Person
+from caesura.continuations import AgentSpec, CallerError, History, Judge, Needs, Person
 
 from ._agent import Agent, UnknownAgent
 from ._model import Model
@@ -33,6 +33,7 @@ class Services:
     listen: Listener
     max_tools: int
     poll: float
+    judge: Judge | None
     threads: trio.CapacityLimiter
     _one_at_a_time: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
 
@@ -42,6 +43,10 @@ class Services:
         Once begun, the call is waited for even if it is cancelled: a commit is made or not, never left in doubt.
         """
         return await trio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._one_at_a_time)
+
+    def governs(self, agent: str, tool: str) -> Needs | None:
+        """What the policy asks for before an agent's tool may run."""
+        return None if self.judge is None else self.judge.needs(agent, tool)
 
     def agent(self, name: str) -> Agent:
         """The agent of that name.

@@ -4,7 +4,7 @@ import os
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -33,6 +33,7 @@ LEASES = "refs/leases/"
 
 _CACHED = 256
 _LOCK_SECONDS = 10.0
+_OWN = 4  # libgit2's level of a person's own configuration; above it are the repository's
 _FILE, _FOLDER = pygit2.enums.FileMode.BLOB, pygit2.enums.FileMode.TREE
 
 # Without this a power cut leaves moved refs that point to objects of zero length.
@@ -182,20 +183,26 @@ class GitStore(Store):
         message: str,
         author: Person,
         committer: Person,
+        sign: Callable[[bytes], str] | None = None,
     ) -> Commit:
         base = self.read(parents[0]) if parents else None
         with _trouble("The step could not be written", "Check the repository's permissions and free space."):
-            commit = self._repo.create_commit(
-                None,
-                _signature(author, state),
-                _signature(committer, state),
-                message,
-                self._tree(state, base),
-                list(parents),
-            )
+            tree = self._tree(state, base)
+            who = _signature(author, state), _signature(committer, state)
+            if sign is None:
+                commit = self._repo.create_commit(None, *who, message, tree, list(parents))
+            else:
+                content = str(self._repo.create_commit_string(*who, message, tree, list(parents)))
+                commit = self._repo.create_commit_with_signature(content, sign(content.encode()), "gpgsig")
         return self._remember(
             Commit(id=CommitId(str(commit)), state=state, parents=parents, author=author, message=message)
         )
+
+    def raw(self, commit: CommitId) -> bytes:
+        try:
+            return self._repo[commit].peel(pygit2.Commit).read_raw()
+        except (KeyError, ValueError, pygit2.GitError):
+            raise NotALoop(f"{commit} is not a commit.", hint="Name a loop, or a commit of one.") from None
 
     def resolve(self, revision: str) -> CommitId:
         # A NUL would end the text for libgit2, and name something else.
@@ -219,6 +226,10 @@ class GitStore(Store):
                 hint="git config --global user.name 'Your Name'; git config --global user.email you@example.com",
             )
         return Person(name=name, email=email)
+
+    def setting(self, name: str) -> str | None:
+        own = [entry for entry in self._repo.config if entry.name == name and entry.level <= _OWN]
+        return max(own, key=lambda entry: entry.level).value if own else None
 
     def _remember(self, commit: Commit) -> Commit:
         self._cache[commit.id] = commit

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from .._calls import Person
 from .._codec import encode_definition, encode_message, encode_record
@@ -19,6 +19,7 @@ class MemoryStore(Store):
 
     def __init__(self) -> None:
         self._commits: dict[CommitId, Commit] = {}
+        self._raw: dict[CommitId, bytes] = {}
         self._heads: dict[LoopName, CommitId] = {}
         self._leases: dict[LoopName, Lease] = {}
 
@@ -45,6 +46,7 @@ class MemoryStore(Store):
         message: str,
         author: Person,
         committer: Person,
+        sign: Callable[[bytes], str] | None = None,
     ) -> Commit:
         content = hashlib.sha1(usedforsecurity=False)
         for part in (
@@ -53,11 +55,16 @@ class MemoryStore(Store):
             *(encode_message(message) for message in state.messages),
             *(child.commit.encode() for child in state.children.values()),
             " ".join(parents).encode(),
-            message.encode(),
             plain_text(f"{author}{committer}").encode(),
         ):
             content.update(b"%d " % len(part) + part)
-        commit = CommitId(content.hexdigest())
+        # A head and a message, as git has them, so that a signature has the same place.
+        head, told = b"content " + content.hexdigest().encode(), b"\n\n" + message.encode()
+        raw = head + told
+        if sign is not None:
+            raw = head + b"\ngpgsig " + sign(raw).strip("\n").replace("\n", "\n ").encode() + told
+        commit = CommitId(hashlib.sha1(raw, usedforsecurity=False).hexdigest())
+        self._raw[commit] = raw
         self._commits[commit] = Commit(id=commit, state=state, parents=parents, author=author, message=message)
         return self._commits[commit]
 
@@ -65,6 +72,11 @@ class MemoryStore(Store):
         if self._heads.get(loop) != old:
             raise Moved(f"{loop} was moved by another writer.", hint="Read it again and decide again.")
         self._heads[loop] = new
+
+    def raw(self, commit: CommitId) -> bytes:
+        if commit not in self._raw:
+            raise NotALoop(f"{commit} is not a commit.", hint="Name a loop, or a commit of one.")
+        return self._raw[commit]
 
     def resolve(self, revision: str) -> CommitId:
         match = _REVISION.fullmatch(revision)
@@ -89,6 +101,9 @@ class MemoryStore(Store):
 
     def person(self) -> Person:
         return Person(name="somebody", email="somebody@localhost")
+
+    def setting(self, name: str) -> str | None:
+        return None
 
     def lease(self, root: LoopName) -> Lease | None:
         return self._leases.get(root)

@@ -1,6 +1,6 @@
 """What a store does: objects named by their content, and refs that move by compare-and-swap only."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -89,8 +89,20 @@ class Store(Protocol):
         message: str,
         author: Person,
         committer: Person,
+        sign: Callable[[bytes], str] | None = None,
     ) -> Commit:
-        """Add a commit that no ref points to yet. The first parent is the loop's own last commit, if it has one."""
+        """Add a commit that no ref points to yet. The first parent is the loop's own last commit, if it has one.
+
+        `sign` is given the commit's bytes, and returns the signature that becomes a part of it.
+        """
+        ...
+
+    def raw(self, commit: CommitId) -> bytes:
+        """A commit's own bytes, with its signature if it has one.
+
+        Raises:
+            NotALoop: it is not a commit.
+        """
         ...
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
@@ -115,6 +127,10 @@ class Store(Protocol):
         Raises:
             CallerError: it does not say.
         """
+        ...
+
+    def setting(self, name: str) -> str | None:
+        """A setting of git's, as the person's own configuration has it; never from the repository's."""
         ...
 
     def lease(self, root: LoopName) -> Lease | None:
