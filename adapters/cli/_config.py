@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from caesura.continuations import CallerError
+from caesura.continuations import CallerError, Policy
+
+from ._policy import PolicyTable, policy_of
 
 Api = Literal["chat", "responses"]
 """The model APIs there are."""
@@ -26,6 +28,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     api: Api = "chat"
     settings: dict[str, Any] = {}
     repo: str | None = None
+    policy: PolicyTable | None = None
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +41,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     api: Api = "chat"
     settings: Mapping[str, Any] = {}
     repo: Path
+    policy: Policy | None = None
 
     def __post_init__(self) -> None:
         if self.model == "":
@@ -49,6 +53,7 @@ def find_config(start: Path | None = None) -> Config:
 
     Raises:
         BadConfig: they cannot be read, or belong to somebody else.
+        BadPolicy: they ask for something that cannot be.
     """
     folder = Path.cwd() if start is None else start
     for above in (folder, *folder.parents):
@@ -97,6 +102,7 @@ def _config(file: Path, values: Any) -> Config:
         api=read.api,
         settings=read.settings,
         repo=_repository(file.parent, read.repo),
+        policy=None if read.policy is None else policy_of(read.policy, file.parent),
     )
 
 

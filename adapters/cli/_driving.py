@@ -70,6 +70,7 @@ class Driving:
                         agents=[self._task.agent],
                         model=model,
                         listener=self._hear,
+                        policy=self._task.where.config.policy,
                     ) as runtime,
                 ):
                     self._runtime = runtime

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from caesura.continuations import CallId, LoopInfo, Request, Saved, Spent, root_of
+from caesura.continuations import CallId, Decision, LoopInfo, Request, Saved, Spent, root_of
 
 from ._forms import parsed
 
@@ -31,6 +31,21 @@ def request_json(request: Request) -> dict[str, Any]:
         "answer": request.answer,
         "wake_at": request.wake_at.isoformat() if request.wake_at else None,
         "gate": request.gate,
+        "approvals": [_decision(one) for one in request.approvals],
+        "missing": request.missing if request.kind in ("approval", "outcome") else None,
+        "by": list(request.needs.by) if request.needs else [],
+        "expires": request.expires.isoformat() if request.expires else None,
+        "on_expiry": request.needs.on_expiry if request.needs and request.expires else None,
+    }
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "choice": decision.choice,
+        "by": {"name": decision.by.name, "email": decision.by.email},
+        "at": decision.at.isoformat(),
+        "note": decision.note,
+        "edited": decision.edited,
     }
 
 
