@@ -163,14 +163,14 @@ class Needs(Value, frozen=True, kw_only=True):
     """What a worker's policy asks for before a call may start, kept with the call to be shown.
 
     So many distinct people must approve; only those of the addresses in `by` count, if there are any, and never
-    `requester`, the address of whoever ran the worker that asks. A request that is not decided within `expires`
+    `requesters`, the addresses of whoever ran the worker that asks. A request that is not decided within `expires`
     seconds, or an approval that is not used within as long, comes to what `on_expiry` says: the call is rejected, or
     asked about anew.
     """
 
     approvals: int = 1
     by: tuple[str, ...] = ()
-    requester: str = ""
+    requesters: tuple[str, ...] = ()
     expires: int | None = None
     on_expiry: Literal["reject", "ask"] = "reject"
 
@@ -180,9 +180,12 @@ class Needs(Value, frozen=True, kw_only=True):
 
     def may_decide(self, who: Person, choice: Choice) -> bool:
         """Whether that person's decision counts. Whoever asks may also turn their own request down."""
-        asks = who.identity == self.requester.casefold()
         listed = not self.by or who.identity in {email.casefold() for email in self.by}
-        return (listed and not asks) or (asks and choice == "reject")
+        return choice == "reject" if self.asked_by(who) else listed
+
+    def asked_by(self, who: Person) -> bool:
+        """Whether that person ran the worker that asks."""
+        return who.identity in {email.casefold() for email in self.requesters}
 
 
 class Question(Value, frozen=True, kw_only=True):

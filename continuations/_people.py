@@ -128,7 +128,7 @@ def _check_needs(call: Call, event: Decided) -> None:
             f"A policy governs {call.tool}: each call is decided by itself.", hint="Decide without --always."
         )
     if not call.needs.may_decide(event.by, event.choice):
-        if event.by.identity == call.needs.requester.casefold():
+        if call.needs.asked_by(event.by):
             why = "they ran the worker that asks, and nobody approves their own request"
         else:
             why = "its policy names " + ", ".join(call.needs.by)

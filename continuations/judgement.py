@@ -37,16 +37,16 @@ _ARROWS = frozenset((arrow.source, arrow.target) for arrow in TRANSITIONS)
 
 
 class Judge:
-    """A policy, and the worker that has it: `runner` is whoever runs that worker.
+    """A policy, and the worker that has it: `runners` are the addresses of whoever runs that worker.
 
     Raises:
         BadPolicy: a file of signers is missing.
     """
 
-    def __init__(self, store: Store, policy: Policy, runner: Person, now: Callable[[], dt.datetime]) -> None:
+    def __init__(self, store: Store, policy: Policy, runners: tuple[str, ...], now: Callable[[], dt.datetime]) -> None:
         self._store = store
         self._policy = policy
-        self._runner = runner.email
+        self._runners = runners
         self._now = now
         self._allowed = allowed_signers(policy)
         if self._allowed is not None:
@@ -54,7 +54,7 @@ class Judge:
 
     def needs(self, agent: str, tool: str) -> Needs | None:
         """What a call of an agent's tool needs before it may start, if a rule names it."""
-        return self._policy.needs(agent, tool, self._runner)
+        return self._policy.needs(agent, tool, self._runners)
 
     def objection(self, saved: Saved, call: Call, tool: ToolSpec) -> Objection | None:
         """Why a call may not start, or None if it may. `tool` is its tool as the agent's code defines it.
@@ -67,7 +67,7 @@ class Judge:
         if needs is None:
             if not call.granted and tool.approval != "always":
                 return None  # nobody had to be asked
-            needs = Needs(requester=self._runner)
+            needs = Needs(requesters=self._runners)
         people: set[str] = set()
         keys: set[str] = set()
         void: dict[str, str] = {}
@@ -161,7 +161,7 @@ class Judge:
         return self._signature(step.commit, decision.by)
 
     def _not_entitled(self, who: Person, needs: Needs) -> str:
-        if who.identity == needs.requester.casefold():
+        if needs.asked_by(who):
             return "does not count: they run the worker that asks"
         return f"does not count: the policy names {', '.join(needs.by)}"
 
@@ -182,13 +182,13 @@ class Judge:
         if state.gate is not None and state.gate.id == call_id:
             if state.gate.lifts_on_resume:
                 return False, ""
-            fault = self._word(step.commit, who, Needs(requester=self._runner), "approve")
+            fault = self._word(step.commit, who, Needs(requesters=self._runners), "approve")
             what = f"the gate that was lifted ({state.gate.reason})"
             return state.gate.kind == "policy", fault and f"{what}: the decision by {who} {fault}"
         was, then = state.call(call_id), step.commit.state.call(call_id)
         if was is None or then is None or then.open or (event == "Answered" and was.state is not CallState.UNKNOWN):
             return False, ""
-        needs = self.needs(state.agent, was.tool) or Needs(requester=self._runner)
+        needs = self.needs(state.agent, was.tool) or Needs(requesters=self._runners)
         fault = self._word(step.commit, who, needs, "reject")
         return False, fault and f"what became of {call_id}: the decision by {who} {fault}"
 

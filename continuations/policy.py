@@ -60,9 +60,9 @@ class Policy(Value, frozen=True, kw_only=True):
     allowed_signers: str | None = None
     revoked_signers: str | None = None
 
-    def needs(self, agent: str, tool: str, requester: str) -> Needs | None:
-        """What calls of an agent's tool need, if a rule names it; `requester` is whoever runs the worker."""
+    def needs(self, agent: str, tool: str, requesters: tuple[str, ...]) -> Needs | None:
+        """What calls of an agent's tool need, if a rule names it; `requesters` are the worker's addresses."""
         for rule in self.rules:
             if fnmatchcase(agent, rule.agent) and any(fnmatchcase(tool, name) for name in rule.tools):
-                return replace(rule.needs, requester=requester)
+                return replace(rule.needs, requesters=requesters)
         return None

@@ -129,7 +129,7 @@ class Runtime:
         runtime = cls(services, audience)
         try:
             if policy is not None:
-                services.judge = Judge(store, policy, store.person(), now)
+                services.judge = Judge(store, policy, _runners(store), now)
             for agent in known.values():
                 services.spec(agent)
             yield runtime
@@ -257,6 +257,12 @@ def _open(repository: str | os.PathLike[str] | Store) -> Store:
     if isinstance(repository, str | os.PathLike):
         return GitStore.open(repository, create=True)
     return repository
+
+
+def _runners(store: Store) -> tuple[str, ...]:
+    """The addresses of whoever runs this: as they decide here, and their own, whatever the repository says."""
+    own = store.setting("user.email")
+    return (store.person().email, *([own] if own else []))
 
 
 def _each(models: Iterable[Model | None]) -> Iterable[Model]:

@@ -185,7 +185,7 @@ needs = st.sampled_from(
         Needs(),
         Needs(approvals=2),
         Needs(approvals=2, by=(ADA.email, EDITH.email), expires=90),
-        Needs(approvals=2, requester=GRACE.email, expires=90, on_expiry="ask"),
+        Needs(approvals=2, requesters=(GRACE.email,), expires=90, on_expiry="ask"),
         Needs(approvals=3),
     ]
 )

@@ -185,7 +185,7 @@ def test_only_those_whom_the_policy_names_count() -> None:
 
 
 def test_nobody_approves_the_request_of_a_worker_they_run_but_may_turn_it_down() -> None:
-    state = asked(Needs(requester=ADA.email.upper()))
+    state = asked(Needs(requesters=(ADA.email.upper(),)))
     with pytest.raises(NotEntitled, match="nobody approves their own request"):
         decide(state)
     assert the_call(decide(state, choice="reject")).state is CallState.REJECTED

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from caesura.continuations import (
@@ -88,6 +89,18 @@ async def test_whoever_runs_the_worker_does_not_approve_its_requests_but_may_rej
     world.loops().reject("x.order-1", "too dear")
     assert (await world.resume()).status is Status.COMPLETED
     assert results(world.model.requests[-1]) == ["Rejected by Grace Tester: too dear. The call did not run."]
+
+
+async def test_a_repository_cannot_rename_whoever_runs_the_worker(tmp_path: Path) -> None:
+    shop = Shop()
+    world = shop_world(tmp_path, shop, None, needs_approval=True)
+    await world.run()
+    world.loops().approve("x.order-1")
+    rename = ["git", "-C", str(store_path(world)), "config", "user.email", "linus@example.com"]
+    await trio.run_process(rename)
+    world.options["policy"] = rule()
+    (pending,) = (await world.resume()).pending
+    assert (pending.missing, shop.ran) == (1, [])
 
 
 async def test_a_rule_holds_for_the_tools_and_the_agent_that_it_names(tmp_path: Path) -> None:

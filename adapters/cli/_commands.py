@@ -74,6 +74,7 @@ Agents are named as module.py:agent or package.module:agent, on the command line
   api = "responses"            or "chat", the default
   settings = { temperature = 0 }
   repo = ".caesura"            beside the file
+  [policy]                     who may decide, and how many must: docs/approvals.md
 
 The repository is --repo, else CAESURA_REPO, else repo of the file, else .caesura.
 

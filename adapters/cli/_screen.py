@@ -88,7 +88,8 @@ def _still(request: Request) -> str:
     """Who else must approve."""
     needs = request.needs or Needs()
     given = {one.by.identity for one in request.approvals}
-    among = [email for email in needs.by if email.casefold() not in given | {needs.requester.casefold()}]
+    given |= {email.casefold() for email in needs.requesters}
+    among = [email for email in needs.by if email.casefold() not in given]
     if not needs.by:
         return count(request.missing, "more person") if request.missing == 1 else f"{request.missing} more people"
     return " and ".join(among) if len(among) <= request.missing else f"{request.missing} of {', '.join(among)}"
