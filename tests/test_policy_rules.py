@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from caesura.continuations import (
@@ -196,6 +197,22 @@ async def test_a_call_that_needed_no_approval_is_asked_about_once_a_rule_names_i
     world.options["policy"] = TWO
     (pending,) = (await world.resume()).pending
     assert (pending.missing, shop.ran) == (2, [])
+
+
+async def test_a_call_of_a_tool_that_always_asks_does_not_start_though_its_state_says_that_nobody_had_to(
+    tmp_path: Path,
+) -> None:
+    shop = Shop()
+    world = shop_world(tmp_path, shop, Policy(), needs_approval=True)
+    await world.run()
+    store = GitStore.open(store_path(world))
+    saved = History(store).load(loop_name("x"))
+    (call,) = saved.state.calls
+    state = replace(saved.state, calls=(replace(call, state=CallState.APPROVED),))
+    commit = store.write(state, parents=(saved.commit,), message="a: nothing\n", author=ADA, committer=ADA)
+    store.move(saved.loop, saved.commit, commit.id)
+    (pending,) = (await world.resume()).pending
+    assert (pending.remark, shop.ran) == ("0 of 1 people have approved it", [])
 
 
 async def test_a_standing_approval_does_not_replace_what_a_rule_asks_for(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from caesura.continuations import (
     utc_now,
 )
 from caesura.runtime import Agent
-from tests.models import ADA, World, call_of
+from tests.models import ADA, NOON, World, ask_for, call_of, lines, say
 from tests.signing import Key, Keys, agent_with, signing
 from tests.strategies import EDITH
 from tests.test_runtime_rules import Shop, orders
@@ -409,6 +409,22 @@ async def test_an_approval_of_another_call_of_the_loop_is_none(tmp_path: Path) -
     await signed.refused("is in no commit that decides")
 
 
+async def test_a_signed_commit_that_decides_about_one_call_decides_about_no_other(tmp_path: Path) -> None:
+    signed = Signed(tmp_path)
+    tea = ("order", {"item": "tea"})
+    signed.world.model.script = lines(ask_for(tea, tea), say("done"))
+    await signed.world.run()
+
+    def change(state: Continuation) -> Continuation:
+        decision = call_of(approved()(state), "order-1").decision
+        return with_call(state, replace(call_of(state, "order-2"), state=CallState.APPROVED, decision=decision))
+
+    signed.forge(change, sign=signed.sign(signed.keys.of(ADA)))
+    pending = [one.remark for one in (await signed.world.resume()).pending if one.id == "x.order-2"]
+    assert pending == [f"the approval by {ADA} is of another call"]
+    assert signed.shop.ran == []
+
+
 @pytest.mark.parametrize("key", [None, MALLORY, EDITH])
 async def test_an_approval_picked_onto_another_commit_with_git_is_none(tmp_path: Path, key: Person | None) -> None:
     signed = Signed(tmp_path)
@@ -530,6 +546,16 @@ def test_a_commit_with_two_signatures_has_none() -> None:
     )
     two = head + b"gpgsig -----B\n line\n\nmessage\n"
     assert split_signature(two) == (two, "")
+
+
+def test_a_key_must_be_good_at_the_time_that_the_worker_tells(tmp_path: Path) -> None:
+    keys = Keys(tmp_path)
+    keys.list(ADA, options='valid-before="20290101"')
+    command = ["ssh-keygen", "-q", "-Y", "sign", "-n", "git", "-f", str(keys.of(ADA).file)]
+    signature = subprocess.run(command, input=b"text", capture_output=True, check=True).stdout.decode()
+    allowed = AllowedSigners(keys.file)
+    assert allowed.check(b"text", signature, ADA, NOON.replace(year=2028)).fault == ""
+    assert allowed.check(b"text", signature, ADA, NOON).fault
 
 
 def test_a_missing_file_of_signers_is_an_error_and_not_an_approval(tmp_path: Path) -> None:
