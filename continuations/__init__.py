@@ -12,6 +12,7 @@ from ._calls import (
     Decision,
     Gate,
     GateKind,
+    Needs,
     Person,
     Question,
     Rule,
@@ -21,7 +22,17 @@ from ._calls import (
 from ._changes import Change, Changes, Difference, Severity, Treatment, as_lines, differences
 from ._codec import NewerFormat, Unreadable, decode_message, encode_message
 from ._describe import Description, describe
-from ._effects import AdoptAgent, CallModel, Effect, Finish, RunTool, StartChild, WaitUntil, outstanding
+from ._effects import (
+    AdoptAgent,
+    CallModel,
+    Effect,
+    Expire,
+    Finish,
+    RunTool,
+    StartChild,
+    WaitUntil,
+    outstanding,
+)
 from ._errors import CaesuraError, CallerError, ConflictError, ModelError, SavedStateError, ToolError
 from ._events import (
     AgentChanged,
@@ -33,6 +44,7 @@ from ._events import (
     ChildResumed,
     ChildSuspended,
     Decided,
+    Expired,
     Imported,
     ModelFailed,
     ModelReplied,
@@ -46,6 +58,7 @@ from ._events import (
     ToolFailed,
     ToolReturned,
     ToolStarted,
+    Voided,
     Woke,
 )
 from ._ids import (
@@ -87,20 +100,23 @@ from ._messages import (
     text_of,
 )
 from ._moves import AlreadyAnswered, AlreadyDecided, NotApplicable
-from ._people import StaleDecision
+from ._people import NotEntitled, RequestExpired, StaleDecision
 from ._person import BadPerson, person
 from ._requests import Attempt, Request, RequestKind
 from ._specs import AgentSpec, Budget, ModelSpec, ToolKind, ToolSpec
 from ._state import Child, Continuation, Ending, Spent, Status
 from ._step import name_calls, start, step
-from ._text import call_text, count, excerpt, one_line, printable
+from ._text import call_text, count, excerpt, one_line, printable, span
 from ._validate import InvalidAnswer, misfit
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
+from .judgement import Judge, Objection
 from .leases import TERM, Claim, claim_of, living
 from .loops import Loops, NoSuchRequest
 from .overview import LoopInfo, ready, utc_now
+from .policy import ApprovalRule, BadPolicy, Policy
 from .repair import Hopeless, Mend, Plan, Repair, StillDriven
+from .signatures import AllowedSigners, Checked, NoSigningKey, Signer, SigningFailed, split_signature
 from .store import (
     Commit,
     Durability,
@@ -130,15 +146,18 @@ __all__ = [
     "AdoptAgent",
     "AgentChanged",
     "AgentSpec",
+    "AllowedSigners",
     "AlreadyAnswered",
     "AlreadyDecided",
     "Answered",
     "AnyEvent",
+    "ApprovalRule",
     "Assistant",
     "Attempt",
     "BadDocument",
     "BadName",
     "BadPerson",
+    "BadPolicy",
     "Budget",
     "CaesuraError",
     "Call",
@@ -149,6 +168,7 @@ __all__ = [
     "Cancelled",
     "Change",
     "Changes",
+    "Checked",
     "Child",
     "ChildFailed",
     "ChildFinished",
@@ -170,6 +190,8 @@ __all__ = [
     "Durability",
     "Effect",
     "Ending",
+    "Expire",
+    "Expired",
     "Fault",
     "Finish",
     "Function",
@@ -183,6 +205,7 @@ __all__ = [
     "Imported",
     "InvalidAnswer",
     "Json",
+    "Judge",
     "Lease",
     "Locked",
     "LoopExists",
@@ -197,16 +220,21 @@ __all__ = [
     "ModelReplied",
     "ModelSpec",
     "Moved",
+    "Needs",
     "NewerFormat",
     "NoPerson",
+    "NoSigningKey",
     "NoSuchLoop",
     "NoSuchRequest",
     "NoSuchRevision",
     "NotALoop",
     "NotApplicable",
+    "NotEntitled",
     "NotExportable",
+    "Objection",
     "Person",
     "Plan",
+    "Policy",
     "Proposal",
     "Question",
     "Repair",
@@ -214,6 +242,7 @@ __all__ = [
     "Reply",
     "Report",
     "Request",
+    "RequestExpired",
     "RequestKind",
     "Result",
     "Resumed",
@@ -223,6 +252,8 @@ __all__ = [
     "SavedStateError",
     "Scope",
     "Severity",
+    "Signer",
+    "SigningFailed",
     "Spent",
     "StaleDecision",
     "StartChild",
@@ -252,6 +283,7 @@ __all__ = [
     "Usage",
     "User",
     "Value",
+    "Voided",
     "WaitUntil",
     "Woke",
     "WorkerId",
@@ -283,7 +315,9 @@ __all__ = [
     "ready",
     "root_name",
     "root_of",
+    "span",
     "split_address",
+    "split_signature",
     "start",
     "step",
     "text_of",

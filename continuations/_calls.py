@@ -3,6 +3,7 @@
 The diagram in the documentation is generated from `TRANSITIONS`.
 """
 
+import datetime as dt
 import enum
 from typing import Literal, NamedTuple
 
@@ -57,10 +58,19 @@ TRANSITIONS = (
     Transition(_S.AWAITING, _S.APPROVED, "Decided", "approved"),
     Transition(_S.AWAITING, _S.DELEGATED, "Decided", "approved: the tool is an agent"),
     Transition(_S.AWAITING, _S.WAITING, "Decided", "approved: the tool is a question or a sleep"),
+    Transition(_S.AWAITING, _S.AWAITING, "Decided", "approved, and more people must"),
     Transition(_S.AWAITING, _S.REJECTED, "Decided", "rejected"),
+    Transition(_S.AWAITING, _S.REJECTED, "Expired", "nobody decided in time"),
+    Transition(_S.AWAITING, _S.AWAITING, "Expired", "nobody decided in time: it is asked anew"),
     Transition(_S.APPROVED, _S.RUNNING, "ToolStarted", "a worker starts it"),
+    Transition(_S.APPROVED, _S.REJECTED, "Expired", "it was not started in time"),
+    Transition(_S.APPROVED, _S.AWAITING, "Expired", "it was not started in time: it is asked anew"),
+    Transition(_S.APPROVED, _S.AWAITING, "Voided", "the worker's policy wants other approvals"),
     Transition(_S.APPROVED, _S.AWAITING, "AgentChanged", "the tool is not the one approved"),
     Transition(_S.DELEGATED, _S.AWAITING, "AgentChanged", "the agent is not the one approved, and has not begun"),
+    Transition(_S.DELEGATED, _S.REJECTED, "Expired", "the agent did not begin in time"),
+    Transition(_S.DELEGATED, _S.AWAITING, "Expired", "the agent did not begin in time: it is asked anew"),
+    Transition(_S.DELEGATED, _S.AWAITING, "Voided", "the worker's policy wants other approvals, and it has not begun"),
     Transition(_S.RUNNING, _S.RETURNED, "ToolReturned", "it returned"),
     Transition(_S.RUNNING, _S.FAILED, "ToolFailed", "it raised or timed out"),
     Transition(_S.RUNNING, _S.APPROVED, "ToolFailed", "it is to be retried"),
@@ -71,6 +81,7 @@ TRANSITIONS = (
     Transition(_S.RUNNING, _S.UNKNOWN, "Repaired", "steps were lost, and with them how it ended"),
     Transition(_S.RUNNING, _S.APPROVED, "Repaired", "steps were lost; it is idempotent"),
     Transition(_S.UNKNOWN, _S.APPROVED, "Decided", "run it again"),
+    Transition(_S.UNKNOWN, _S.UNKNOWN, "Decided", "run it again, if more people say so"),
     Transition(_S.UNKNOWN, _S.REJECTED, "Decided", "give it up"),
     Transition(_S.UNKNOWN, _S.RETURNED, "Answered", "it ran, with this result"),
     Transition(_S.UNKNOWN, _S.RETURNED, "ToolReturned", "its worker was only slow"),
@@ -118,6 +129,11 @@ class Person(Value, frozen=True, kw_only=True):
     def __str__(self) -> str:
         return f"{self.name} <{self.email}>"
 
+    @property
+    def identity(self) -> str:
+        """Tells people apart: two names with one address are one person."""
+        return self.email.casefold()
+
 
 Choice = Literal["approve", "reject"]
 Scope = Literal["call", "arguments", "tool"]
@@ -151,6 +167,35 @@ class Rule(Value, frozen=True, kw_only=True):
     decision: Decision
 
 
+class Needs(Value, frozen=True, kw_only=True):
+    """What a worker's policy asks for before a call may start, kept with the call to be shown.
+
+    So many distinct people must approve; only those of the addresses in `by` count, if there are any, and never
+    `requesters`, the addresses of whoever ran the worker that asks. A request that is not decided within `expires`
+    seconds, or an approval that is not used within as long, comes to what `on_expiry` says: the call is rejected, or
+    asked about anew.
+    """
+
+    approvals: int = 1
+    by: tuple[str, ...] = ()
+    requesters: tuple[str, ...] = ()
+    expires: int | None = None
+    on_expiry: Literal["reject", "ask"] = "reject"
+
+    def until(self, at: dt.datetime) -> dt.datetime | None:
+        """When what begins at a time expires."""
+        return None if self.expires is None else at + dt.timedelta(seconds=self.expires)
+
+    def may_decide(self, who: Person, choice: Choice) -> bool:
+        """Whether that person's decision counts. Whoever asks may also turn their own request down."""
+        listed = not self.by or who.identity in {email.casefold() for email in self.by}
+        return choice == "reject" if self.asked_by(who) else listed
+
+    def asked_by(self, who: Person) -> bool:
+        """Whether that person ran the worker that asks."""
+        return who.identity in {email.casefold() for email in self.requesters}
+
+
 class Question(Value, frozen=True, kw_only=True):
     """What a waiting call asks of a person or another system; `answer` is the JSON schema of a valid answer."""
 
@@ -166,6 +211,9 @@ class Call(Value, frozen=True, kw_only=True):
     `attempt` counts starts; `started`, `runner` and `process` are the time of the last one, its worker, and the process
     as a person knows it. `not_before` is when it may start (a retry) or
     ends (a sleep). `remark` is what was noticed when it was proposed or last failed.
+
+    `needs` is what a policy asks for, None if none governs it. `approvals` came before the `decision` that settled it.
+    `expires` is when the request, or the approval that has not been used, lapses.
     """
 
     id: CallId
@@ -184,6 +232,17 @@ class Call(Value, frozen=True, kw_only=True):
     question: Question | None = None
     not_before: Time | None = None
     remark: str = ""
+    needs: Needs | None = None
+    approvals: tuple[Decision, ...] = ()
+    expires: Time | None = None
+
+    @property
+    def granted(self) -> tuple[Decision, ...]:
+        """The approvals that it has: those so far while it waits for more, else all that let it start."""
+        last = self.decision
+        if last is None or last.choice == "reject" or self.state in (CallState.AWAITING, CallState.UNKNOWN):
+            return self.approvals
+        return (*self.approvals, last)
 
     @property
     def open(self) -> bool:
@@ -196,10 +255,11 @@ class Call(Value, frozen=True, kw_only=True):
         return digest(self.arguments.encode())
 
 
-GateKind = Literal["pause", "condition", "budget", "reply", "model", "change", "repaired"]
+GateKind = Literal["pause", "condition", "budget", "reply", "model", "change", "repaired", "policy"]
 """Why a loop stands still: a person paused it; one of its agent's suspension functions says so; it has spent its
 budget; the model's reply cannot be used (cut off, filtered, refused, empty, misfit); the model cannot be called; its
-agent's code has changed; its last steps were lost with damaged objects."""
+agent's code has changed; its last steps were lost with damaged objects; what passes for a decision in its history is
+none by the worker's policy, and cannot be undone."""
 
 
 class Gate(Value, frozen=True, kw_only=True):

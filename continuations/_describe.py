@@ -2,7 +2,7 @@
 
 import re
 
-from ._calls import Call, CallState, Person
+from ._calls import Call, CallState, Needs, Person
 from ._changes import as_lines, differences
 from ._events import (
     AgentChanged,
@@ -14,6 +14,7 @@ from ._events import (
     ChildResumed,
     ChildSuspended,
     Decided,
+    Expired,
     Imported,
     ModelFailed,
     ModelReplied,
@@ -26,6 +27,7 @@ from ._events import (
     ToolFailed,
     ToolReturned,
     ToolStarted,
+    Voided,
     Woke,
 )
 from ._ids import LoopName, idempotency_key
@@ -145,10 +147,16 @@ def _call_event(
             verb = "approved" if choice == "approve" else "rejected"
             if edited is not None:
                 verb += " with edited arguments"
+            verb += _so_far(call, event)
             reason = f": {note}" if choice == "reject" and note else ""
             return f"{verb}: {shown}{reason}", "\n\n".join(
                 part for part in (excerpt(note), _arguments(call), _reach(event)) if part
             )
+        case Expired():
+            what = "rejected" if call.state is CallState.REJECTED else "asked anew"
+            return f"expired, {what}: {shown}", _arguments(call)
+        case Voided(reason=reason):
+            return f"approval void: {shown}", f"{excerpt(reason)}\n\n{_arguments(call)}"
         case Answered(value=value):
             return f"answered: {value}", "\n\n".join((call.question.text if call.question else shown, excerpt(value)))
         case Woke():
@@ -213,6 +221,12 @@ def _settled(call: Call, after: Continuation) -> str:
         one.content for one in reversed(after.messages) if isinstance(one, Result) and one.tool_call_id == call.key
     )
     return f"\n  {one_line(next(keyed), 400)}"
+
+
+def _so_far(call: Call, event: Decided) -> str:
+    """How many have approved, if more than one must."""
+    needed = (call.needs or Needs()).approvals
+    return f" ({len(call.granted)} of {needed})" if needed > 1 and event.choice == "approve" else ""
 
 
 def _reach(event: Decided) -> str:
@@ -300,6 +314,8 @@ def _trailers(
                 trailers.append(("Scope", event.scope))
         case Repaired(lost=lost):
             trailers.extend(("Lost", commit) for commit in lost)
+        case Voided(people=people):
+            trailers.extend(("Void", email) for email in people)
         case _:
             pass
     fingerprint = _fingerprint(event)

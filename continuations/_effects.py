@@ -36,13 +36,20 @@ class AdoptAgent(Value, tag=True, frozen=True, kw_only=True):
     """Adopt the agent's changed code, which a person has accepted; if it is another by now, ask again."""
 
 
+class Expire(Value, tag=True, frozen=True, kw_only=True):
+    """Let the request about this call, or its unused approval, expire when the time has come."""
+
+    call: CallId
+    at: dt.datetime
+
+
 class Finish(Value, tag=True, frozen=True, kw_only=True):
     """Tell whoever started the loop how it ended."""
 
     ending: Ending
 
 
-Effect = CallModel | RunTool | StartChild | WaitUntil | AdoptAgent | Finish
+Effect = CallModel | RunTool | StartChild | WaitUntil | Expire | AdoptAgent | Finish
 """Every kind of effect."""
 
 
@@ -63,6 +70,9 @@ def outstanding(state: Continuation) -> tuple[Effect, ...]:
         return (CallModel(),)
     effects: list[Effect] = []
     for call in open_calls:
+        # First: what has expired by then must not start.
+        if call.expires is not None and call.id not in state.children:
+            effects.append(Expire(call=call.id, at=call.expires))
         if call.state is CallState.APPROVED:
             effects.append(RunTool(call=call.id, not_before=call.not_before))
         elif call.state is CallState.DELEGATED or (call.state is CallState.WAITING and call.kind == "agent"):

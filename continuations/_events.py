@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Literal
 
-from ._calls import Choice, GateKind, Person, Question, Scope
+from ._calls import Choice, GateKind, Needs, Person, Question, Scope
 from ._changes import Change
 from ._ids import CallId, CommitId, Digest, WorkerId
 from ._messages import Json, Reply, User, Value
@@ -37,6 +37,7 @@ class Proposal(Value, frozen=True, kw_only=True):
     """What the agent's own code says of one requested call, asked once.
 
     `error` is the result that the model reads if the call cannot be made as asked; `remark` is for the approver.
+    `needs` is what the worker's policy asks for: such a call wants approval whatever else is said of it.
     """
 
     nonce: str
@@ -45,6 +46,7 @@ class Proposal(Value, frozen=True, kw_only=True):
     remark: str = ""
     question: Question | None = None
     wake_at: dt.datetime | None = None
+    needs: Needs | None = None
 
 
 class ModelReplied(Event, tag=True, frozen=True, kw_only=True):
@@ -167,6 +169,24 @@ class Decided(Event, tag=True, frozen=True, kw_only=True):
     scope: Scope = "call"
 
 
+class Expired(Event, tag=True, frozen=True, kw_only=True):
+    """Nobody decided about a call in time, or nobody started it in time."""
+
+    call: CallId
+
+
+class Voided(Event, tag=True, frozen=True, kw_only=True):
+    """The worker's policy does not accept a call's approvals; those by `people` (addresses) are void, the others stand.
+
+    `needs` is what the policy asks for, and `reason` which approval is none and why, for whoever is asked now.
+    """
+
+    call: CallId
+    people: tuple[str, ...]
+    needs: Needs
+    reason: str
+
+
 class Answered(Event, tag=True, frozen=True, kw_only=True):
     """A person or another system answered a question, or said how an unknown call ended. `value` is the
     result that the model reads: a text answer as it is, anything else as JSON. `attempt` is as in `Decided`."""
@@ -248,6 +268,8 @@ AnyEvent = (
     | ChildFailed
     | Suspended
     | Decided
+    | Expired
+    | Voided
     | Answered
     | Woke
     | Told

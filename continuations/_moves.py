@@ -161,7 +161,8 @@ def closed(
     """End a call: move it, give it its one result, let go of its child, and hear what was told meanwhile."""
     state = moved(state, event, call, target, new=new, **changes)
     if target is not CallState.REJECTED and _asked(state, call) not in (None, call.arguments):
-        who = call.decision.by.name if call.decision is not None else "A person"
+        changed = [one.by.name for one in (*call.approvals, call.decision) if one is not None and one.edited]
+        who = changed[-1] if changed else "A person"
         text = f"[{who} changed the arguments to {call.arguments}]\n{text}"
     result: Message = Result(tool_call_id=call.key, content=text)
     children = dict(state.children)

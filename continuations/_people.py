@@ -1,12 +1,12 @@
-"""What people and other systems do to a loop: decide, answer, tell."""
+"""What people and other systems do to a loop: decide, or fail to in time, answer, tell."""
 
 from msgspec.structs import replace
 
-from ._calls import Call, CallState, Decision, Gate, Rule
+from ._calls import Call, CallState, Choice, Decision, Gate, Needs, Person, Rule, Scope
 from ._changes import Change
 from ._errors import ConflictError
-from ._events import Answered, Decided, Told
-from ._ids import Digest
+from ._events import Answered, Decided, Expired, Told, Voided
+from ._ids import Digest, digest
 from ._moves import (
     GRANTED,
     AlreadyDecided,
@@ -17,14 +17,24 @@ from ._moves import (
     heard,
     moved,
     rejection,
+    unfinished,
     with_note,
 )
 from ._specs import Budget
 from ._state import Continuation
+from ._text import span
 
 
 class StaleDecision(ConflictError):
     """What was decided on is not what the loop now asks for: the arguments or the tool changed, or it has run."""
+
+
+class NotEntitled(NotApplicable):
+    """By the policy that governs the call, this person's decision does not count."""
+
+
+class RequestExpired(NotApplicable):
+    """The decision comes too late: by then the request had expired."""
 
 
 def decided(state: Continuation, event: Decided) -> Continuation:
@@ -51,6 +61,11 @@ def decided(state: Continuation, event: Decided) -> Continuation:
             f"{call.id} is no longer what was shown: its arguments or its tool changed.",
             hint="Look at it again with 'caesura pending', then decide.",
         )
+    _check_needs(call, event)
+    standing = tuple(one for one in call.approvals if (one.arguments, one.tool) == (event.arguments, event.tool))
+    for one in standing:
+        if one.by.identity == event.by.identity:
+            raise AlreadyDecided(call.id, one)
     arguments = call.arguments if event.edited is None else event.edited
     decision = Decision(
         choice=event.choice,
@@ -82,7 +97,114 @@ def decided(state: Continuation, event: Decided) -> Continuation:
             f"{call.id} asks a question: it wants an answer, not an approval.",
             hint=f"Use 'caesura answer', or 'caesura reject' to turn {call.id} down.",
         )
-    return moved(state, event, call, GRANTED[call.kind], arguments=arguments, decision=decision, remark="")
+    # Who approved other arguments has not approved these.
+    standing = tuple(one for one in standing if one.arguments == decision.arguments)
+    needs = call.needs or Needs()
+    if len(standing) + 1 < needs.approvals:
+        return moved(state, event, call, call.state, arguments=arguments, approvals=(*standing, decision))
+    target = GRANTED[call.kind]
+    return moved(
+        state,
+        event,
+        call,
+        target,
+        arguments=arguments,
+        approvals=standing,
+        decision=decision,
+        remark="",
+        expires=needs.until(event.at) if target is not CallState.WAITING else None,
+    )
+
+
+def _check_needs(call: Call, event: Decided) -> None:
+    """Check that a policy's terms let this person decide, now, in this way."""
+    if call.expires is not None and event.at >= call.expires:
+        then = "is rejected" if call.needs is not None and call.needs.on_expiry == "reject" else "is asked anew"
+        raise RequestExpired(
+            f"{call.id} expired at {call.expires.isoformat(timespec='seconds')}.",
+            hint=f"It {then} once a worker takes the loop up; nothing was decided now.",
+        )
+    if call.needs is None:
+        return
+    if event.scope != "call":
+        raise NotApplicable(
+            f"A policy governs {call.tool}: each call is decided by itself.", hint="Decide without --always."
+        )
+    if not call.needs.may_decide(event.by, event.choice):
+        if call.needs.asked_by(event.by):
+            why = "they ran the worker that asks, and nobody approves their own request"
+        else:
+            why = "its policy names " + ", ".join(call.needs.by)
+        raise NotEntitled(
+            f"{event.by} cannot {event.choice} {call.id}: {why}.",
+            hint="Somebody else must decide; nothing was decided now.",
+        )
+
+
+def is_same(
+    first: Decision, rules: tuple[Rule, ...], choice: Choice, who: Person, edited: str | None, scope: Scope
+) -> bool:
+    """Whether a decision that was made is this very one."""
+    if (first.choice, first.by.identity, first.edited) != (choice, who.identity, edited is not None):
+        return False
+    if edited is not None and digest(edited.encode()) != first.arguments:
+        return False
+    return scope == "call" or any(
+        rule.decision == first and (rule.arguments is None or scope == "arguments") for rule in rules
+    )
+
+
+def expired(state: Continuation, event: Expired) -> Continuation:
+    """The time for deciding about a call, or for starting it, is over."""
+    unfinished(state, event)
+    call = find(state, event.call)
+    needs = call.needs
+    if needs is None or needs.expires is None or call.expires is None or event.at < call.expires or _begun(state, call):
+        raise NotApplicable(f"{call.id} does not expire now.", hint="Load the loop again: it has moved on.")
+    within = span(needs.expires)
+    late = f"nobody decided within {within}"
+    if call.state is not CallState.AWAITING:
+        late = f"it was not started within {within} of its approval"
+    if needs.on_expiry == "reject":
+        text = f"Rejected: {late}. The call did not run."
+        return closed(state, event, call, CallState.REJECTED, text, approvals=(), decision=None, expires=None)
+    return moved(
+        state,
+        event,
+        call,
+        CallState.AWAITING,
+        since=event.at,
+        approvals=(),
+        decision=None,
+        expires=needs.until(event.at),
+        remark=f"asked anew: {late}",
+    )
+
+
+def voided(state: Continuation, event: Voided) -> Continuation:
+    """Approvals that are none by the worker's policy are taken back; nothing was run on them."""
+    unfinished(state, event)
+    call = find(state, event.call)
+    if _begun(state, call):
+        raise NotApplicable(f"{call.id} has begun.", hint="What has begun is stopped by a gate.")
+    standing = tuple(one for one in call.granted if one.by.email not in event.people)
+    if len(standing) >= event.needs.approvals:
+        raise NotApplicable(f"{call.id} has all the approvals it needs.", hint="Nothing was taken back.")
+    return moved(
+        state,
+        event,
+        call,
+        CallState.AWAITING,
+        needs=event.needs,
+        approvals=standing,
+        decision=None,
+        expires=event.needs.until(event.at),
+        remark=event.reason,
+    )
+
+
+def _begun(state: Continuation, call: Call) -> bool:
+    return call.state is CallState.RUNNING or call.id in state.children
 
 
 def _rejection_of(call: Call, event: Decided) -> str:

@@ -24,9 +24,19 @@ def repaired(state: Continuation, event: Repaired) -> Continuation:
         again = tool is not None and tool.idempotent
         if call.state is CallState.RUNNING:
             target = CallState.APPROVED if again else CallState.UNKNOWN
-            state = moved(state, event, call, target, remark=_MAYBE)
+            state = moved(state, event, call, target, approvals=call.approvals if again else (), remark=_MAYBE)
         elif call.state is CallState.APPROVED and not again:
-            state = moved(state, event, call, CallState.UNKNOWN, attempt=call.attempt + 1, remark=_MAYBE)
+            # To run it again is decided anew, by as many.
+            state = moved(
+                state,
+                event,
+                call,
+                CallState.UNKNOWN,
+                attempt=call.attempt + 1,
+                approvals=(),
+                expires=None,
+                remark=_MAYBE,
+            )
         elif call.state is CallState.AWAITING:
             shown = replace(call, remark=_MAYBE)
             state = replace(state, calls=tuple(shown if one.id == call.id else one for one in state.calls))

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Literal
 
-from ._calls import Call, CallState, Gate, GateKind
+from ._calls import Call, CallState, Decision, Gate, GateKind, Needs
 from ._changes import Change
 from ._ids import Address, CommitId, Digest, LoopName, WorkerId, address, idempotency_key
 from ._messages import Assistant, Json, Value
@@ -35,7 +35,8 @@ class Request(Value, frozen=True, kw_only=True):
     `path` is the agents from the root down to the one that asks; `text` the question, or why a gate stands. For a
     call, `tool` and `arguments` (JSON text) are what was asked for, `reason` is what the model said with it, and the
     digests, `attempt` (the last start there was) and `commit` bind a decision to all that. `answer` is the JSON schema
-    of a question's answer. `change` is what a changed agent's gate asks about.
+    of a question's answer. `change` is what a changed agent's gate asks about. `needs` is what a policy asks for,
+    `approvals` what has been given of it, and `expires` when it is too late for the rest.
     """
 
     id: Address
@@ -57,6 +58,9 @@ class Request(Value, frozen=True, kw_only=True):
     gate: GateKind | None = None
     change: Change | None = None
     attempt: Attempt | None = None
+    needs: Needs | None = None
+    approvals: tuple[Decision, ...] = ()
+    expires: dt.datetime | None = None
 
     @property
     def attempts(self) -> int:
@@ -67,6 +71,11 @@ class Request(Value, frozen=True, kw_only=True):
     def fingerprint(self) -> Digest:
         """That of the changed agent that is asked about, or nothing."""
         return Digest("") if self.change is None else self.change.fingerprint
+
+    @property
+    def missing(self) -> int:
+        """How many more people must approve."""
+        return max(1, (self.needs or Needs()).approvals - len(self.approvals))
 
 
 def requests(loop: LoopName, commit: CommitId, state: Continuation, path: tuple[str, ...]) -> Iterator[Request]:
@@ -106,6 +115,7 @@ def _call(
 ) -> Request:
     tool = state.tool(call)
     question = call.question
+    bound = None if tool is None else (call.arguments_digest, tool.digest)
     return Request(
         id=address(loop, call.id),
         kind=kind,
@@ -123,6 +133,9 @@ def _call(
         remark=call.remark,
         answer=question.answer if question is not None else None,
         wake_at=call.not_before if kind == "sleep" else None,
+        needs=call.needs,
+        approvals=tuple(one for one in call.approvals if (one.arguments, one.tool) == bound),
+        expires=call.expires,
         attempt=_attempt(loop, call) if call.attempt else None,
     )
 

@@ -5,6 +5,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
+from ._adopted import adopted
 from ._calls import Call, CallState, Decision
 from ._events import (
     AgentChanged,
@@ -16,6 +17,7 @@ from ._events import (
     ChildResumed,
     ChildSuspended,
     Decided,
+    Expired,
     Imported,
     ModelFailed,
     ModelReplied,
@@ -29,6 +31,7 @@ from ._events import (
     ToolFailed,
     ToolReturned,
     ToolStarted,
+    Voided,
     Woke,
 )
 from ._ids import CallId
@@ -50,7 +53,7 @@ from ._moves import (
     rejection,
     unfinished,
 )
-from ._people import answered, decided, told
+from ._people import answered, decided, expired, told, voided
 from ._repaired import repaired
 from ._state import FORMAT, Continuation, Spent
 
@@ -82,6 +85,7 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
         NotApplicable: the event does not fit the state.
         AlreadyDecided: a decision on something decided.
         StaleDecision: a decision on other arguments, or on another tool, than the state's.
+        NotEntitled, RequestExpired: a decision by somebody whose word does not count, or too late.
     """
     state = clocked(state, event)
     match event:
@@ -128,6 +132,10 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
             return gated(state, event.kind, event.reason, name=event.gate_name, by=event.by, change=event.change)
         case Decided():
             return decided(state, event)
+        case Expired():
+            return expired(state, event)
+        case Voided():
+            return voided(state, event)
         case Answered():
             return answered(state, event)
         case Woke():
@@ -139,7 +147,7 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
         case Resumed():
             return _resumed(state, event)
         case AgentChanged():
-            return _agent_changed(state, event)
+            return adopted(state, event)
         case Cancelled():
             unfinished(state, event)
             return ended(state, event, "cancelled", event.reason)
@@ -249,6 +257,7 @@ def _propose(
                 question=proposal.question,
                 not_before=proposal.wake_at,
                 remark=proposal.remark,
+                needs=proposal.needs,
             )
         )
     return replace(state, counters=counters), tuple(calls)
@@ -260,6 +269,8 @@ def _admit(state: Continuation, event: ModelReplied, call: Call, proposal: Propo
         return closed(state, event, call, CallState.FAILED, f"Error: not run: {cut}.", new=True)
     if proposal.error:
         return closed(state, event, call, CallState.FAILED, f"Error: {proposal.error}", new=True)
+    if call.needs is not None:
+        return moved(state, event, call, CallState.AWAITING, new=True, expires=call.needs.until(event.at))
     standing = _standing(state, call)
     decision = None
     if standing is not None:
@@ -300,10 +311,11 @@ def _tool_started(state: Continuation, event: ToolStarted) -> Continuation:
         raise NotApplicable("Another worker has taken the loop up.", hint="Stop driving it: its new worker goes on.")
     call = find(state, event.call)
     tool = state.tool(call)
-    if call.decision is not None and not (
-        tool is not None and call.decision.tool == tool.digest and call.decision.arguments == call.arguments_digest
-    ):
+    bound = None if tool is None else (call.arguments_digest, tool.digest)
+    if any((one.arguments, one.tool) != bound for one in call.granted):
         raise NotApplicable(f"{call.id} is not what was approved.", hint="It needs a new decision; nothing was run.")
+    if call.needs is not None and len({one.by.identity for one in call.granted}) < call.needs.approvals:
+        raise NotApplicable(f"{call.id} has not been approved by enough people.", hint="Nothing was run.")
     return moved(
         state,
         event,
@@ -314,6 +326,7 @@ def _tool_started(state: Continuation, event: ToolStarted) -> Continuation:
         runner=event.worker,
         process=event.process,
         not_before=None,
+        expires=None,
     )
 
 
@@ -346,50 +359,10 @@ def _resumed(state: Continuation, event: Resumed) -> Continuation:
                 event,
                 call,
                 CallState.APPROVED if again else CallState.UNKNOWN,
+                # To run it again is decided anew, by as many.
+                approvals=call.approvals if again else (),
                 remark=f"attempt {call.attempt} was under way when its worker went away",
             )
     if event.by_hand and state.gate is not None and state.gate.lifts_on_resume:
         state = replace(state, gate=None)
     return state if state.open_calls else heard(state)
-
-
-def _agent_changed(state: Continuation, event: AgentChanged) -> Continuation:
-    unfinished(state, event)
-    before = state.definition
-    state = replace(
-        state,
-        agent=event.definition.name,
-        fingerprint=event.definition.fingerprint,
-        definition=event.definition,
-        gate=None if state.gate is not None and state.gate.change is not None else state.gate,
-        accepted=None,
-    )
-    if state.budget == before.budget != event.definition.budget:  # the agent's own, not one given for this loop
-        state = replace(state, budget=event.definition.budget, limit=event.definition.budget)
-    for call in state.open_calls:
-        old, new = before.tool(call.tool), state.tool(call)
-        begun = call.state is not CallState.APPROVED and (
-            call.state is not CallState.DELEGATED or call.id in state.children
-        )
-        if begun or old is None or new is None or old == new:
-            continue
-        if call.decision is not None or new.approval != "never":
-            remark = "the tool changed since this was approved" if call.decision else ""
-            state = moved(state, event, call, CallState.AWAITING, decision=None, remark=remark)
-    for call_id in event.ends:
-        state = _tool_gone(state, event, find(state, call_id))
-    return state if state.open_calls else heard(state)
-
-
-def _tool_gone(state: Continuation, event: AgentChanged, call: Call) -> Continuation:
-    """End a call whose tool the agent no longer has, unless somebody has ended it meanwhile."""
-    if not call.open:
-        return state
-    if state.tool(call) is not None:
-        raise NotApplicable(f"The tool of {call.id} is not gone.", hint="Load the loop again: it has moved on.")
-    text = f"Error: the agent no longer has the tool {call.tool!r}. "
-    if call.attempt or call.id in state.children:
-        text += "The call had started: whether it took effect is not known."
-    else:
-        text += "The call did not run."
-    return closed(state, event, call, CallState.FAILED, text)

@@ -55,6 +55,14 @@ def call_text(tool: str, arguments: str, width: int = 60) -> str:
     return f"{one_line(tool, width)}({one_line(inner, width)})"
 
 
+def span(seconds: int) -> str:
+    """How long something takes, exactly: ``2 hours``, ``90 minutes``."""
+    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size and seconds % size == 0:
+            return count(seconds // size, unit)
+    return count(seconds, "second")
+
+
 def count(number: int, noun: str) -> str:
     """``1 call``, ``2 calls``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

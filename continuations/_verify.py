@@ -57,15 +57,18 @@ CALL_MAY_CHANGE: Mapping[str, frozenset[str]] = {
     "arguments": frozenset({"Decided"}),
     "state": frozenset({"*"}),
     "nonce": frozenset(),
-    "since": frozenset(),
+    "since": frozenset({"Expired"}),
     "attempt": frozenset({"ToolStarted", "Repaired"}),
     "started": frozenset({"ToolStarted"}),
     "runner": frozenset({"ToolStarted"}),
     "process": frozenset({"ToolStarted"}),
-    "decision": frozenset({"Decided", "AgentChanged"}),
+    "decision": frozenset({"Decided", "AgentChanged", "Expired", "Voided"}),
+    "needs": frozenset({"Voided"}),
+    "approvals": frozenset({"Decided", "AgentChanged", "Expired", "Voided", "Resumed", "Repaired"}),
+    "expires": frozenset({"Decided", "AgentChanged", "Expired", "Voided", "ToolStarted", "Repaired"}),
     "question": frozenset({"ToolAsked"}),
     "not_before": frozenset({"ToolStarted", "ToolFailed", "ToolAsked"}),
-    "remark": frozenset({"Decided", "ToolFailed", "Resumed", "AgentChanged", "Repaired"}),
+    "remark": frozenset({"Decided", "ToolFailed", "Resumed", "AgentChanged", "Expired", "Voided", "Repaired"}),
 }
 """Which events may change which part of a call that is there already."""
 

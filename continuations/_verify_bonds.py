@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace
 
-from ._calls import Call, CallState, Decision, Person
+from ._calls import Call, CallState, Decision, Needs, Person
 from ._ids import CallId, CommitId, Digest
 from ._messages import Result
 from ._moves import GRANTED
@@ -68,7 +68,7 @@ def bonds(commit: Recorded, past: Past) -> Iterator[str]:
 
 def _decided(commit: Recorded, before: Continuation, past: Past) -> Iterator[str]:
     old, new = before.call(commit.call), commit.after.call(commit.call)
-    decision = None if new is None else new.decision
+    decision = None if old is None or new is None else _made(old, new)
     if old is None or new is None or decision is None:
         yield "it decides nothing that is there"
         return
@@ -85,11 +85,40 @@ def _decided(commit: Recorded, before: Continuation, past: Past) -> Iterator[str
         yield f"the decision on {old.id} is about other arguments"
     if decision.tool != contract:
         yield f"the decision on {old.id} is about another tool"
-    if new.state is not (GRANTED[old.kind] if decision.choice == "approve" else CallState.REJECTED):
-        yield f"{old.id} is {new.state}, and the decision was to {decision.choice} it"
+    yield from _counted(old, new, decision, contract)
     if not _was_shown(commit, old, contract, decision.seen, past):
         yield f"what the decision on {old.id} says it saw did not wait there"
     yield from _ruled(commit, before, new, decision)
+
+
+def _made(old: Call, new: Call) -> Decision | None:
+    """The decision that moved a call, or that stands beside others as long as more people must approve."""
+    if new.state is old.state:
+        return new.approvals[-1] if new.approvals else None
+    return new.decision
+
+
+def _counted(old: Call, new: Call, decision: Decision, contract: Digest) -> Iterator[str]:
+    """Whether a call came as far as its decisions let it, and all of them are about what it is now."""
+    needed = (old.needs or Needs()).approvals
+    state = CallState.REJECTED
+    if decision.choice == "approve":
+        state = GRANTED[old.kind] if len(new.granted) >= needed else old.state
+    if new.state is not state:
+        yield f"{old.id} is {new.state}, and the decision was to {decision.choice} it"
+    earlier = new.approvals[:-1] if new.state is old.state else new.approvals
+    if any(one not in old.approvals for one in earlier):
+        yield f"{old.id} has an approval that nobody made"
+    if decision.choice == "approve" and not _sound(new, contract):
+        yield f"an approval of {old.id} is about something else, or a second one of the same person"
+
+
+def _sound(call: Call, contract: Digest) -> bool:
+    """Whether each approval of a call is by another person, and of this very call."""
+    people = {one.by.identity for one in call.granted}
+    return len(people) == len(call.granted) and all(
+        (one.choice, one.tool, one.arguments) == ("approve", contract, call.arguments_digest) for one in call.granted
+    )
 
 
 def _was_shown(commit: Recorded, call: Call, contract: Digest, seen: CommitId, past: Past) -> bool:
@@ -146,9 +175,11 @@ def _admitted(commit: Recorded, before: Continuation) -> Iterator[str]:
     """Whether each new call that may go on needs no decision, or has a standing one that covers it."""
     for call in commit.after.calls:
         tool = before.tool(call)
+        if call.approvals or (call.needs is not None and call.state in _THROUGH):
+            yield f"{call.id} was let through before its policy was asked"
         if call.decision is None:
             governed = tool is not None and tool.approval == "always"
-            if governed and call.state in (CallState.APPROVED, CallState.DELEGATED, CallState.WAITING):
+            if governed and call.state in _THROUGH:
                 yield f"{call.id} was let through without a decision"
             if call.state is CallState.REJECTED:
                 yield f"{call.id} was rejected by nobody"
@@ -162,6 +193,9 @@ def _admitted(commit: Recorded, before: Continuation) -> Iterator[str]:
             yield f"{call.id} has a decision that nobody made for it"
 
 
+_THROUGH = frozenset({CallState.APPROVED, CallState.DELEGATED, CallState.WAITING})
+
+
 def _started(commit: Recorded, before: Continuation) -> Iterator[str]:
     """Whether a call that starts is what was approved."""
     call = before.call(commit.call)
@@ -170,14 +204,9 @@ def _started(commit: Recorded, before: Continuation) -> Iterator[str]:
     tool = before.tool(call)
     if call.decision is None:
         # One that needed none when it first started may need one by now: its later attempts are the same call's.
-        if tool is not None and tool.approval == "always" and call.attempt == 0:
+        if call.attempt == 0 and (call.needs is not None or (tool is not None and tool.approval == "always")):
             yield f"{call.id} was started without a decision"
-    elif (
-        tool is None
-        or call.decision.choice != "approve"
-        or call.decision.tool != tool.digest
-        or call.decision.arguments != call.arguments_digest
-    ):
+    elif tool is None or not _sound(call, tool.digest) or len(call.granted) < (call.needs or Needs()).approvals:
         yield f"{call.id} was started, and is not what was approved"
 
 

@@ -1,6 +1,6 @@
 """History: loops loaded from a store, and moved one event, one commit at a time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -14,6 +14,7 @@ from ._events import AnyEvent, Imported, Started
 from ._ids import CallId, CommitId, LoopName, child_name, parent_name
 from ._state import Child, Continuation
 from ._step import start, step
+from .signatures import Sign
 from .store import Commit, Moved, Store, TooLarge, Torn
 
 _ATTEMPTS = 100
@@ -51,10 +52,11 @@ def saved_from(loop: LoopName, commit: Commit) -> Saved:
 
 
 class History:
-    """The loops of a store. Synchronous; one thread at a time."""
+    """The loops of a store. Synchronous; one thread at a time. With `sign`, every commit made here is signed."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, sign: Sign | None = None) -> None:
         self.store = store
+        self._sign = sign
 
     def load(self, loop: LoopName) -> Saved:
         """A loop as it is now: from its branch, or, if it has none yet, from its parent's commit that nests it.
@@ -156,6 +158,7 @@ class History:
             message=describe(loop, None, event, state).message,
             author=author,
             committer=committer,
+            sign=self._signed_by(author),
         )
         try:
             self.store.move(loop, None, commit.id)
@@ -180,12 +183,14 @@ class History:
         after = step(before, event)
         further = [child.commit for _, child in sorted(after.children.items())]
         further += [child.commit for call, child in children.items() if call not in after.children]
+        author = author_of(event) or author or committer
         commit = self.store.write(
             after,
             parents=(saved.commit, *further),
             message=describe(saved.loop, before, event, after).message,
-            author=author_of(event) or author or committer,
+            author=author,
             committer=committer,
+            sign=self._signed_by(author),
         )
         self.store.move(saved.loop, saved.commit, commit.id)
         return saved_from(saved.loop, commit)
@@ -218,6 +223,10 @@ class History:
         except Moved:
             raise _taken(loop) from None
         return saved_from(loop, found)
+
+    def _signed_by(self, author: Person) -> Callable[[bytes], str] | None:
+        sign = self._sign
+        return None if sign is None else lambda content: sign(content, author)
 
     def _check_free(self, loop: LoopName) -> None:
         """A name is taken by a loop, and also by what was nested in one: a new loop would take that for its own."""

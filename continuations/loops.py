@@ -26,7 +26,9 @@ from .history import History, LoopExists, Saved, saved_from
 from .interchange import export_loop, import_loop
 from .leases import living
 from .overview import LoopInfo, overview, utc_now, waiting
+from .policy import Policy
 from .settled import check_first, once, same_answer, same_decision
+from .signatures import Signer, allowed_signers
 from .store import Durability, Store
 
 T = TypeVar("T")
@@ -39,20 +41,29 @@ class NoSuchRequest(CallerError):
 class Loops(Care):
     """The loops of one repository, for whoever decides about them. Use it as a context manager, or close it."""
 
-    def __init__(self, store: Store, *, now: Callable[[], dt.datetime] = utc_now) -> None:
+    def __init__(self, store: Store, *, policy: Policy | None = None, now: Callable[[], dt.datetime] = utc_now) -> None:
         super().__init__(store, now)
-        self._history = History(store)
+        allowed = None if policy is None else allowed_signers(policy)
+        self._history = History(store, sign=None if allowed is None else Signer(store, allowed, now))
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] = ".caesura", *, durability: Durability = "power-cut") -> "Loops":
-        """Open the repository at `path`. What is decided survives what `durability` says, as in `GitStore.open`.
+    def open(
+        cls,
+        path: str | os.PathLike[str] = ".caesura",
+        *,
+        policy: Policy | None = None,
+        durability: Durability = "power-cut",
+    ) -> "Loops":
+        """Open the repository at `path`. If the `policy` lists signers, what is decided here is signed.
+
+        It survives what `durability` says, as in `GitStore.open`.
 
         Raises:
             Unavailable: there is none.
         """
         from .store import GitStore
 
-        return cls(GitStore.open(path, durability=durability))
+        return cls(GitStore.open(path, durability=durability), policy=policy)
 
     def close(self) -> None:
         """Let go of the repository."""
@@ -173,6 +184,8 @@ class Loops(Care):
 
         Raises:
             NoSuchRequest, AlreadyDecided, StaleDecision: there is nothing (left) to decide, or it has changed.
+            NotEntitled, RequestExpired: by its policy your word does not count, or no longer.
+            NoSigningKey, SigningFailed: it must be signed, and cannot be.
             InvalidAnswer: the edited arguments do not fit the tool.
         """
         if arguments is not None and always != "call":

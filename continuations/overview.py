@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Iterator
 
-from ._effects import WaitUntil, outstanding
+from ._effects import Expire, WaitUntil, outstanding
 from ._ids import CommitId, LoopName
 from ._messages import Value
 from ._requests import Request, requests
@@ -63,6 +63,6 @@ def ready(history: History, saved: Saved, now: dt.datetime) -> bool:
         return False
     if saved.state.ending is not None or saved.state.status is Status.ACTIVE:
         return True  # ended within a live tree: its parent has not taken note of it yet
-    if any(isinstance(effect, WaitUntil) and effect.at <= now for effect in outstanding(saved.state)):
+    if any(isinstance(effect, Expire | WaitUntil) and effect.at <= now for effect in outstanding(saved.state)):
         return True
     return any(ready(history, child, now) for child in history.children(saved).values())

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from ._calls import Call, Choice, Decision, Person, Scope
-from ._ids import Address, CallId, Digest, digest, split_address
+from ._ids import Address, CallId, Digest, split_address
 from ._messages import Result
 from ._moves import AlreadyAnswered, AlreadyDecided, NotApplicable
+from ._people import is_same
 from ._requests import requests
 from ._state import Continuation
 from .history import History, Saved
@@ -62,18 +63,16 @@ def same_decision(
     history: History, request: Address, choice: Choice, by: Person, edited: str | None, scope: Scope
 ) -> bool:
     """Whether a request was decided so before: the same decision again is the one there is."""
-    first = settled(history, request)
-    if not isinstance(first, AlreadyDecided) or (first.decision.choice, first.decision.by) != (choice, by):
+    loop, call_id = split_address(request)
+    state, first = history.load(loop).state, settled(history, request)
+    if isinstance(first, AlreadyAnswered):
         return False
-    decision = first.decision
-    if decision.edited != (edited is not None):
-        return False
-    if edited is not None and digest(edited.encode()) != decision.arguments:
-        return False
-    rules = history.load(split_address(request)[0]).state.rules
-    return scope == "call" or any(
-        rule.decision == decision and (rule.arguments is None or scope == "arguments") for rule in rules
-    )
+    call = state.call(call_id)
+    # Where several people must approve, each of their approvals is a decision; until then nothing is settled.
+    made = () if call is None or (first is not None and call.decision != first.decision) else call.approvals
+    made = made if first is None else (*made, first.decision)
+    mine = next((one for one in made if one.by.identity == by.identity), None)
+    return mine is not None and is_same(mine, state.rules, choice, by, edited, scope)
 
 
 def same_answer(history: History, request: Address, text: str, by: Person) -> bool:

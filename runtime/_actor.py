@@ -1,9 +1,9 @@
 """The actor: the task that drives one loop. Disposable: all that is needed to go on is in the loop's state."""
 
-import datetime as dt
 import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -22,9 +22,12 @@ from caesura.continuations import (
     ChildResumed,
     ChildSuspended,
     ConflictError,
+    Expire,
+    Expired,
     Finish,
     LoopName,
     Loops,
+    Moved,
     NoSuchLoop,
     NotApplicable,
     Resumed,
@@ -43,18 +46,16 @@ from caesura.continuations import (
 
 from ._agent import Agent
 from ._changed import judge
+from ._judging import Court
 from ._lease import LeaseLost
 from ._notices import Dropped, committed
 from ._perform import call_model, run_tool
 from ._services import as_author
 from ._suspensions import due, exhausted, worked
+from ._under_way import EXPIRY, MODEL, RETRY, SLEEP, UnderWay, sleeping
 
 if TYPE_CHECKING:
     from ._supervisor import Supervisor
-
-_MODEL = "model"
-_SLEEP = "sleep "  # what only sleeps does not keep its loop busy
-_RETRY = "retry "
 
 
 class BranchGone(ConflictError):
@@ -84,7 +85,8 @@ class Actor:
         self._taken_over = False
         self._worker = supervisor.worker
         self._sender, self._mailbox = trio.open_memory_channel[tuple[str, AnyEvent | None]](math.inf)
-        self._under_way: dict[str, trio.CancelScope] = {}
+        self._under_way = UnderWay(saved.loop, self.post)
+        self._court = Court(self._services, agent, partial(self._commit, exact=True))
         call = self._own_call()
         self._told: Status = Status.SUSPENDED if call == CallState.WAITING else Status.ACTIVE
 
@@ -112,7 +114,7 @@ class Actor:
         return replace(total, steps=total.steps + self._calling())
 
     def _calling(self) -> int:
-        return (_MODEL in self._under_way) + sum(child._calling() for child in self.children.values())
+        return (MODEL in self._under_way) + sum(child._calling() for child in self.children.values())
 
     def post(self, event: AnyEvent | None = None, key: str = "") -> None:
         """Put an event into the mailbox; None asks to look again. `key` names the work that has ended with it."""
@@ -122,13 +124,8 @@ class Actor:
 
     def wind_down(self) -> None:
         """Drop what can be dropped without a loss: model calls and waits. Tools that run are waited for."""
-        self._drop(_MODEL, _SLEEP, _RETRY)
+        self._under_way.drop(MODEL, SLEEP, RETRY)
         self.post()
-
-    def _drop(self, *kinds: str) -> None:
-        for key in list(self._under_way):
-            if key.startswith(kinds):
-                self._under_way.pop(key).cancel()
 
     async def drive(self) -> None:
         """Go on with the loop until it ends, or the supervisor stops it.
@@ -143,7 +140,7 @@ class Actor:
             await self._take_up()
             while not await self._perform():
                 key, event = await self._next()
-                self._under_way.pop(key, None)
+                self._under_way.end(key)
                 if event is None:
                     await self._look_again()
                 else:
@@ -156,7 +153,7 @@ class Actor:
         try:
             return self._mailbox.receive_nowait()
         except trio.WouldBlock:
-            self.idle = all(key.startswith(_SLEEP) for key in self._under_way)
+            self.idle = self._under_way.sleeps
             self._supervisor.check()
             return await self._mailbox.receive()
 
@@ -199,14 +196,24 @@ class Actor:
             if call in self.children:
                 self.children[call].post()
 
-    async def _commit(self, event: AnyEvent) -> bool:
-        """Commit an event's step; False if the loop has moved on so that the event does not apply."""
+    async def _commit(self, event: AnyEvent, *, exact: bool = False) -> bool:
+        """Commit an event's step; False if the loop has moved on so that the event does not apply.
+
+        An `exact` event applies to the loop as it is here, as it was judged, and not to what others made of it since.
+        """
+        before = self.saved
         if not self._taken_over:
             await self._take_over()
+        if exact and self.saved is not before:
+            return False
         services = self._services
         author = as_author(self.agent.name)
+        write = services.history.append if exact else services.history.apply
         try:
-            saved = await services.sync(services.history.apply, self.saved, event, services.committer, author)
+            saved = await services.sync(write, self.saved, event, services.committer, author)
+        except Moved:
+            await self._look_again()
+            return False
         except NotApplicable as error:
             services.listen(Dropped(loop=self.loop, event=event.name, reason=str(error)))
             await self._look_again()
@@ -238,7 +245,7 @@ class Actor:
         if self._taken_over and state.ending is None and state.worker != self._worker:
             raise LeaseLost(f"Another worker has taken {self.loop} over.", hint="It goes on there; nothing was lost.")
         if state.gate is not None:
-            self._drop(_RETRY)  # behind a gate there is nothing to wait for
+            self._under_way.drop(RETRY)  # behind a gate there is nothing to wait for
         if gate_before != state.gate:
             self._supervisor.wake_below(self)
 
@@ -251,6 +258,8 @@ class Actor:
             before = self.saved.commit
             if self._taken_over:
                 await self._reconcile()
+            if not await self._court.stands(self.saved):
+                continue
             for effect in outstanding(self.saved.state):
                 match effect:
                     case Finish():
@@ -267,9 +276,11 @@ class Actor:
                     case StartChild() if not self._taken_over and self._has_lost(effect.call):
                         await self._take_over()
                     case StartChild():
-                        await self._supervisor.start_child(self, effect.call)
+                        await self._child_due(effect)
                     case WaitUntil():
                         await self._time_due(effect)
+                    case Expire():
+                        await self._expiry_due(effect)
                 if before != self.saved.commit:
                     break
         self._tell_parent()
@@ -294,7 +305,7 @@ class Actor:
             actor = actor.parent
 
     async def _model_due(self) -> None:
-        if _MODEL in self._under_way:
+        if MODEL in self._under_way:
             return
         now = self._services.now()
         for actor in self._lineage():
@@ -317,47 +328,44 @@ class Actor:
             if self.saved is not before:
                 return  # somebody may have put a gate, or stopped the supervisor: look again
         saved = self.saved
-        self._start(_MODEL, lambda: call_model(self._services, self.agent, saved, memory))
+        self._start(MODEL, lambda: call_model(self._services, self.agent, saved, memory))
 
     async def _tool_due(self, effect: RunTool) -> None:
         now = self._services.now()
         if effect.not_before is not None and effect.not_before > now:
-            self._start(_RETRY + effect.call, self._sleeping(effect.not_before))
+            self._start(RETRY + effect.call, sleeping(self._services.now, effect.not_before))
             return
-        running = sum(not key.startswith((_SLEEP, _RETRY)) for key in self._under_way)
-        if running >= self._services.max_tools:
+        if self._under_way.tools >= self._services.max_tools or not await self._court.may_start(
+            self.saved, effect.call
+        ):
             return
         started = ToolStarted(at=now, call=effect.call, worker=self._worker, process=self._supervisor.process)
-        claimed = await self._commit(started)
+        claimed = await self._commit(started, exact=True)
         call = self.saved.state.call(effect.call)
         if claimed and call is not None:
             saved = self.saved
             self._start(call.id, lambda: run_tool(self._services, self.agent, saved, call))
 
+    async def _child_due(self, effect: StartChild) -> None:
+        if effect.call not in self.children and await self._court.may_start(self.saved, effect.call):
+            await self._supervisor.start_child(self, effect.call)
+
+    async def _expiry_due(self, effect: Expire) -> None:
+        now = self._services.now()
+        if effect.at > now:
+            self._start(EXPIRY + effect.call, sleeping(self._services.now, effect.at))
+        else:
+            await self._commit(Expired(at=now, call=effect.call))
+
     async def _time_due(self, effect: WaitUntil) -> None:
         now = self._services.now()
         if effect.at > now:
-            self._start(_SLEEP + effect.call, self._sleeping(effect.at))
+            self._start(SLEEP + effect.call, sleeping(self._services.now, effect.at))
         else:
             await self._commit(Woke(at=now, call=effect.call))
 
-    def _sleeping(self, until: dt.datetime) -> Callable[[], Awaitable[None]]:
-        async def work() -> None:
-            await trio.sleep(max(0.0, (until - self._services.now()).total_seconds()))
-
-        return work
-
     def _start(self, key: str, work: Callable[[], Awaitable[AnyEvent | None]]) -> None:
-        """Do some work beside the mailbox, which is told when it ends."""
-        if key in self._under_way:
-            return
-        scope = self._under_way[key] = trio.CancelScope()
-
-        async def task() -> None:
-            with scope:
-                self.post(await work(), key)
-
-        self._nursery.start_soon(task, name=f"{self.loop} {key}")
+        self._under_way.start(self._nursery, key, work)
 
     # The family ----------------------------------------------------------------------------------------------------
 

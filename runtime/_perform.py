@@ -64,7 +64,7 @@ async def call_model(services: Services, agent: Agent, saved: Saved, memory: Map
         at=services.now(),
         reply=reply,
         shown=shown,
-        proposals=propose(agent, saved.loop, state, reply),
+        proposals=propose(agent, saved.loop, state, reply, services.governs),
         misfit=misfit_of(agent, reply),
         memory=memory,
     )

@@ -1,6 +1,7 @@
 """Proposals: what an agent's own code says of a model's reply, asked once, before the reply is committed."""
 
 import secrets
+from collections.abc import Callable
 
 from caesura.continuations import (
     MAX_NAME,
@@ -9,6 +10,7 @@ from caesura.continuations import (
     Continuation,
     Json,
     LoopName,
+    Needs,
     Proposal,
     Reply,
     ToolRequest,
@@ -20,15 +22,18 @@ from ._agent import Agent
 from ._schema import check
 from ._tools import BadArguments
 
+Governs = Callable[[str, str], Needs | None]
+"""What a policy asks for before an agent's tool may run."""
 
-def propose(agent: Agent, loop: LoopName, state: Continuation, reply: Reply) -> tuple[Proposal, ...]:
+
+def propose(agent: Agent, loop: LoopName, state: Continuation, reply: Reply, governs: Governs) -> tuple[Proposal, ...]:
     """A proposal for each call of a reply."""
     requests = reply.message.tool_calls
     ids, _ = name_calls(state, requests)
-    return tuple(_propose(agent, loop, call, request) for call, request in zip(ids, requests, strict=True))
+    return tuple(_propose(agent, loop, call, request, governs) for call, request in zip(ids, requests, strict=True))
 
 
-def _propose(agent: Agent, loop: LoopName, call: CallId, request: ToolRequest) -> Proposal:
+def _propose(agent: Agent, loop: LoopName, call: CallId, request: ToolRequest, governs: Governs) -> Proposal:
     nonce = secrets.token_hex(8)
     name, arguments = request.function.name, request.function.arguments
     tool = agent.tool(name)
@@ -43,7 +48,15 @@ def _propose(agent: Agent, loop: LoopName, call: CallId, request: ToolRequest) -
         return Proposal(nonce=nonce, error=str(error))
     if tool.spec.kind == "agent" and len(child_name(loop, call)) > MAX_NAME:
         return Proposal(nonce=nonce, error="agents are nested too deep here. Do it without another agent.")
-    return Proposal(nonce=nonce, needs_approval=needs_approval, remark=remark, question=question, wake_at=wake_at)
+    return Proposal(
+        nonce=nonce,
+        needs_approval=needs_approval,
+        remark=remark,
+        question=question,
+        wake_at=wake_at,
+        # A question and a sleep have no side effect that anybody could approve.
+        needs=governs(agent.name, name) if tool.spec.kind in ("function", "agent") else None,
+    )
 
 
 def misfit_of(agent: Agent, reply: Reply) -> str:

@@ -21,11 +21,13 @@ from caesura.continuations import (
     Durability,
     GitStore,
     History,
+    Judge,
     LoopExists,
     LoopName,
     Loops,
     NoPerson,
     Person,
+    Policy,
     Request,
     Saved,
     Spent,
@@ -88,6 +90,7 @@ class Runtime:
         model: Model | None = None,
         listener: Listener | None = None,
         changes: Changes | None = None,
+        policy: Policy | None = None,
         max_tools: int = 8,
         poll: float = 0.5,
         durability: Durability = "power-cut",
@@ -97,15 +100,18 @@ class Runtime:
 
         `model` serves the agents that have none of their own. `listener` is called with each notice, in the event
         loop's thread; if it raises, every loop comes to rest, and `run` and `resume` raise its error then. `changes`
-        says what becomes of loops whose agents' code has changed. At most `max_tools` calls of one loop run at the same
-        time. Every `poll` seconds the runtime looks for what others have committed. A step that was acknowledged
-        survives what `durability` says: a power cut, or only a crash of this process, which is faster. `now` tells the
-        time, in UTC; it is called from several threads.
+        says what becomes of loops whose agents' code has changed, and `policy` whose decisions count here; never those
+        of whoever runs this to let something start, so git must know who that is. At most `max_tools` calls of one loop
+        run at the same time. Every `poll` seconds the runtime looks for what others have committed. A step that was
+        acknowledged survives what `durability` says: a power cut, or only a crash of this process, which is faster.
+        `now` tells the time, in UTC; it is called from several threads.
 
         Raises:
             Unavailable: the repository cannot be opened or made.
             BadAgent: two agents share a name.
             NoModel: an agent has no model.
+            NoPerson: there is a policy, and git does not know who runs this.
+            BadPolicy: a file of signers is missing.
             CaesuraError: a model says that it cannot work.
         """
         known = register(agents)
@@ -124,10 +130,13 @@ class Runtime:
             changes=changes if changes is not None else Changes(),
             max_tools=max_tools,
             poll=poll,
+            judge=None,
             threads=trio.CapacityLimiter(64),
         )
         runtime = cls(services, audience)
         try:
+            if policy is not None:
+                services.judge = Judge(store, policy, _runners(store), now)
             for agent in known.values():
                 services.spec(agent)
             yield runtime
@@ -263,6 +272,12 @@ def _open(repository: str | os.PathLike[str] | Store, durability: Durability) ->
     if isinstance(repository, str | os.PathLike):
         return GitStore.open(repository, create=True, durability=durability)
     return repository
+
+
+def _runners(store: Store) -> tuple[str, ...]:
+    """The addresses of whoever runs this: as they decide here, and their own, whatever the repository says."""
+    own = store.setting("user.email")
+    return (store.person().email, *([own] if own else []))
 
 
 def _each(models: Iterable[Model | None]) -> Iterable[Model]:

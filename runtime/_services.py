@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 
 import trio
 
-from caesura.continuations import AgentSpec, CallerError, Changes, History, Person
+from caesura.continuations import AgentSpec, CallerError, Changes, History, Judge, Needs, Person
 
 from ._agent import Agent, UnknownAgent
 from ._model import Model
@@ -34,6 +34,7 @@ class Services:
     changes: Changes
     max_tools: int
     poll: float
+    judge: Judge | None
     threads: trio.CapacityLimiter
     _one_at_a_time: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
     _beside: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(64))
@@ -48,6 +49,10 @@ class Services:
     async def beside(self, function: Callable[[], None]) -> None:
         """`sync` for leases, which do not wait until the store has time for them, nor for a thread that tools use."""
         await trio.to_thread.run_sync(function, limiter=self._beside)
+
+    def governs(self, agent: str, tool: str) -> Needs | None:
+        """What the policy asks for before an agent's tool may run."""
+        return None if self.judge is None else self.judge.needs(agent, tool)
 
     def agent(self, name: str) -> Agent:
         """The agent of that name, or of the name that it has now.

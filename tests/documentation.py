@@ -3,6 +3,7 @@
 - ```` ```console ````: each line ``$ command`` is run by bash; what follows is what it prints, both streams together.
 - ```` ```console graph ````: the same for ``git log --graph``: the order of parallel loops' commits is left open.
 - ```` ```python name.py ````: a file of that name; without a name, a program that must succeed.
+- ```` ```toml name.toml ````: a file of that name.
 
 ``python -m tests.documentation README.md`` rewrites the outputs in place with real ones.
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 SECONDS = 120
 
-_BLOCK = re.compile(r"^```(?P<kind>console|python)(?P<name>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(?P<kind>console|python|toml)(?P<name>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _VARYING = [
     (re.compile(r"\b[0-9a-f]{7,40}\b"), "<hash>"),
     (re.compile(r"\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4} [+-]\d{4}"), "<date>"),
@@ -116,7 +117,7 @@ def execute(document: Path, sandbox: Sandbox) -> tuple[str, list[Difference]]:
 
     def run(match: re.Match[str]) -> str:
         kind, name, body = match["kind"], match["name"].strip(), match["body"]
-        if kind == "python":
+        if kind != "console":
             if name:
                 (sandbox.folder / name).write_text(body)
             else:

@@ -29,6 +29,7 @@ from caesura.continuations import (
     Continuation,
     Decided,
     Digest,
+    Expired,
     Function,
     Gate,
     History,
@@ -40,6 +41,7 @@ from caesura.continuations import (
     ModelFailed,
     ModelReplied,
     ModelSpec,
+    Needs,
     NoSuchLoop,
     Person,
     Proposal,
@@ -64,6 +66,7 @@ from caesura.continuations import (
     ToolStarted,
     Usage,
     User,
+    Voided,
     Woke,
     WorkerId,
     as_lines,
@@ -77,6 +80,7 @@ from caesura.continuations import (
 EPOCH = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 ADA = Person(name="Ada Lovelace", email="ada@example.com")
 GRACE = Person(name="Grace Hopper", email="grace@example.com")
+EDITH = Person(name="Edith Clarke", email="edith@example.com")
 ROBOT = Person(name="worker", email="worker@localhost")
 WORKERS = tuple(WorkerId(f"worker-{number}") for number in range(3))
 
@@ -176,6 +180,17 @@ messages: st.SearchStrategy[Message] = st.one_of(
 
 _CUT: tuple[Stop, ...] = ("length", "filter", "refusal")
 _rarely = st.sampled_from([False] * 11 + [True])
+needs = st.sampled_from(
+    [
+        Needs(),
+        Needs(approvals=2),
+        Needs(approvals=2, by=(ADA.email, EDITH.email), expires=90),
+        Needs(approvals=2, requesters=(GRACE.email,), expires=90, on_expiry="ask"),
+        Needs(approvals=3),
+    ]
+)
+"""What policies ask for."""
+
 _usages = st.builds(Usage, input=st.integers(0, 500), output=st.integers(0, 500))
 
 
@@ -214,6 +229,7 @@ def replies(draw: st.DrawFn, state: Continuation, at: dt.datetime) -> ModelRepli
         replace(
             proposal_for(state, request, f"nonce-{len(state.messages)}-{place}", ask=draw(st.booleans()), at=at),
             remark=draw(st.sampled_from(["", "more than usual"])),
+            needs=draw(needs) if draw(st.sampled_from([True, False, False])) else None,
         )
         for place, request in enumerate(message.tool_calls)
     )
@@ -247,7 +263,7 @@ def _decision(draw: st.DrawFn, state: Continuation, call: Call, at: dt.datetime)
         at=at,
         call=call.id,
         choice=choice,
-        by=draw(st.sampled_from([ADA, GRACE])),
+        by=draw(st.sampled_from([ADA, GRACE, EDITH])),
         seen=CommitId("c" * 40),
         arguments=arguments,
         tool=tool,
@@ -290,15 +306,25 @@ def _call_event(draw: st.DrawFn, state: Continuation, call: Call, at: dt.datetim
             at=at, call=call.id, worker=draw(st.sampled_from(WORKERS)) if draw(_rarely) else state.worker
         )
     ]
+    policy: list[_Make] = [
+        lambda: Expired(at=call.expires or at, call=call.id),
+        lambda: Voided(
+            at=at,
+            call=call.id,
+            people=draw(st.sampled_from([(), (ADA.email,), (ADA.email, GRACE.email, EDITH.email)])),
+            needs=draw(needs),
+            reason="it is none",
+        ),
+    ]
     likely = {
-        CallState.AWAITING: people[:1],
-        CallState.APPROVED: start,
+        CallState.AWAITING: [*people[:1] * 6, policy[0]],
+        CallState.APPROVED: [*start * 6, *policy],
         CallState.RUNNING: ended,
         CallState.UNKNOWN: [*people, *ended],
         CallState.DELEGATED: child,
         CallState.WAITING: child if call.kind == "agent" else [*people, *clock],
     }
-    anything = [*ended, *child, *people, *clock, *start]
+    anything = [*ended, *child, *people, *clock, *start, *policy]
     options = anything if draw(_rarely) else likely.get(call.state, anything)
     return draw(st.sampled_from(options))()
 
@@ -429,6 +455,8 @@ def _way_on(state: Continuation, choose: Callable[[Call], Choice]) -> AnyEvent:
         return Decided(at=at, call=state.gate.id, choice="approve", by=ADA, seen=seen, fingerprint=shown)
     for call in state.open_calls:
         tool = state.tool(call)
+        if call.expires is not None and at >= call.expires and call.id not in state.children:
+            return Expired(at=at, call=call.id)
         match call.state:
             case CallState.APPROVED:
                 return ToolStarted(at=at, call=call.id, worker=state.worker)
@@ -449,7 +477,7 @@ def _way_on(state: Continuation, choose: Callable[[Call], Choice]) -> AnyEvent:
                     at=at,
                     call=call.id,
                     choice=choose(call),
-                    by=ADA,
+                    by=who_may(call),
                     seen=seen,
                     arguments=call.arguments_digest,
                     tool=tool.digest,
@@ -457,6 +485,12 @@ def _way_on(state: Continuation, choose: Callable[[Call], Choice]) -> AnyEvent:
                 )
     reply = Reply(message=Assistant(content="All done."))
     return ModelReplied(at=at, reply=reply, shown=len(state.messages))
+
+
+def who_may(call: Call) -> Person:
+    """Somebody whose decision counts, and who has not decided yet."""
+    needs, made = call.needs or Needs(), [one.by for one in call.approvals]
+    return next(who for who in (ADA, EDITH, GRACE) if who not in made and needs.may_decide(who, "approve"))
 
 
 # Trees of loops ----------------------------------------------------------------------------------------------------

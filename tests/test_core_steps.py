@@ -44,7 +44,7 @@ from caesura.continuations import (
 )
 from caesura.continuations._codec import decode_definition, decode_record, encode_definition, encode_record
 from caesura.continuations._requests import requests
-from tests.strategies import ADA, AGENT, EPOCH, ROOT, WORKERS, Step, events, finish, last, sequences, started
+from tests.strategies import ADA, AGENT, EPOCH, ROOT, WORKERS, Step, events, finish, last, sequences, started, who_may
 
 SEEN = CommitId("c" * 40)
 fewer = settings(max_examples=50)
@@ -330,11 +330,14 @@ def test_what_waits_for_a_person_is_what_a_decision_or_an_answer_moves(steps: li
         if request.kind == "sleep" or (state.gate is not None and state.gate.decision is not None):
             continue  # a changed agent that was rejected waits for other code
         call_id = request.id.removeprefix(f"{ROOT}.")
+        call = next((one for one in state.calls if one.id == call_id), None)
+        if call is not None and call.expires is not None and state.at >= call.expires:
+            continue  # it waits for a worker to say so
         event = Decided(
             at=state.at,
             call=call_id,  # type: ignore[arg-type]  # a part of an address
             choice="reject",
-            by=ADA,
+            by=ADA if call is None else who_may(call),
             seen=SEEN,
             arguments=request.arguments_digest,
             tool=request.tool_digest,

@@ -24,17 +24,20 @@ from caesura.continuations import (
     NotALoop,
     Person,
     Saved,
+    SigningFailed,
     Started,
     Store,
     Torn,
     User,
     loop_name,
     outstanding,
+    split_signature,
     start,
 )
 from tests.strategies import ADA, AGENT, EPOCH, GRACE, NESTED, PLANS, ROBOT, WORKERS, Plan, World, messages
 
-STATE = start(Started(at=EPOCH, definition=AGENT, prompt=User(content="Go."), nonce="n", worker=WORKERS[0]))
+STARTED = Started(at=EPOCH, definition=AGENT, prompt=User(content="Go."), nonce="n", worker=WORKERS[0])
+STATE = start(STARTED)
 X, Y = loop_name("x"), loop_name("y")
 
 
@@ -76,6 +79,47 @@ def line(store: Store, length: int, loop: LoopName = X) -> list[Commit]:
         commits.append(written(store, state, *(commit.id for commit in commits[-1:])))
     store.move(loop, None, commits[-1].id)
     return commits
+
+
+# Signatures --------------------------------------------------------------------------------------------------------
+
+
+def test_a_signature_is_made_of_a_commits_bytes_and_is_a_part_of_it(store: Store) -> None:
+    given: list[bytes] = []
+
+    def sign(content: bytes) -> str:
+        given.append(content)
+        return "-----BEGIN SSH SIGNATURE-----\nabc\n-----END SSH SIGNATURE-----"
+
+    plain = written(store)
+    signed = store.write(STATE, parents=(), message="A step.\n", author=ADA, committer=ROBOT, sign=sign)
+    assert signed.id != plain.id
+    assert given == [store.raw(plain.id)]
+    assert split_signature(store.raw(signed.id)) == (given[0], f"{sign(b'')}\n")
+    assert split_signature(store.raw(plain.id)) == (given[0], "")
+    assert store.read(signed.id).state == STATE
+    with pytest.raises(Torn):
+        store.raw(CommitId("0" * 40))
+    with pytest.raises(NotALoop):
+        store.raw(CommitId("-x"))
+
+
+def test_a_step_whose_signature_fails_is_not_made(store: Store) -> None:
+    history = History(store, sign=refuse)
+    with pytest.raises(SigningFailed):
+        history.begin(X, STARTED, ROBOT, ADA)
+    assert store.head(X) is None
+
+
+def refuse(content: bytes, person: Person) -> str:
+    raise SigningFailed("no", hint="none")
+
+
+def test_a_setting_is_never_the_repositorys_own(store: Store) -> None:
+    if isinstance(store, GitStore):
+        subprocess.run(["git", "-C", store.location, "config", "user.signingkey", "theirs"], check=True)
+        assert store.setting("user.email") == "grace@example.com"
+    assert store.setting("user.signingkey") is None
 
 
 # Refs --------------------------------------------------------------------------------------------------------------

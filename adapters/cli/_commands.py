@@ -79,6 +79,7 @@ Agents are named as module.py:agent or package.module:agent, on the command line
   changes = { contract = "ask" }   what becomes of a loop whose agent's code has changed: adopt, ask or refuse, for
                                its guidance (adopt), its contract (ask), open calls of a vanished tool (refuse)
   durability = "crash"         faster: a step survives a crash, not a power cut; "power-cut", the default: both
+  [policy]                     who may decide, and how many must: docs/approvals.md
 
 The repository is --repo, else CAESURA_REPO, else repo of the file, else .caesura.
 

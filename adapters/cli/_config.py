@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from caesura.continuations import CallerError, Changes, Durability
+from caesura.continuations import CallerError, Changes, Durability, Policy
+
+from ._policy import PolicyTable, policy_of
 
 Api = Literal["chat", "responses"]
 """The model APIs there are."""
@@ -28,6 +30,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     repo: str | None = None
     changes: Changes = Changes()
     durability: Durability = "power-cut"
+    policy: PolicyTable | None = None
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +45,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     repo: Path
     changes: Changes = Changes()
     durability: Durability = "power-cut"
+    policy: Policy | None = None
 
     def __post_init__(self) -> None:
         if self.model == "":
@@ -53,6 +57,7 @@ def find_config(start: Path | None = None) -> Config:
 
     Raises:
         BadConfig: they cannot be read, or belong to somebody else.
+        BadPolicy: they ask for something that cannot be.
     """
     folder = Path.cwd() if start is None else start
     for above in (folder, *folder.parents):
@@ -103,6 +108,7 @@ def _config(file: Path, values: Any) -> Config:
         repo=_repository(file.parent, read.repo),
         changes=read.changes,
         durability=read.durability,
+        policy=None if read.policy is None else policy_of(read.policy, file.parent),
     )
 
 

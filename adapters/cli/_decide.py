@@ -11,6 +11,7 @@ from caesura.continuations import (
     Choice,
     LoopName,
     Loops,
+    Needs,
     Request,
     Saved,
     loop_name,
@@ -152,7 +153,7 @@ def _each(
                 said = f"{address} was {'approved' if choice == 'approve' else 'rejected'} before."
             else:
                 last = decide(loops, shown)
-                said = f"{'Approved' if choice == 'approve' else 'Rejected'} {address}."
+                said = _said(loops, shown, last, choice)
             done.append(decided_json(last, loops.pending(root_of(last.loop))))
             if not json:
                 out(Page().add(said))
@@ -160,6 +161,17 @@ def _each(
             write_json(done[0] if len(ids) == 1 else {"decided": done})
         elif last is not None:
             tell_rest(where, loops, last)
+
+
+def _said(loops: Loops, shown: Request, saved: Saved, choice: Choice) -> str:
+    """What came of a decision: it may be one of several that are needed, or have been made before."""
+    if choice == "reject":
+        return f"Rejected {shown.id}."
+    verb = "Approved" if saved.commit != shown.commit else "You had approved"
+    still = [one for one in loops.pending(saved.loop) if one.id == shown.id]
+    if not still:
+        return f"{verb} {shown.id}."
+    return f"{verb} {shown.id}: {len(still[0].approvals)} of {(still[0].needs or Needs()).approvals} approvals."
 
 
 def tell_rest(where: Place, loops: Loops, saved: Saved, *, to: Callable[[Page], None] = out) -> None:

@@ -72,6 +72,7 @@ class Driving:
                         listener=self._hear,
                         changes=self._task.where.config.changes,
                         durability=self._task.where.config.durability,
+                        policy=self._task.where.config.policy,
                     ) as runtime,
                 ):
                     self._runtime = runtime

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from caesura.continuations import Attempt, CallId, LoopInfo, Request, Saved, Spent, root_of
+from caesura.continuations import Attempt, CallId, Decision, LoopInfo, Request, Saved, Spent, root_of
 
 from ._forms import parsed
 
@@ -33,6 +33,11 @@ def request_json(request: Request) -> dict[str, Any]:
         "gate": request.gate,
         "change": msgspec.to_builtins(request.change),
         "attempt": None if request.attempt is None else _attempt_json(request.attempt),
+        "approvals": [_decision(one) for one in request.approvals],
+        "missing": request.missing if request.kind in ("approval", "outcome") else None,
+        "by": list(request.needs.by) if request.needs else [],
+        "expires": request.expires.isoformat() if request.expires else None,
+        "on_expiry": request.needs.on_expiry if request.needs and request.expires else None,
     }
 
 
@@ -43,6 +48,16 @@ def _attempt_json(attempt: Attempt) -> dict[str, Any]:
         "started": attempt.started.isoformat() if attempt.started else None,
         "worker": attempt.worker,
         "process": attempt.process or None,
+    }
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "choice": decision.choice,
+        "by": {"name": decision.by.name, "email": decision.by.email},
+        "at": decision.at.isoformat(),
+        "note": decision.note,
+        "edited": decision.edited,
     }
 
 

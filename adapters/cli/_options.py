@@ -46,7 +46,7 @@ class Place:
         Raises:
             Unavailable: there is no repository.
         """
-        with Loops.open(self.repo, durability=self.config.durability) as loops:
+        with Loops.open(self.repo, policy=self.config.policy, durability=self.config.durability) as loops:
             yield loops
 
 

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 
-from caesura.continuations import Attempt, LoopName, Request, Spent, count
+from caesura.continuations import Attempt, LoopName, Needs, Request, Spent, count
 
 from ._forms import ago, asked_for, clip, compact_call, duration, moment, path_text, pretty
 from ._output import Page
@@ -55,6 +55,7 @@ def request_page(request: Request, now: dt.datetime, *, full: bool = False) -> P
         page.add(("  remarked: ", "dim")).block(request.remark if full else clip(request.remark, 4, 400))
     if request.kind == "outcome" and request.attempt is not None:
         _attempt(page, request.attempt, now)
+    _policy(page, request, now)
     if request.kind == "question":
         page.add(("  answer with: ", "dim"), asked_for(request.answer))
     if request.wake_at is not None:
@@ -85,6 +86,38 @@ def _change(page: Page, lines: Sequence[str], *, full: bool) -> None:
     if len(shown) < len(lines):
         more = count(len(lines) - len(shown), "more line")
         page.add((f"    [{more}; 'caesura approve' shows all of it first]", "dim"))
+
+
+def _policy(page: Page, request: Request, now: dt.datetime) -> None:
+    """What a policy asks for, what of it is there, and until when the rest can come."""
+    needs = request.needs
+    if needs is None:
+        return
+    if needs.approvals > 1 or needs.by:
+        approved = ", ".join(one.by.name for one in request.approvals)
+        page.add(
+            ("  approvals: ", "dim"),
+            f"{len(request.approvals)} of {needs.approvals}",
+            f" ({approved})" if approved else "",
+            ("; still needed: ", "dim"),
+            _still(request),
+        )
+    if request.expires is not None:
+        left = (request.expires - now).total_seconds()
+        then = "is rejected" if needs.on_expiry == "reject" else "is asked anew"
+        when = f"{moment(request.expires)}, in {duration(left)}" if left > 0 else "which is over"
+        page.add(("  until: ", "dim"), f"{when}; then it {then}")
+
+
+def _still(request: Request) -> str:
+    """Who else must approve."""
+    needs = request.needs or Needs()
+    given = {one.by.identity for one in request.approvals}
+    given |= {email.casefold() for email in needs.requesters}
+    among = [email for email in needs.by if email.casefold() not in given]
+    if not needs.by:
+        return count(request.missing, "more person") if request.missing == 1 else f"{request.missing} more people"
+    return " and ".join(among) if len(among) <= request.missing else f"{request.missing} of {', '.join(among)}"
 
 
 def _call(page: Page, request: Request, *, full: bool) -> None:

@@ -82,6 +82,9 @@ def _open(page: Page, state: Continuation, children: Mapping[CallId, Page], now:
         )
         if call.question is not None:
             page.block(call.question.text, prefix="      │ ")
+        if call.needs is not None and call.needs.approvals > 1:
+            names = ", ".join(one.by.name for one in call.granted)
+            page.add(f"      {len(call.granted)} of {call.needs.approvals} approvals", f": {names}" if names else "")
         if call.not_before is not None:
             page.add(f"      not before {moment(call.not_before)}")
         if call.id in children:

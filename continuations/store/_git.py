@@ -2,7 +2,7 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +42,7 @@ from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged
 LOOPS = "refs/heads/loops/"
 
 _CACHED = 256
+_OWN = 4  # libgit2's level of a person's own configuration; above it are the repository's
 
 
 @dataclass(frozen=True)
@@ -168,16 +169,25 @@ class GitStore(Store):
         message: str,
         author: Person,
         committer: Person,
+        sign: Callable[[bytes], str] | None = None,
     ) -> Commit:
         base = self._known(parents[0], 0) if parents else None
         batch, weight = Batch(), Weight()
         tree = self._tree(batch, state, base, weight)
-        content = commit_bytes(tree, parents, author=author, committer=committer, at=state.at, message=message)
+        commit_of = partial(
+            commit_bytes, tree, parents, author=author, committer=committer, at=state.at, message=message
+        )
+        content = commit_of() if sign is None else commit_of(signature=sign(commit_of()))
         name = CommitId(batch.add("commit", content))
         with _trouble("The step could not be written", "Check the repository's permissions and free space."):
             self._objects.write(batch)
         commit = Commit(id=name, state=state, parents=parents, author=author, message=message)
         return self._remember(_Known(commit, tree, weight)).commit
+
+    def raw(self, commit: CommitId) -> bytes:
+        if not is_id(commit):
+            raise NotALoop(f"{one_line(commit)!r} is not a commit.", hint="Name a loop, or a commit of one.")
+        return self._objects.get(commit, "commit")
 
     def resolve(self, revision: str) -> CommitId:
         for text in (LOOPS + revision, revision):
@@ -199,6 +209,10 @@ class GitStore(Store):
                 hint="git config --global user.name 'Your Name'; git config --global user.email you@example.com",
             )
         return Person(name=name, email=email)
+
+    def setting(self, name: str) -> str | None:
+        own = [entry for entry in self._repo.config if entry.name == name and entry.level <= _OWN]
+        return max(own, key=lambda entry: entry.level).value if own else None
 
     def _who(self) -> str:
         """Whom a branch's log names."""

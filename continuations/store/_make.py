@@ -16,8 +16,6 @@ _SETTINGS = """\
 \tenabled = false
 [maintenance "loose-objects"]
 \tenabled = true
-[maintenance "incremental-repack"]
-\tenabled = true
 [maintenance "pack-refs"]
 \tenabled = true
 """

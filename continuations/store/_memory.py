@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from .._calls import Person
 from .._codec import encode_definition, encode_message, encode_record
@@ -25,6 +25,7 @@ class MemoryStore(Store):
 
     def __init__(self) -> None:
         self._commits: dict[CommitId, Commit] = {}
+        self._raw: dict[CommitId, bytes] = {}
         self._heads: dict[LoopName, CommitId] = {}
         self._leases: dict[LoopName, Lease] = {}
         self._one_at_a_time = threading.Lock()
@@ -67,6 +68,7 @@ class MemoryStore(Store):
         message: str,
         author: Person,
         committer: Person,
+        sign: Callable[[bytes], str] | None = None,
     ) -> Commit:
         content = hashlib.sha1(usedforsecurity=False)
         for part in (
@@ -75,11 +77,16 @@ class MemoryStore(Store):
             *(encode_message(message) for message in state.messages),
             *(child.commit.encode() for child in state.children.values()),
             " ".join(parents).encode(),
-            message.encode(),
             plain_text(f"{author}{committer}").encode(),
         ):
             content.update(b"%d " % len(part) + part)
-        commit = CommitId(content.hexdigest())
+        # A head and a message, as git has them, so that a signature has the same place.
+        head, told = b"content " + content.hexdigest().encode(), b"\n\n" + message.encode()
+        raw = head + told
+        if sign is not None:
+            raw = head + b"\ngpgsig " + sign(raw).strip("\n").replace("\n", "\n ").encode() + told
+        commit = CommitId(hashlib.sha1(raw, usedforsecurity=False).hexdigest())
+        self._raw[commit] = raw
         self._commits[commit] = Commit(id=commit, state=state, parents=parents, author=author, message=message)
         return self._commits[commit]
 
@@ -87,6 +94,9 @@ class MemoryStore(Store):
         if self._heads.get(loop) != old:
             raise Moved(f"{loop} was moved by another writer.", hint="Read it again and decide again.")
         self._heads[loop] = new
+
+    def raw(self, commit: CommitId) -> bytes:
+        return self._raw[self.read(commit).id]
 
     def resolve(self, revision: str) -> CommitId:
         match = _REVISION.fullmatch(revision)
@@ -111,6 +121,9 @@ class MemoryStore(Store):
 
     def person(self) -> Person:
         return Person(name="somebody", email="somebody@localhost")
+
+    def setting(self, name: str) -> str | None:
+        return None
 
     def lease(self, root: LoopName) -> Lease | None:
         return self._leases.get(root)

@@ -1,7 +1,7 @@
 """What a store does: objects named by their content, and refs that move by compare-and-swap only."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, Protocol
 
 import msgspec
@@ -202,12 +202,23 @@ class Store(Protocol):
         message: str,
         author: Person,
         committer: Person,
+        sign: Callable[[bytes], str] | None = None,
     ) -> Commit:
         """Add a commit that no ref points to yet. The first parent is the loop's own last commit, if it has one.
+
+        `sign` is given the commit's bytes, and returns the signature that becomes a part of it.
 
         Raises:
             TooLarge: it is beyond the limits of the data model. Nothing was written.
             Unavailable: it cannot be written.
+        """
+        ...
+
+    def raw(self, commit: CommitId) -> bytes:
+        """A commit's own bytes, with its signature if it has one.
+
+        Raises:
+            NotALoop, Torn: it is not a commit, or not whole.
         """
         ...
 
@@ -234,6 +245,10 @@ class Store(Protocol):
         Raises:
             CallerError: it does not say.
         """
+        ...
+
+    def setting(self, name: str) -> str | None:
+        """A setting of git's, as the person's own configuration has it; never from the repository's."""
         ...
 
     def lease(self, root: LoopName) -> Lease | None:
