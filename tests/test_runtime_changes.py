@@ -489,6 +489,7 @@ async def test_an_agent_that_is_gone_takes_the_loop_that_it_had_begun_with_it(tm
     assert shop.ran == []
     with pytest.raises(AlreadyDecided):
         world.loops().request("x.inner-1.order-1")
+    assert world.loops().pending("x") == []
 
 
 # Renamed -----------------------------------------------------------------------------------------------------------
