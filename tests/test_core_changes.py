@@ -105,6 +105,18 @@ def test_a_difference_is_as_severe_as_what_it_changes(new: AgentSpec, severity: 
     assert "order of its tools" in what or found.lines
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (replaced_item({"type": "string"}, "description"), replaced_item({"type": "integer"}, "description")),
+        (with_item(default={"description": "tea"}), with_item(default={"description": "jam"})),
+        (with_item(enum=[{"title": "tea"}]), with_item(enum=[{"title": "jam"}])),
+    ],
+)
+def test_what_is_only_named_like_a_remark_is_none(old: AgentSpec, new: AgentSpec) -> None:
+    assert [one.severity for one in differences(old, new)] == ["contract"]
+
+
 @given(definitions, definitions)
 def test_definitions_differ_where_their_fingerprints_do_and_nowhere_else(old: AgentSpec, new: AgentSpec) -> None:
     assert bool(differences(old, new)) == (old.fingerprint != new.fingerprint)

@@ -16,6 +16,8 @@ from caesura.continuations import (
     CallState,
     Changes,
     CommitId,
+    LoopName,
+    MemoryStore,
     ModelSpec,
     NotApplicable,
     Request,
@@ -363,6 +365,42 @@ async def test_a_change_met_while_the_loop_is_driven_waits_for_a_person_and_goes
     assert story.events().index("AgentChanged") < story.events().index("ToolStarted")
 
 
+class Interrupted(MemoryStore):
+    """A store in which a person pauses the loop just before it asks about its agent."""
+
+    pause: Callable[[], object] | None = None
+
+    def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
+        pause = self.pause
+        if pause is not None and "the agent's code has changed" in self.read(new).message:
+            self.pause = None
+            pause()
+        super().move(loop, old, new)
+
+
+async def test_a_change_that_another_gate_kept_from_being_asked_about_is_asked_about_once_that_is_lifted() -> None:
+    store = Interrupted()
+    shop = Shop()
+    world = World(store, Agent("a", tools=[shop.order()]), ORDER)
+    await world.run()
+    world.loops().approve("x.order-1", by=ADA)
+    world.agent = Agent("a", tools=[shop.order(), ask()])
+    store.pause = lambda: world.loops().pause("x", "lunch", by=ADA)
+    asked = world.seen("the agent's code has changed")
+    with trio.fail_after(60):
+        async with world.open() as runtime, trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: runtime.resume("x", wait=True))
+            while store.pause is not None or not runtime._supervisors:
+                await trio.lowlevel.checkpoint()
+            await world.idle(runtime)
+            assert [request.gate for request in world.loops().pending()] == ["pause"]
+            world.loops().approve("x.gate-1", by=ADA)
+            await asked.wait()
+            nursery.cancel_scope.cancel()
+    assert [request.id for request in world.loops().pending()] == ["x.gate-2"]
+    assert shop.ran == []
+
+
 # What was promised of a call ---------------------------------------------------------------------------------------
 
 
@@ -489,6 +527,7 @@ async def test_an_agent_that_is_gone_takes_the_loop_that_it_had_begun_with_it(tm
     assert shop.ran == []
     with pytest.raises(AlreadyDecided):
         world.loops().request("x.inner-1.order-1")
+    assert world.loops().pending("x") == []
 
 
 # Renamed -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,298 @@
+"""Records a history with everything in it that a loop can meet, as a git bundle for ``tests/histories``.
+
+``python -m tests.record tests/histories/format-N.bundle`` is run once for each format, when it is final; a bundle is
+never edited afterwards. What it holds is the same each time but for the ids that are random by design. Each loop is
+named for its story; what is not over is left in the midst of it.
+"""
+
+import datetime as dt
+import itertools
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from caesura.continuations import AgentSpec, Budget, Changes, GitStore, Json, Loops, ModelSpec, Reply, Request
+from caesura.runtime import (
+    Agent,
+    Ask,
+    ModelRequest,
+    ModelUnavailable,
+    Moment,
+    Outcome,
+    Retry,
+    Runtime,
+    SleepUntil,
+    Tool,
+    ToolContext,
+    ask,
+    sleep_until,
+    suspension,
+    tool,
+)
+from tests.agents import Ledger, company, company_script
+from tests.models import ADA, GRACE, NOON, Script, ScriptedModel, ask_for, lines, results, say
+
+LATER = (NOON + dt.timedelta(days=1)).isoformat()
+TEA = ("order", {"item": "tea"})
+
+
+@tool(needs_approval=True)
+def order(item: str) -> str:
+    """Order something."""
+    return f"ordered {item}"
+
+
+@tool(retry=Retry(on=(OSError,), first=0.001, jitter=0))
+async def fetch(context: ToolContext) -> str:
+    """Fetch something, at the third attempt."""
+    if context.attempt < 3:
+        raise OSError("not yet")
+    return "fetched"
+
+
+@tool
+def inquire() -> Ask:
+    """Ask somebody from within a tool."""
+    return Ask("Which colour?", str)
+
+
+@tool
+def rest() -> SleepUntil:
+    """Sleep from within a tool."""
+    return SleepUntil(NOON + dt.timedelta(days=1))
+
+
+@suspension
+def at_the_start(moment: Moment) -> str | None:
+    """Stop before the first model call."""
+    return "the first call is to be looked at" if moment.state.spent.steps == 0 else None
+
+
+class Recorder:
+    """A repository in which stories are recorded; its clock moves a second each time it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "r.git"
+        self.folder = folder
+        self.jump = dt.timedelta()
+        seconds = itertools.count()
+        self.now: Callable[[], dt.datetime] = lambda: NOON + self.jump + dt.timedelta(seconds=next(seconds))
+        self.model = ScriptedModel(lambda _: say("done"))
+
+    async def run(self, loop: str, agent: Agent, script: Script, **options: Any) -> Outcome:
+        """Start a loop and drive it as far as it goes by itself."""
+        self.model.script = script
+        async with self._open(agent) as runtime:
+            return await runtime.run(agent, f"The story of {loop}.", loop=loop, **options)
+
+    async def resume(self, loop: str, agent: Agent, *, changes: Changes | None = None, adopt: bool = False) -> Outcome:
+        """Go on with a loop as another process would."""
+        async with self._open(agent, changes=changes) as runtime:
+            return await runtime.resume(loop, adopt=adopt)
+
+    async def break_off(self, loop: str, make: Callable[[Callable[[], None]], Tool[..., Any]], script: Script) -> Agent:
+        """Start a loop, and leave it in the midst of a tool as a process that dies would; the agent."""
+        began = trio.Event()
+        agent = Agent("worker", "Work.", tools=[make(began.set)])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.run, loop, agent, script)
+            await began.wait()
+            nursery.cancel_scope.cancel()
+        return agent
+
+    def loops(self) -> Loops:
+        """The loops, for a person."""
+        return Loops(GitStore.open(self.path), now=self.now)
+
+    def _open(self, agent: Agent, **options: Any) -> AbstractAsyncContextManager[Runtime]:
+        return Runtime.open(self.path, agents=[agent], model=self.model, now=self.now, **options)
+
+
+async def decisions(at: Recorder) -> None:
+    """Nested and parallel, rejected and approved; edited; always; asked, slept and turned down."""
+    lead = company(Ledger(at.folder / "ledger"))
+    for loop in ("nested", "waiting"):
+        await at.run(loop, lead, company_script)
+    with at.loops() as loops:
+        for request in loops.pending("nested"):
+            loops.reject(request, "too dear", by=ADA) if "2400" in request.arguments else _approve(loops, request)
+    await at.resume("nested", lead)
+    with at.loops() as loops:
+        for revision, name in (("waiting", "forked"), ("waiting.it-1", "forked-below")):
+            loops.fork(revision, name)
+    buyer = Agent("buyer", "Buy.", tools=[order])
+    await at.run("edited", buyer, lines(ask_for(TEA), say("done")))
+    with at.loops() as loops:
+        loops.approve("edited.order-1", arguments={"item": "decaf"}, by=ADA)
+    await at.resume("edited", buyer)
+    await at.run("always", buyer, lines(ask_for(TEA), ask_for(TEA, ("order", {"item": "jam"})), say("done")))
+    with at.loops() as loops:
+        loops.approve("always.order-1", always="arguments", by=ADA)
+    await at.resume("always", buyer)
+
+
+def _approve(loops: Loops, request: Request) -> None:
+    loops.approve(request, note="fine", by=GRACE)
+
+
+async def waits(at: Recorder) -> None:
+    """Questions and times, of the model's and of a tool's; one each is left open."""
+    curious = Agent("curious", "Ask.", tools=[ask(bool), inquire, sleep_until, rest])
+    calls: list[tuple[str, dict[str, Json]]] = [("ask", {"question": "Well?"}), ("inquire", {}), ("rest", {})]
+    calls.append(("sleep_until", {"until": LATER}))
+    script = lines(ask_for(*calls, text="First I ask."), ask_for(("ask", {"question": "Really?"})), say("done"))
+    for loop in ("asking", "asked"):
+        await at.run(loop, curious, script)
+    with at.loops() as loops:
+        loops.answer("asked.ask-1", True, by=ADA)
+        loops.answer("asked.inquire-1", "green", by=GRACE)
+        loops.tell("asked", "Take your time.", by=ADA)
+    at.jump += dt.timedelta(days=2)
+    await at.resume("asked", curious)
+    with at.loops() as loops:
+        loops.reject("asked.ask-2", "enough questions", by=ADA)
+    await at.resume("asked", curious)
+
+
+async def attempts(at: Recorder) -> None:
+    """Retried; broken off while a tool ran, and each of the ways on from there."""
+    await at.run("retried", Agent("fetcher", tools=[fetch]), lines(ask_for(("fetch", {})), say("done")))
+
+    def holding(idempotent: bool, forever: Callable[[int], bool]) -> Callable[[Callable[[], None]], Tool[..., Any]]:
+        def make(began: Callable[[], None]) -> Tool[..., Any]:
+            @tool(idempotent=idempotent)
+            async def work(context: ToolContext) -> str:
+                """Work, and die of it at some attempts."""
+                began()
+                if forever(context.attempt):
+                    await trio.sleep_forever()
+                return f"worked at attempt {context.attempt}"
+
+            return work
+
+        return make
+
+    script = lines(ask_for(("work", {})), say("done"))
+    await at.break_off("running", holding(False, lambda _: True), script)
+    ways: dict[str, Callable[[Loops, str], object]] = {
+        "unknown": lambda loops, call: None,
+        "unknown-ran": lambda loops, call: loops.answer(call, "by hand", by=ADA),
+        "unknown-again": lambda loops, call: loops.approve(call, note="it did not", by=ADA),
+        "unknown-given-up": lambda loops, call: loops.reject(call, "let it be", by=GRACE),
+    }
+    for loop, decide in ways.items():
+        agent = await at.break_off(loop, holding(False, lambda attempt: attempt == 1), script)
+        await at.resume(loop, agent)
+        with at.loops() as loops:
+            decide(loops, f"{loop}.work-1")
+        await at.resume(loop, agent)
+    agent = await at.break_off("idempotent", holding(True, lambda attempt: attempt == 1), script)
+    await at.resume("idempotent", agent)
+
+
+async def gates(at: Recorder) -> None:
+    """Every kind of gate, lifted and left; given up; told, paused, cancelled."""
+    quiet, down = Agent("quiet", "Be quiet."), Agent("down", "Be down.")
+    careful = Agent("careful", "Take care.", suspend=[at_the_start])
+    works = lines(ask_for(("fetch", {})), say("done"))
+    fetcher = Agent("fetcher", tools=[fetch])
+
+    async def unreachable(_: ModelRequest) -> Reply:
+        raise ModelUnavailable("There is no route.", hint="Plug it in.")
+
+    starts: dict[str, tuple[Agent, Script, dict[str, Any]]] = {
+        "condition": (careful, lines(say("done")), {}),
+        "budget": (fetcher, works, {"budget": Budget(steps=1)}),
+        "reply": (quiet, lines(say("cut", stop="length"), say("done")), {}),
+        "model": (down, unreachable, {}),
+    }
+    for kind, (agent, script, options) in starts.items():
+        for left in ("open", "lifted", "given-up"):
+            await at.run(f"{kind}-{left}", agent, script, **options)
+            with at.loops() as loops:
+                for request in loops.pending(f"{kind}-{left}") if left != "open" else ():
+                    decide = loops.approve if left == "lifted" else loops.reject
+                    decide(request, by=ADA)
+        at.model.script = lines(say("done")) if kind == "model" else script
+        await at.resume(f"{kind}-lifted", agent)
+    await at.run("told", quiet, lambda asked: say(f"heard {len(asked.messages)}"))
+    with at.loops() as loops:
+        loops.tell("told", "One more thing.", by=ADA)
+    await at.resume("told", quiet)
+    lead = company(Ledger(at.folder / "ledger"))
+    for loop in ("paused", "cancelled", "child-cancelled"):
+        await at.run(loop, lead, company_script)
+    with at.loops() as loops:
+        loops.cancel("child-cancelled.it-1", "it does not come to that", by=ADA)
+        loops.pause("paused", "lunch", by=ADA)
+        loops.cancel("cancelled", "no longer needed", by=GRACE)
+    await at.resume("child-cancelled", lead)
+
+
+async def changes(at: Recorder) -> None:
+    """An agent whose code changed: adopted, asked about, accepted, refused, a tool gone, renamed."""
+    old = Agent("buyer", "Buy.", tools=[order])
+    advised, extended = Agent("buyer", "Buy well.", tools=[order]), Agent("buyer", "Buy.", tools=[order, fetch])
+    script = lines(ask_for(TEA), say("done"))
+    asked = ("change-asked", "change-accepted", "change-refused")
+    for loop in ("changed", *asked, "change-adopted", "tool-gone", "renamed"):
+        await at.run(loop, old, script)
+        with at.loops() as loops:
+            loops.approve(f"{loop}.order-1", by=ADA)
+    await at.resume("changed", advised)
+    for loop in asked:
+        await at.resume(loop, extended)
+    with at.loops() as loops:
+        loops.approve("change-accepted.gate-1", note="reviewed", by=ADA)
+        loops.reject("change-refused.gate-1", "not reviewed", by=GRACE)
+    await at.resume("change-accepted", extended)
+    await at.resume("change-adopted", extended, adopt=True)
+    await at.resume("tool-gone", Agent("buyer", "Buy.", tools=[fetch]), adopt=True)
+    renamed = Agent("shopper", "Buy.", tools=[order])
+    await at.resume("renamed", renamed, changes=Changes(renamed={"buyer": "shopper"}))
+
+
+async def imports(at: Recorder) -> None:
+    """A loop from another system, decided on there."""
+    buyer = Agent("buyer", "Buy.", tools=[order])
+    await at.run("exported", buyer, lambda asked: say("done") if results(asked) else ask_for(TEA))
+    definition: AgentSpec = buyer.spec(ModelSpec(name="scripted"))
+    with at.loops() as loops:
+        document: dict[str, Json] = loops.export("exported")
+        for item in document.get("approval_info", ()):
+            item["approved"] = True
+        loops.import_("imported", document, agent=definition, by=ADA)
+    await at.resume("imported", buyer)
+
+
+async def record(folder: Path) -> Path:
+    """Record every story; the repository."""
+    at = Recorder(folder)
+    for story in (decisions, waits, attempts, gates, changes, imports):
+        await story(at)
+    return at.path
+
+
+def bundle(repository: Path, file: Path) -> None:
+    """Write the loops of a repository, whole, into one file."""
+    command = ["git", "-C", str(repository), "bundle", "create", "--quiet", str(file.resolve()), "--branches"]
+    subprocess.run(command, check=True)
+
+
+def main() -> None:
+    """Record into the file named on the command line, which must not be there yet."""
+    file = Path(sys.argv[1])
+    if file.exists():
+        sys.exit(f"{file} is there already, and a recorded history is never edited.")
+    with tempfile.TemporaryDirectory() as folder:
+        bundle(trio.run(record, Path(folder)), file)
+
+
+if __name__ == "__main__":
+    main()
