@@ -18,7 +18,7 @@ from ._calls import (
     Scope,
     Transition,
 )
-from ._codec import NewerFormat, Unreadable, decode_message, encode_message
+from ._codec import NewerFormat, TooDeep, Unreadable, decode_message, encode_message
 from ._describe import Description, describe
 from ._effects import CallModel, Effect, Finish, RunTool, StartChild, WaitUntil, outstanding
 from ._errors import CaesuraError, CallerError, ConflictError, ModelError, SavedStateError, ToolError
@@ -86,16 +86,17 @@ from ._messages import (
 from ._moves import AlreadyDecided, NotApplicable
 from ._people import StaleDecision
 from ._person import BadPerson, person
+from ._redact import BadRedaction, Redaction
 from ._requests import Request, RequestKind
 from ._specs import AgentSpec, Budget, ModelSpec, ToolKind, ToolSpec
 from ._state import Child, Continuation, Ending, Spent, Status
 from ._step import name_calls, start, step
 from ._text import call_text, count, excerpt, one_line, printable
-from ._validate import misfit
-from .history import Contended, History, LoopExists, NoSuchLoop, Saved, StrangeBranch
+from ._validate import InvalidAnswer, misfit
+from .history import Contended, History, LoopExists, NoSuchLoop, Saved, SecretName, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .leases import Claim, claim_of, holder
-from .loops import InvalidAnswer, Loops, NoSuchRequest
+from .loops import Loops, NoSuchRequest
 from .overview import LoopInfo, utc_now
 from .store import (
     Commit,
@@ -127,6 +128,7 @@ __all__ = [
     "BadDocument",
     "BadName",
     "BadPerson",
+    "BadRedaction",
     "Budget",
     "CaesuraError",
     "Call",
@@ -189,6 +191,7 @@ __all__ = [
     "Person",
     "Proposal",
     "Question",
+    "Redaction",
     "Reply",
     "Request",
     "RequestKind",
@@ -199,6 +202,7 @@ __all__ = [
     "Saved",
     "SavedStateError",
     "Scope",
+    "SecretName",
     "Spent",
     "StaleDecision",
     "StartChild",
@@ -210,6 +214,7 @@ __all__ = [
     "Suspended",
     "Text",
     "Told",
+    "TooDeep",
     "ToolAsked",
     "ToolError",
     "ToolFailed",

@@ -1,16 +1,21 @@
 """The codec: continuations to and from the bytes of their files. Unknown fields and newer formats are refused."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from ._errors import SavedStateError
+from ._errors import CallerError, SavedStateError
 from ._messages import Json, Message, plain_text
 from ._specs import AgentSpec
 from ._state import FORMAT, Continuation, Record
+from ._text import one_line
 
 V = TypeVar("V", bound=msgspec.Struct)
+
+MAX_NESTING = 200
+"""How deep JSON values may nest in a loop: what reads them, here and elsewhere, goes down by recursion."""
 
 
 class NewerFormat(SavedStateError):
@@ -19,6 +24,10 @@ class NewerFormat(SavedStateError):
 
 class Unreadable(SavedStateError):
     """A file of a commit is not what the format says it is."""
+
+
+class TooDeep(CallerError):
+    """A value nests too deep to be written."""
 
 
 class _Version(msgspec.Struct):
@@ -94,7 +103,12 @@ def encodable(value: V) -> V:
     """The value itself, or, if text in it holds what UTF-8 refuses, the value with that replaced as `plain_text` does.
 
     Models, command lines and file names bring halves of surrogate pairs; no file and no commit can hold them.
+
+    Raises:
+        TooDeep: JSON in it nests deeper than `MAX_NESTING`.
     """
+    if _nests_deeper(value, MAX_NESTING):
+        raise TooDeep(f"A JSON value nests more than {MAX_NESTING} deep.", hint="Make it flatter, or keep it as text.")
     try:
         _encoder.encode(value)
     except UnicodeEncodeError:
@@ -114,6 +128,26 @@ def _plain(value: Json) -> Json:
             return value
 
 
+def _nests_deeper(value: object, most: int) -> bool:
+    """Whether values nest deeper; found without recursion, of which there is only so much."""
+    waiting: list[tuple[object, int]] = [(value, 0)]
+    while waiting:
+        one, depth = waiting.pop()
+        if depth > most:
+            return True
+        match one:
+            case msgspec.Struct():
+                inner: Iterable[object] = (getattr(one, name) for name in one.__struct_fields__)
+            case Mapping():
+                inner = one.values()
+            case list() | tuple():
+                inner = one
+            case _:
+                continue
+        waiting.extend((item, depth + 1) for item in inner)
+    return False
+
+
 def _pretty(value: msgspec.Struct) -> bytes:
     # Indented, one line a field: `git show`, `git diff` and `git blame` work by lines.
     return msgspec.json.format(_encoder.encode(value), indent=2) + b"\n"
@@ -121,9 +155,17 @@ def _pretty(value: msgspec.Struct) -> bytes:
 
 def _decode(decoder: Any, data: bytes, name: str) -> Any:
     try:
-        return decoder.decode(data)
+        decoded = decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Unreadable(
-            f"{name} cannot be read: {error}.",
-            hint="The commit is damaged or was not written by Caesura; fork an earlier one.",
-        ) from error
+        raise _unreadable(name, str(error)) from error
+    # What was written is no deeper than this, itself included; a reader must not find out what its stack can bear.
+    if _nests_deeper(decoded, MAX_NESTING + 10):
+        raise _unreadable(name, f"it nests more than {MAX_NESTING} deep")
+    return decoded
+
+
+def _unreadable(name: str, why: str) -> Unreadable:
+    return Unreadable(
+        f"{name} cannot be read: {one_line(why, 300)}.",
+        hint="The commit is damaged or was not written by Caesura; fork an earlier one.",
+    )

@@ -16,9 +16,10 @@ from ._ids import Address, LoopName, loop_name, parent_name, root_name, root_of,
 from ._messages import Content, Json, User
 from ._moves import AlreadyDecided, NotApplicable
 from ._person import person
+from ._redact import Redaction
 from ._requests import Request, requests
 from ._specs import AgentSpec
-from ._validate import misfit
+from ._validate import InvalidAnswer, check_answer, check_edit
 from .history import History, LoopExists, Saved, saved_from
 from .interchange import export_loop, import_loop
 from .leases import holder
@@ -28,24 +29,25 @@ from .store import Store
 T = TypeVar("T")
 
 
-class InvalidAnswer(CallerError):
-    """An answer, or an edited argument, does not have the form that was asked for."""
-
-
 class NoSuchRequest(CallerError):
     """Nothing of that address waits for anybody."""
 
 
 class Loops:
-    """The loops of one repository, for whoever decides about them. Use it as a context manager, or close it."""
+    """The loops of one repository, for whoever decides about them. Use it as a context manager, or close it.
 
-    def __init__(self, store: Store, *, now: Callable[[], dt.datetime] = utc_now) -> None:
-        self._history = History(store)
+    `redaction` says what, besides keys and tokens of known shapes, nothing that is written may hold.
+    """
+
+    def __init__(
+        self, store: Store, *, redaction: Redaction | None = None, now: Callable[[], dt.datetime] = utc_now
+    ) -> None:
+        self._history = History(store, redaction)
         self._store = store
         self._now = now
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] = ".caesura") -> "Loops":
+    def open(cls, path: str | os.PathLike[str] = ".caesura", *, redaction: Redaction | None = None) -> "Loops":
         """Open the repository at `path`.
 
         Raises:
@@ -53,7 +55,7 @@ class Loops:
         """
         from .store import GitStore
 
-        return cls(GitStore.open(path))
+        return cls(GitStore.open(path), redaction=redaction)
 
     def close(self) -> None:
         """Let go of the repository."""
@@ -215,6 +217,7 @@ class Loops:
         address = Address(request if isinstance(request, str) else request.id)
         loop, call_id = split_address(address)
         saved = self._history.load(loop)
+        arguments = self._history.redaction.json(arguments)
         edited = None if arguments is None else json.dumps(arguments, ensure_ascii=False)
         call = saved.state.call(call_id)
         if call is not None and call.decision is not None and call.state is not CallState.UNKNOWN:
@@ -233,7 +236,7 @@ class Loops:
                 "A gate has no arguments and no standing decisions.", hint="Approve or reject it alone."
             )
         if arguments is not None:
-            self._check_arguments(saved, shown, arguments)
+            check_edit(saved.state.definition.tool(shown.tool), shown.tool, arguments)
         event = Decided(
             at=self._now(),
             call=call_id,
@@ -251,20 +254,6 @@ class Loops:
             self._cancel_below(loop, f"{saved.state.agent} was given up", who)
         return decided
 
-    @staticmethod
-    def _check_arguments(saved: Saved, shown: Request, arguments: Json) -> None:
-        tool = saved.state.definition.tool(shown.tool)
-        if tool is not None and tool.kind in ("question", "sleep"):
-            # What it asks, or until when it sleeps, was read from the model's arguments when it was proposed.
-            raise InvalidAnswer(
-                f"The arguments of {shown.tool} cannot be edited.", hint="Reject it, and say what to ask for instead."
-            )
-        problem = "there is no such tool" if tool is None else misfit(arguments, tool.parameters)
-        if problem is not None:
-            raise InvalidAnswer(
-                f"The edited arguments do not fit {shown.tool}: {problem}.", hint="Nothing was decided; mend them."
-            )
-
     # Answering and telling ---------------------------------------------------------------------------------------
 
     def answer(self, request: Request | str, value: Json, *, by: Person | str | None = None) -> Saved:
@@ -275,13 +264,9 @@ class Loops:
             NoSuchRequest: nothing of that address asks anything.
         """
         shown = self.request(request) if isinstance(request, str) else request
+        value = self._history.redaction.json(value)
         if shown.kind == "question":
-            problem = misfit(value, shown.answer)
-            if problem is not None:
-                raise InvalidAnswer(
-                    f"This does not answer {shown.id}: {problem}.",
-                    hint=f"It must fit {json.dumps(shown.answer, ensure_ascii=False)}. The question still waits.",
-                )
+            check_answer(shown.id, value, shown.answer)
         elif shown.kind != "outcome":
             raise NoSuchRequest(f"{shown.id} asks no question.", hint="'caesura pending' says what it waits for.")
         loop, call_id = split_address(shown.id)
@@ -394,6 +379,5 @@ class Loops:
         return import_loop(self._history, name, document, agent=agent, agents=agents, by=who, now=now, decide=decide)
 
     def _person(self, by: Person | str | None) -> Person:
-        if by is None:
-            return self._store.person()
-        return person(by) if isinstance(by, str) else by
+        who = self._store.person() if by is None else person(by) if isinstance(by, str) else by
+        return self._history.storable(who)

@@ -24,6 +24,7 @@ from caesura.continuations import (
     Loops,
     NoPerson,
     Person,
+    Redaction,
     Request,
     Saved,
     Spent,
@@ -87,6 +88,7 @@ class Runtime:
         listener: Listener | None = None,
         max_tools: int = 8,
         poll: float = 0.5,
+        redaction: Redaction | None = None,
         now: Callable[[], dt.datetime] = utc_now,
     ) -> AsyncIterator["Runtime"]:
         """Open a repository (made if there is none) to run loops of these agents in it.
@@ -94,11 +96,13 @@ class Runtime:
         `model` serves the agents that have none of their own. `listener` is called with each notice, in the event
         loop's thread; if it raises, every loop comes to rest, and `run` and `resume` raise its error then. At most
         `max_tools` calls of one loop run at the same time. Every `poll` seconds the runtime looks for what others have
-        committed. `now` tells the time, in UTC; it is called from several threads.
+        committed. `redaction` says what, besides keys and tokens of known shapes, is taken out of everything before it
+        is written; what streams to the `listener` is as it comes. `now` tells the time, in UTC; it is called from
+        several threads.
 
         Raises:
             Unavailable: the repository cannot be opened or made.
-            BadAgent: two agents share a name.
+            BadAgent: two agents share a name, or a name holds a secret.
             NoModel: an agent has no model.
             CaesuraError: a model says that it cannot work.
         """
@@ -109,7 +113,7 @@ class Runtime:
         store = await trio.to_thread.run_sync(_open, repository)
         audience = Audience(listener if listener is not None else _nobody, failed=lambda: runtime.stop())
         services = Services(
-            history=History(store),
+            history=History(store, redaction),
             agents=known,
             model=model,
             committer=Person(name="caesura", email=f"{_user()}@{socket.gethostname()}"),
@@ -147,7 +151,7 @@ class Runtime:
         Raises:
             UnknownAgent: there is no such agent here.
             LoopExists: the name is taken.
-            BadName: the name cannot be a branch.
+            BadName, SecretName: the name cannot be a branch.
         """
         services = self._services
         known = services.agent(agent if isinstance(agent, str) else agent.name)

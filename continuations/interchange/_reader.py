@@ -9,6 +9,7 @@ from typing import cast, get_args
 from msgspec.structs import replace
 
 from .._calls import Call, CallState, Choice, Gate, GateKind
+from .._codec import TooDeep, encodable
 from .._ids import MAX_NAME, CallId, Digest, LoopName, WorkerId, child_name
 from .._messages import Assistant, Function, Json, Message, Result, Text, ToolRequest, Value
 from .._specs import AgentSpec, ToolSpec
@@ -23,7 +24,6 @@ from ._document import (
     Item,
     Nested,
     bad,
-    clean,
     convert,
 )
 
@@ -59,8 +59,8 @@ class Reader:
         self._now = now
 
     def document(self, value: Json) -> tuple[Draft, list[Chosen]]:
-        """The root loop, and what is decided."""
-        document = convert(clean(value, "the document", 0), Document, "")
+        """The root loop, and what is decided, from a document that is `clean`."""
+        document = convert(value, Document, "")
         if document.continuation is None:
             return self._completed(document), []
         if document.messages is not None or document.result is not None or document.end_reason == "completed":
@@ -315,7 +315,10 @@ def _message(source: dict[str, Json], place: str) -> Message:
     if role != "user" and "content" in plain:
         plain["content"] = _flat(plain, place)
     message: Message = convert(plain, Message, place)
-    return message
+    try:
+        return encodable(message)
+    except TooDeep as error:
+        raise bad(place, str(error).rstrip(".")) from error
 
 
 def _flat(source: dict[str, Json], place: str) -> str:
