@@ -74,6 +74,8 @@ Agents are named as module.py:agent or package.module:agent, on the command line
   api = "responses"            or "chat", the default
   settings = { temperature = 0 }
   repo = ".caesura"            beside the file
+  redact.env = ["DB_PASSWORD"]          the values of these variables never enter the history,
+  redact.patterns = ['ACME-[0-9]{6}']   nor does what these regular expressions match, or looks like a key
 
 The repository is --repo, else CAESURA_REPO, else repo of the file, else .caesura.
 
