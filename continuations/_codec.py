@@ -7,6 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ._errors import CallerError, SavedStateError
+from ._ids import is_call_id
 from ._messages import Json, Message, plain_text
 from ._specs import AgentSpec
 from ._state import FORMAT, Continuation, Record
@@ -75,6 +76,10 @@ def decode_record(data: bytes) -> Record:
             hint="Resume an earlier commit of the loop: 'caesura fork <commit>'.",
         )
     record: Record = _decode(_record, data, "continuation.json")
+    ids = [call.id for call in record.calls] + ([record.gate.id] if record.gate is not None else [])
+    # They become names of branches and folders, and words of commands to paste.
+    if len(set(ids)) < len(ids) or not all(map(is_call_id, ids)):
+        raise _unreadable("continuation.json", "its calls do not each have an id of their own that can be a name")
     # What format 2 added has defaults that mean what format 1 meant; the next step is written as this format.
     return replace(record, format=FORMAT)
 

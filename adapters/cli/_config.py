@@ -121,4 +121,7 @@ def _repository(folder: Path, named: str | None) -> Path:
     here = Path.cwd() / ".caesura"
     if named is None and here.exists():
         return here
-    return folder / Path(named or ".caesura").expanduser()
+    try:
+        return folder / Path(named or ".caesura").expanduser()
+    except RuntimeError as error:
+        raise BadConfig(f"repo = {named!r} names the home of nobody.", hint="Name a folder.") from error
