@@ -6,7 +6,6 @@ from ._calls import Person
 from ._errors import CallerError
 from ._text import one_line
 
-
 _LONGEST = 1000
 
 

@@ -133,7 +133,7 @@ class Redaction:
         return text
 
     def _apply(self, rule: _Rule, text: str) -> str:
-        """Replace each match that does not begin within a marker."""
+        """Replace each match that is not within a marker, with the marker in which it begins, if it does."""
         markers = self._markers.finditer(text) if _OPENING in text else iter(())
         marker = next(markers, None)
         pieces: list[str] = []
@@ -143,8 +143,10 @@ class Redaction:
             while marker is not None and marker.end() <= start:
                 marker = next(markers, None)
             if marker is not None and marker.start() <= start:
-                place = marker.end()
-                continue
+                if end <= marker.end():
+                    place = marker.end()
+                    continue
+                start = max(marker.start(), done)
             if start < end:
                 pieces += (text[done:start], match["kept"] if rule.keeps else "", rule.marker)
                 done = end
@@ -193,16 +195,28 @@ def _as_json(value: str) -> str:
         bare = rf"\\{{{number},{most}}}" if number else ""
         escaped = rf"\\{{{number + 1},{most}}}"
         units = [f"{unit:04x}" for unit in _units(char)]
-        spelled = escaped + r"\\{1,16}".join(f"u(?i:{unit})" for unit in units) if char else ""
-        if char in _SHORT:
+        spelled = escaped + r"\\{1,16}".join(f"u(?i:{unit})" for unit in units)
+        if not char:
+            pieces.append(_at_the_end(number) if number else "")
+        elif char in _SHORT:
             pieces.append(f"(?:{bare}{re.escape(char)}|{escaped}{_SHORT[char]}|{spelled})")
         elif char in ('"', "/"):
             pieces.append(rf"\\{{{number},{most}}}{re.escape(char)}")
-        elif char and (char < " " or char > "~"):
+        elif char < " " or char > "~":
             pieces.append(f"(?:{bare}{re.escape(char)}|{spelled})")
         else:
             pieces.append(bare + re.escape(char))
     return "".join(pieces)
+
+
+def _at_the_end(number: int) -> str:
+    """Backslashes that end a value. Those after them belong to what follows: at a depth where each is written as 2, 4
+    or 8, a quote has 1, 3 or 7 at most."""
+    ways = []
+    for depth in range(5):
+        after = "|".join(rf"\\{{{2**inner - 1}}}" for inner in range(depth + 1))
+        ways.append(rf"\\{{{number * 2**depth}}}(?=(?:{after})(?!\\))")
+    return f"(?:{'|'.join(ways)}|" + rf"\\{{{number},{(number + 1) * _ESCAPES}}})"
 
 
 _SHORT = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
