@@ -22,9 +22,9 @@ def misfit(value: Json, schema: Json) -> str | None:
     from jsonschema.exceptions import best_match
     from referencing import Registry
 
-    # A registry of its own: the default one would fetch what a schema refers to.
-    validator = Draft202012Validator(schema, format_checker=FormatChecker(), registry=Registry())
     try:
+        # A registry of its own: the default one would fetch what a schema refers to.
+        validator = Draft202012Validator(schema, format_checker=FormatChecker(), registry=Registry())
         error = best_match(validator.iter_errors(value))
     except Exception as fault:  # noqa: BLE001  # nothing is known of a schema that was never checked
         return f"the schema that it should fit cannot be used ({type(fault).__name__})"

@@ -6,7 +6,6 @@ Each takes bytes, from hypothesis in the suite (``tests/test_fuzz.py``) or from 
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -40,6 +39,7 @@ from caesura.continuations import (
 )
 from caesura.continuations import _codec as codec
 from caesura.continuations._requests import requests
+from caesura.continuations._state import Record
 from tests.strategies import AGENT, EPOCH, GRACE, NESTED, TREE_AGENT, WORKERS, World
 
 COMMIT, TREE, BLOB = (pygit2.enums.ObjectType[name] for name in ("COMMIT", "TREE", "BLOB"))
@@ -98,7 +98,7 @@ def files(data: bytes) -> None:
         assert codec.decode_message(codec.encode_message(message), "m") == message
     with suppress(CaesuraError):
         record = codec.decode_record(data)
-        fields = {name: getattr(record, name) for name in codec.Record.__struct_fields__}
+        fields = {name: getattr(record, name) for name in Record.__struct_fields__}
         assert codec.decode_record(codec.encode_record(Continuation(**fields, definition=AGENT))) == record
 
 
@@ -111,7 +111,7 @@ def spliced_files(data: bytes) -> None:
         record = codec.decode_record(_splice(choices, codec.encode_record(state), which == 0))
         definition = codec.decode_definition(_splice(choices, codec.encode_definition(state.definition), which == 1))
         message = codec.decode_message(_splice(choices, codec.encode_message(state.messages[-1]), which == 2), "m")
-        fields = {name: getattr(record, name) for name in codec.Record.__struct_fields__}
+        fields = {name: getattr(record, name) for name in Record.__struct_fields__}
         looked_at(Continuation(**fields, definition=definition, messages=(*state.messages[:-1], message)))
 
 
@@ -163,7 +163,8 @@ class _Repository:
     """A repository with a tree of loops in it, to be written over."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="caesura-fuzz-"))
+        self._temporary = tempfile.TemporaryDirectory(prefix="caesura-fuzz-")
+        self.folder = Path(self._temporary.name)
         store = GitStore.open(self.folder / "r", create=True)
         self.head = World(store, NESTED).settle().commit
         store.close()
@@ -173,24 +174,24 @@ class _Repository:
 
     def close(self) -> None:
         self.repo.free()
-        shutil.rmtree(self.folder)
+        self._temporary.cleanup()
 
 
-_kept: list[_Repository] = []
+_kept: dict[str, _Repository] = {}
 
 
-def _repository() -> _Repository:
-    if _kept and _kept[0].runs >= _FRESH:
-        _kept.pop().close()
-    if not _kept:
-        _kept.append(_Repository())
-    _kept[0].runs += 1
-    return _kept[0]
+def _repository(target: str) -> _Repository:
+    if target in _kept and _kept[target].runs >= _FRESH:
+        _kept.pop(target).close()
+    if target not in _kept:
+        _kept[target] = _Repository()
+    _kept[target].runs += 1
+    return _kept[target]
 
 
 def loader(data: bytes) -> None:
     """A commit in which something, at any depth, is not what it was: a file, an entry, a name, the commit itself."""
-    made, choices = _repository(), Choices(data)
+    made, choices = _repository("loader"), Choices(data)
     head = _changed_commit(made, choices, made.head, 0)
     made.repo.references.create("refs/heads/loops/x", head, force=True)
     with _no_escape(made.folder), Loops.open(made.folder / "r") as loops:
@@ -304,7 +305,7 @@ def _changed_tree(made: _Repository, choices: Choices, tree: str, depth: int) ->
 
 def revisions(data: bytes) -> None:
     """A revision, a name or an address, as anybody may type it; what is made of it is safe to show."""
-    made, text = _repository(), data.decode("utf-8", "surrogateescape")
+    made, text = _repository("revisions"), data.decode("utf-8", "surrogateescape")
     with _no_escape(made.folder), Loops.open(made.folder / "r") as loops:
         for look in (loops.show, loops.info, loops.request, loops.driver, loops.export, loops.pending, loops.fork):
             try:
