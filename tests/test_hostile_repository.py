@@ -131,10 +131,11 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         message = f"{POISON}\n\nLoop: {POISON}\nLoop: --global\nLoop: ../../x\n"
         commit = store.write(state, parents=(), message=message, author=NOBODY, committer=NOBODY)
         store.move(loop_name(name), None, commit.id)
+    strange = tmp_path / ".caesura" / "refs" / "heads" / "loops" / "\u202egnp"
+    strange.write_text(f"{store.heads()[loop_name('open')]}\n")
     claim = {"worker": POISON, "host": POISON, "pid": 1, "born": "", "until": "9999-01-01T00:00:00Z"}
     store.move_lease(loop_name("open"), None, json.dumps(claim).encode())
     store.close()
-    (tmp_path / ".caesura" / "refs" / "heads" / "loops" / "\u202egnp").write_text(f"{commit.id}\n")
     return tmp_path / ".caesura"
 
 

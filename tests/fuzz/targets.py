@@ -7,10 +7,11 @@ Each takes bytes, from hypothesis in the suite (``tests/test_fuzz.py``) or from 
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import pygit2
 
@@ -169,7 +170,7 @@ class _Repository:
         self.head = World(store, NESTED).settle().commit
         store.close()
         self.repo = pygit2.Repository(str(self.folder / "r"))
-        self.objects = sorted(str(oid) for oid in self.repo.odb)
+        self.objects = sorted(map(str, cast("Iterable[pygit2.Oid]", self.repo.odb)))
         self.runs = 0
 
     def close(self) -> None:
@@ -209,16 +210,18 @@ def loader(data: bytes) -> None:
 
 @contextmanager
 def _no_escape(folder: Path) -> Iterator[None]:
-    before = sorted(path.name for path in (*folder.iterdir(), *(folder / "r").iterdir()))
+    before = _names(folder)
     yield
-    after = sorted(path.name for path in (*folder.iterdir(), *(folder / "r").iterdir()))
-    new = set(after) - set(before)
+    new = _names(folder) - before
     assert new <= {"caesura.exclusive", "logs"}, new  # libgit2 makes an empty log to find out what @{-1} is
 
 
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in (*folder.iterdir(), *(folder / "r").iterdir())}
+
+
 def _changed_commit(made: _Repository, choices: Choices, commit: str, depth: int) -> str:
-    found = made.repo[commit]
-    assert isinstance(found, pygit2.Commit)
+    found = made.repo[commit].peel(pygit2.Commit)
     parents = [str(parent) for parent in found.parent_ids]
     kind = choices.number(8)
     if kind == 0:
@@ -226,8 +229,7 @@ def _changed_commit(made: _Repository, choices: Choices, commit: str, depth: int
     tree = str(found.tree_id)
     if kind < 4 and depth < 3 and len(parents) > 1:  # a child, and its place in this tree
         which = 1 + choices.number(len(parents) - 1)
-        old = made.repo[parents[which]]
-        assert isinstance(old, pygit2.Commit)
+        old = made.repo[parents[which]].peel(pygit2.Commit)
         parents[which] = _changed_commit(made, choices, parents[which], depth + 1)
         with suppress(pygit2.GitError, KeyError, ValueError):
             new = made.repo[parents[which]].peel(pygit2.Tree).id
