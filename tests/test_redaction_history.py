@@ -11,16 +11,22 @@ from caesura.continuations import (
     Assistant,
     CallerError,
     GitStore,
+    History,
     Image,
     ImageUrl,
     Loops,
+    ModelFailed,
     ModelSpec,
     Person,
     Redaction,
     Reply,
     SecretName,
+    Started,
     Status,
     Text,
+    User,
+    WorkerId,
+    loop_name,
 )
 from caesura.runtime import (
     Agent,
@@ -293,6 +299,19 @@ async def test_an_edit_that_redaction_makes_unfit_decides_nothing(tmp_path: Path
     with pytest.raises(CallerError, match="do not fit pay"):
         Loops(GitStore.open(tmp_path / "r"), redaction=redaction).approve(waiting, arguments={"account": 1234567890})
     assert world.loops().pending("x") == [waiting]
+
+
+def test_whoever_commits_is_redacted_too(tmp_path: Path) -> None:
+    places = ["author", "committer", "later author", "later committer"]
+    author, committer, later, last = (Person(name=token(place), email=f"{token(place)}@host") for place in places)
+    store = GitStore.open(tmp_path / "r", create=True)
+    history = History(store)
+    definition = Agent("boss").spec(ModelSpec(name="m"))
+    begun = Started(at=NOON, definition=definition, prompt=User(content="x"), nonce="n", worker=WorkerId("w"))
+    saved = history.begin(loop_name("x"), begun, committer, author)
+    history.append(saved, ModelFailed(at=NOON, error="x", shown=1), last, later)
+    store.close()
+    assert leaked(tmp_path / "r", {place: token(place) for place in places}) == set()
 
 
 async def test_names_that_hold_a_secret_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
