@@ -64,6 +64,7 @@ from ._ids import (
     root_of,
     split_address,
 )
+from ._json import from_json
 from ._messages import (
     Assistant,
     Content,
@@ -243,6 +244,7 @@ __all__ = [
     "encode_message",
     "excerpt",
     "export_loop",
+    "from_json",
     "holder",
     "import_loop",
     "loop_name",

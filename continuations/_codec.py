@@ -1,6 +1,5 @@
 """The codec: continuations to and from the bytes of their files. Unknown fields and newer formats are refused."""
 
-from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -8,15 +7,13 @@ from msgspec.structs import replace
 
 from ._errors import CallerError, SavedStateError
 from ._ids import is_call_id
+from ._json import MAX_NESTING, nests_deeper
 from ._messages import Json, Message, plain_text
 from ._specs import AgentSpec
 from ._state import FORMAT, Continuation, Record
 from ._text import one_line
 
 V = TypeVar("V", bound=msgspec.Struct)
-
-MAX_NESTING = 200
-"""How deep JSON values may nest in a loop: what reads them, here and elsewhere, goes down by recursion."""
 
 
 class NewerFormat(SavedStateError):
@@ -112,7 +109,7 @@ def encodable(value: V) -> V:
     Raises:
         TooDeep: JSON in it nests deeper than `MAX_NESTING`.
     """
-    if _nests_deeper(value, MAX_NESTING):
+    if nests_deeper(value):
         raise TooDeep(f"A JSON value nests more than {MAX_NESTING} deep.", hint="Make it flatter, or keep it as text.")
     try:
         _encoder.encode(value)
@@ -133,26 +130,6 @@ def _plain(value: Json) -> Json:
             return value
 
 
-def _nests_deeper(value: object, most: int) -> bool:
-    """Whether values nest deeper; found without recursion, of which there is only so much."""
-    waiting: list[tuple[object, int]] = [(value, 0)]
-    while waiting:
-        one, depth = waiting.pop()
-        if depth > most:
-            return True
-        match one:
-            case msgspec.Struct():
-                inner: Iterable[object] = (getattr(one, name) for name in one.__struct_fields__)
-            case Mapping():
-                inner = one.values()
-            case list() | tuple():
-                inner = one
-            case _:
-                continue
-        waiting.extend((item, depth + 1) for item in inner)
-    return False
-
-
 def _pretty(value: msgspec.Struct) -> bytes:
     # Indented, one line a field: `git show`, `git diff` and `git blame` work by lines.
     return msgspec.json.format(_encoder.encode(value), indent=2) + b"\n"
@@ -164,7 +141,7 @@ def _decode(decoder: Any, data: bytes, name: str) -> Any:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _unreadable(name, str(error)) from error
     # What was written is no deeper than this, itself included; a reader must not find out what its stack can bear.
-    if _nests_deeper(decoded, MAX_NESTING + 10):
+    if nests_deeper(decoded, MAX_NESTING + 10):
         raise _unreadable(name, f"it nests more than {MAX_NESTING} deep")
     return decoded
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, NewType, TypeVar, get_args, get_ori
 import msgspec
 from msgspec.structs import replace
 
+from ._codec import TooDeep
 from ._errors import CallerError
 from ._messages import Json
 from ._shapes import SHAPES
@@ -79,7 +80,17 @@ class Redaction:
         return text
 
     def json(self, value: Json) -> Json:
-        """A JSON value redacted, keys and numbers too; the value itself if there is no secret in it."""
+        """A JSON value redacted, keys and numbers too; the value itself if there is no secret in it.
+
+        Raises:
+            TooDeep: it nests deeper than the interpreter goes down.
+        """
+        try:
+            return self._json(value)
+        except RecursionError:
+            raise TooDeep("A JSON value nests too deep.", hint="Make it flatter, or keep it as text.") from None
+
+    def _json(self, value: Json) -> Json:
         match value:
             case msgspec.Struct():
                 return self.value(value)
@@ -93,7 +104,7 @@ class Redaction:
             case list() | tuple():
                 items: list[Json] = []
                 for item in value:  # in this very frame: documents nest deep
-                    items.append(self.json(item))
+                    items.append(self._json(item))
                 same = all(new is old for new, old in zip(items, value, strict=True))
                 return value if same else type(value)(items)
             case Mapping():
@@ -102,7 +113,7 @@ class Redaction:
                     new_key = self.text(key)
                     while new_key in made:  # two secrets, one marker: neither item may be lost
                         new_key += "'"
-                    made[new_key] = self.json(item)
+                    made[new_key] = self._json(item)
                 same = all(
                     new_key == key and made[key] is item
                     for new_key, (key, item) in zip(made, value.items(), strict=True)
@@ -120,7 +131,7 @@ class Redaction:
         for name in _texts(type(value)):
             old = getattr(value, name)
             if not isinstance(old, int | float):
-                new = self.json(old)
+                new = self._json(old)
                 if new is not old:
                     changes[name] = new
         return replace(value, **changes) if changes else value

@@ -236,7 +236,7 @@ class Runtime:
             return ending.text
         try:
             return msgspec.json.decode(ending.text, type=agent.result)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             return ending.text  # the agent had another result type when the loop ended
 
     def _loops(self) -> Loops:

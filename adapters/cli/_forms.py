@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 
-from caesura.continuations import Json, count
+from caesura.continuations import Json, count, from_json
 
 _ARROW = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "
 
@@ -27,8 +27,8 @@ def pretty_value(value: Json) -> str:
 
 def _indented(text: str) -> str:
     try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
+        return json.dumps(from_json(text), indent=2, ensure_ascii=False)
+    except ValueError:
         return text
 
 
@@ -48,8 +48,8 @@ def clip(text: str, lines: int = 20, width: int = 2000) -> str:
 def parsed(text: str) -> Json:
     """Arguments as a value; as text if they are not JSON."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return from_json(text)
+    except ValueError:
         return text
 
 

@@ -1,7 +1,6 @@
 """Reading a continuation object: from the document to the loops in it, not yet committed."""
 
 import datetime as dt
-import json
 import secrets
 from collections.abc import Iterable, Iterator
 from typing import cast, get_args
@@ -11,6 +10,7 @@ from msgspec.structs import replace
 from .._calls import Call, CallState, Choice, Gate, GateKind
 from .._codec import TooDeep, encodable
 from .._ids import MAX_NAME, CallId, Digest, LoopName, WorkerId, child_name
+from .._json import from_json
 from .._messages import Assistant, Function, Json, Message, Result, Text, ToolRequest, Value
 from .._specs import AgentSpec, ToolSpec
 from .._state import FORMAT, Continuation, Ending
@@ -292,8 +292,8 @@ class Reader:
 def _fitting(arguments: str, tool: ToolSpec, place: str) -> str:
     """Edited arguments, if they fit the tool."""
     try:
-        problem = misfit(json.loads(arguments), tool.parameters)
-    except (ValueError, RecursionError):
+        problem = misfit(from_json(arguments), tool.parameters)
+    except ValueError:
         problem = "they are not JSON"
     if problem is not None:
         raise bad(place, f"its arguments are not those of the messages, and do not fit {tool.name!r}: {problem}")
