@@ -275,6 +275,37 @@ async def test_what_is_approved_is_what_runs_and_a_resume_sees_no_changed_agent(
     assert not any("agent changed" in subject for subject in world.subjects())
 
 
+async def test_a_pattern_that_fits_ids_digests_and_nonces_leaves_them_alone(tmp_path: Path) -> None:
+    @tool(needs_approval=True)
+    def order(item: str) -> str:
+        return "done"
+
+    buyer = Agent("buyer", tools=[order])
+    world = World(
+        tmp_path / "r",
+        Agent("boss", tools=[buyer.as_tool("Buys.")]),
+        lambda asked: (
+            say("end")
+            if rounds(asked)
+            else ask_for(("buyer", {"prompt": "x"}), ("buyer", {"prompt": "deadbeef"}))
+            if asked.agent == "boss"
+            else ask_for(("order", {"item": "cafebabe"}))
+        ),
+        redaction=Redaction(patterns=["[0-9a-f]{6,}"]),
+    )
+    outcome = await world.run()
+    loops = Loops(GitStore.open(tmp_path / "r"), redaction=Redaction(patterns=["[0-9a-f]{6,}"]))
+    nonces = {call.nonce for call in world.state().calls}
+    assert len(nonces) == 2
+    assert not any("redacted" in nonce for nonce in nonces)
+    for waiting in outcome.pending:
+        assert json.loads(waiting.arguments) == {"item": "[redacted: pattern 1]"}
+        decision = call_of(loops.approve(waiting, by=GRACE).state, "order-1").decision
+        assert (decision.seen, decision.arguments) == (waiting.commit, waiting.arguments_digest)
+    assert (await world.resume()).status is Status.COMPLETED
+    assert not any("redacted" in commit.state.worker for commit in world.history())
+
+
 async def test_the_same_decision_twice_is_one_for_a_person_and_an_edit_with_a_secret(tmp_path: Path) -> None:
     @tool(needs_approval=True)
     def order(item: str) -> str:
