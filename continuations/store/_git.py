@@ -164,10 +164,14 @@ class GitStore(Store):
         except (KeyError, ValueError, pygit2.GitError):
             raise NotALoop(f"{commit} is not a commit.", hint="Name a loop, or a commit of one.") from None
         parents = tuple(CommitId(str(parent)) for parent in found.parent_ids)
+        try:
+            state = self._load(found, parents)
+        except (KeyError, ValueError, pygit2.GitError) as error:
+            raise _damaged(f"an object of {commit} cannot be read") from error
         return self._remember(
             Commit(
                 id=commit,
-                state=self._load(found, parents),
+                state=state,
                 parents=parents,
                 author=Person(name=found.author.name, email=found.author.email),
                 message=found.message,
