@@ -139,7 +139,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "failed": poisoned(**ended, ending=Ending(status="failed", text=POISON)),
         "due": poisoned(**ended),
     }.items():
-        message = f"{POISON}\n\nLoop: {POISON}\nLoop: --global\nLoop: ../../x\n"
+        message = f"{POISON}\n\nLoop: {POISON}\nLoop: --global\nLoop: ../../x\nLoop: {'x' * 300_000}\n"
         commit = store.write(state, parents=(), message=message, author=NOBODY, committer=NOBODY)
         store.move(loop_name(name), None, commit.id)
     strange = tmp_path / ".caesura" / "refs" / "heads" / "loops" / "\u202egnp"
@@ -236,17 +236,20 @@ def git(folder: Path, *words: str) -> str:
     return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.usefixtures("repository")
-def test_every_command_that_is_shown_means_the_same_to_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = typed(["pending"], capsys)
-    commands = [
-        line.strip().partition("  #")[0].rstrip() for line in out.splitlines() if line.strip().startswith("caesura ")
-    ]
+@pytest.mark.parametrize("folder", [".caesura", "a $(b) 'c'; d"])
+def test_every_command_that_is_shown_means_the_same_to_a_shell(
+    repository: Path, folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository.rename(repository.parent / folder)
+    _, out, _ = typed(["pending", "--repo", folder], capsys)
+    lines = (line.strip() for line in out.splitlines())
+    commands = [line.partition("  #")[0].rstrip() for line in lines if line.startswith("caesura ")]
     assert len(commands) > 10
     for command in commands:
         words = shlex.split(command)
-        assert shlex.join(words).replace("'…'", '"…"') == command
-        assert not set(command) & set("$`;&|<>\\")
+        assert (words[0], words[-2:]) == ("caesura", ["--repo", folder]), command
+        plain = command.replace(shlex.quote(folder), "")
+        assert not set(plain) & set("$`;&|<>\\'"), command
 
 
 # What is typed -------------------------------------------------------------------------------------------------------
