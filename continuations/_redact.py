@@ -110,7 +110,7 @@ class Redaction:
             case Mapping():
                 made: dict[str, Json] = {}
                 for key, item in value.items():
-                    new_key = self.text(key)
+                    new_key = self.text(key) if isinstance(key, str) else key
                     while new_key in made:  # two secrets, one marker: neither item may be lost
                         new_key += "'"
                     made[new_key] = self._json(item)
@@ -119,8 +119,12 @@ class Redaction:
                     for new_key, (key, item) in zip(made, value.items(), strict=True)
                 )
                 return value if same else made
-            case _:
+            case None:
                 return value
+            case _:  # what code of the user's put there, and is written as msgspec would
+                plain = msgspec.to_builtins(value, str_keys=True)
+                redacted = self._json(plain)
+                return value if redacted is plain else redacted
 
     def value(self, value: V) -> V:
         """An event or another value redacted; the value itself if there is no secret in it.

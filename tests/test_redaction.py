@@ -1,7 +1,10 @@
 """Redaction: every known shape is found, in every form; twice is once; all else stays as it is; time is linear."""
 
+import datetime as dt
 import json
 import re
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -79,6 +82,20 @@ def test_json_is_searched_in_keys_and_numbers_too_and_nothing_is_lost() -> None:
         " [redacted: $PIN]": 2,
     }
     assert len(redaction.json({"12345678": 1, "[redacted: $PIN]": 2})) == 2
+
+
+def test_values_that_are_written_as_json_are_searched_as_that() -> None:
+    @dataclass
+    class Note:
+        text: str
+
+    times = {1: dt.date(2030, 1, 31), 2: Decimal("1.5"), 3: frozenset({"a"})}
+    assert REDACTION.json(times) is times
+    assert REDACTION.json([Note("hunter22"), {"hunter22"}, {7: "hunter22"}]) == [
+        {"text": "[redacted: $PLAIN]"},
+        ["[redacted: $PLAIN]"],
+        {7: "[redacted: $PLAIN]"},
+    ]
 
 
 # What is left alone ----------------------------------------------------------------------------------------------
