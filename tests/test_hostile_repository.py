@@ -209,7 +209,7 @@ CHANGING = [
     ["approve", "gated.gate-1", "--yes"],
     ["tell", "open", POISON],
     ["pause", "due", "--reason", POISON],
-    ["fork", "open", "--name", "copy"],
+    ["fork", "done", "--name", "copy"],
     ["fork", "loops/open~0"],
     ["cancel", "open", "--reason", POISON],
 ]

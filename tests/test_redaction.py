@@ -73,6 +73,12 @@ def test_what_looks_like_a_marker_hides_nothing() -> None:
     assert REDACTION.text("[redacted: $PLAIN]hunter22") == "[redacted: $PLAIN][redacted: $PLAIN]"
 
 
+def test_what_is_found_within_a_marker_leaves_it_whole() -> None:
+    redaction = Redaction(secrets={"WORD": "redacted"})
+    assert redaction.text("[redacted: $WORD]") == "[redacted: $WORD]"
+    assert redaction.text("redacted: [redacted: $WORD]") == "[redacted: $WORD]: [redacted: $WORD]"
+
+
 def test_json_is_searched_in_keys_and_numbers_too_and_nothing_is_lost() -> None:
     redaction = Redaction(secrets={"PIN": "12345678"})
     value = {"12345678": 1, "x": [12345678, 12345678.5, True, None], " 12345678": 2}
