@@ -139,7 +139,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "failed": poisoned(**ended, ending=Ending(status="failed", text=POISON)),
         "due": poisoned(**ended),
     }.items():
-        message = f"{POISON}\n\nLoop: {POISON}\nLoop: --global\nLoop: ../../x\nLoop: {'x' * 300_000}\n"
+        message = f"x\n\nLoop: --global\nLoop: ../../x\nLoop: {'x' * 300_000}\n{POISON}"  # git ends it at the NUL
         commit = store.write(state, parents=(), message=message, author=NOBODY, committer=NOBODY)
         store.move(loop_name(name), None, commit.id)
     strange = tmp_path / ".caesura" / "refs" / "heads" / "loops" / "\u202egnp"
