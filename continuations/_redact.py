@@ -193,6 +193,10 @@ def _of_value(name: str, value: str) -> _Rule:
             f"The value of {name} has fewer than {SHORTEST} characters: it would be found where it is no secret.",
             hint="Choose a longer secret, or describe it with a pattern that has something around it.",
         )
+    if _OPENING in value:
+        raise BadRedaction(
+            f"The value of {name} holds what a marker begins with.", hint="Name what it was before it was redacted."
+        )
     runs = re.findall(r"[A-Za-z0-9 _.-]+", value)
     longest = max(runs, key=len, default="").lower()
     return _Rule(re.compile(_as_json(value)), f"{_OPENING}${name}]", (longest,) if longest else ())

@@ -198,6 +198,11 @@ def test_a_pattern_that_is_none_or_matches_nothing_is_refused(pattern: str) -> N
         Redaction(patterns=[pattern])
 
 
+def test_a_value_that_holds_a_marker_is_refused() -> None:
+    with pytest.raises(BadRedaction, match="marker"):
+        Redaction(secrets={"A": "before [redacted: $A] and after"})
+
+
 def test_a_name_that_could_break_its_marker_is_refused() -> None:
     with pytest.raises(BadRedaction, match="name of a variable"):
         Redaction(secrets={"A]B": "0123456789"})
