@@ -148,7 +148,7 @@ class Redaction:
         return text
 
     def _apply(self, rule: _Rule, text: str) -> str:
-        """Replace each match that is not within a marker, with the marker in which it begins, if it does."""
+        """Replace each match that does not begin within a marker, which is no text of anybody's."""
         markers = self._markers.finditer(text) if _OPENING in text else iter(())
         marker = next(markers, None)
         pieces: list[str] = []
@@ -158,10 +158,8 @@ class Redaction:
             while marker is not None and marker.end() <= start:
                 marker = next(markers, None)
             if marker is not None and marker.start() <= start:
-                if end <= marker.end():
-                    place = marker.end()
-                    continue
-                start = max(marker.start(), done)
+                place = marker.end()
+                continue
             if start < end:
                 pieces += (text[done:start], match["kept"] if rule.keeps else "", rule.marker)
                 done = end
