@@ -19,7 +19,7 @@ from ._calls import (
     Transition,
 )
 from ._changes import Change, Changes, Difference, Severity, Treatment, as_lines, differences
-from ._codec import NewerFormat, Unreadable, decode_message, encode_message
+from ._codec import NewerFormat, TooDeep, Unreadable, decode_message, encode_message
 from ._describe import Description, describe
 from ._effects import AdoptAgent, CallModel, Effect, Finish, RunTool, StartChild, WaitUntil, outstanding
 from ._errors import CaesuraError, CallerError, ConflictError, ModelError, SavedStateError, ToolError
@@ -67,6 +67,7 @@ from ._ids import (
     root_of,
     split_address,
 )
+from ._json import from_json
 from ._messages import (
     Assistant,
     Content,
@@ -89,13 +90,14 @@ from ._messages import (
 from ._moves import AlreadyAnswered, AlreadyDecided, NotApplicable
 from ._people import StaleDecision
 from ._person import BadPerson, person
+from ._redact import BadRedaction, Redaction
 from ._requests import Attempt, Request, RequestKind
 from ._specs import AgentSpec, Budget, ModelSpec, ToolKind, ToolSpec
 from ._state import Child, Continuation, Ending, Spent, Status
 from ._step import name_calls, start, step
 from ._text import call_text, count, excerpt, one_line, printable
 from ._validate import InvalidAnswer, misfit
-from .history import Contended, History, LoopExists, NoSuchLoop, Saved, StrangeBranch
+from .history import Contended, History, LoopExists, NoSuchLoop, Saved, SecretName, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .leases import TERM, Claim, claim_of, living
 from .loops import Loops, NoSuchRequest
@@ -139,6 +141,7 @@ __all__ = [
     "BadDocument",
     "BadName",
     "BadPerson",
+    "BadRedaction",
     "Budget",
     "CaesuraError",
     "Call",
@@ -209,6 +212,7 @@ __all__ = [
     "Plan",
     "Proposal",
     "Question",
+    "Redaction",
     "Repair",
     "Repaired",
     "Reply",
@@ -222,6 +226,7 @@ __all__ = [
     "Saved",
     "SavedStateError",
     "Scope",
+    "SecretName",
     "Severity",
     "Spent",
     "StaleDecision",
@@ -235,6 +240,7 @@ __all__ = [
     "Suspended",
     "Text",
     "Told",
+    "TooDeep",
     "TooLarge",
     "ToolAsked",
     "ToolError",
@@ -268,6 +274,7 @@ __all__ = [
     "encode_message",
     "excerpt",
     "export_loop",
+    "from_json",
     "idempotency_key",
     "import_loop",
     "living",

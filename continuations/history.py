@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -12,9 +13,12 @@ from ._describe import author_of, describe
 from ._errors import CallerError, ConflictError, SavedStateError
 from ._events import AnyEvent, Imported, Started
 from ._ids import CallId, CommitId, LoopName, child_name, parent_name
+from ._redact import Redaction
 from ._state import Child, Continuation
 from ._step import start, step
 from .store import Commit, Moved, Store, TooLarge, Torn
+
+V = TypeVar("V", bound=msgspec.Struct)
 
 _ATTEMPTS = 100
 _NEAR = 100
@@ -26,6 +30,10 @@ class NoSuchLoop(CallerError):
 
 class LoopExists(CallerError):
     """A loop of that name is there already."""
+
+
+class SecretName(CallerError):
+    """A name that would stand in the history holds a secret."""
 
 
 class StrangeBranch(SavedStateError):
@@ -51,10 +59,24 @@ def saved_from(loop: LoopName, commit: Commit) -> Saved:
 
 
 class History:
-    """The loops of a store. Synchronous; one thread at a time."""
+    """The loops of a store. Synchronous; one thread at a time.
 
-    def __init__(self, store: Store) -> None:
+    `redaction` is what nothing that is written here may hold.
+    """
+
+    def __init__(self, store: Store, redaction: Redaction | None = None) -> None:
         self.store = store
+        self.redaction = redaction or Redaction()
+
+    def storable(self, value: V) -> V:
+        """The value as history can hold it: its secrets redacted, its text such that it can be encoded.
+
+        Every event becomes that before it is applied, so that state, digests and commits are made of what is stored.
+
+        Raises:
+            TooDeep: JSON in it nests deeper than it could be read again.
+        """
+        return self.redaction.value(encodable(value))
 
     def load(self, loop: LoopName) -> Saved:
         """A loop as it is now: from its branch, or, if it has none yet, from its parent's commit that nests it.
@@ -136,17 +158,19 @@ class History:
 
         Raises:
             LoopExists: the name is taken.
+            SecretName: the name holds a secret.
         """
-        event = encodable(event)
+        event = self.storable(event)
         return self._create(loop, start(event), event, committer, author)
 
     def bring(self, loop: LoopName, state: Continuation, event: Imported, by: Person) -> Saved:
-        """Make a loop of a continuation that came from elsewhere.
+        """Make a loop of a continuation that came from elsewhere, and was made of what is storable.
 
         Raises:
             LoopExists: the name is taken.
+            SecretName: the name holds a secret.
         """
-        return self._create(loop, state, event, by, by)
+        return self._create(loop, state, self.storable(event), by, by)
 
     def _create(self, loop: LoopName, state: Continuation, event: AnyEvent, committer: Person, author: Person) -> Saved:
         self._check_free(loop)
@@ -154,8 +178,8 @@ class History:
             state,
             parents=tuple(child.commit for _, child in sorted(state.children.items())),
             message=describe(loop, None, event, state).message,
-            author=author,
-            committer=committer,
+            author=self.storable(author),
+            committer=self.storable(committer),
         )
         try:
             self.store.move(loop, None, commit.id)
@@ -173,7 +197,7 @@ class History:
             NotApplicable: the event does not fit the state. Nothing was written.
             Moved: the loop is elsewhere by now. Its branch was not touched.
         """
-        event = encodable(event)
+        event = self.storable(event)
         self._ensure_branch(saved)
         children = {call: Child(commit=child.commit, state=child.state) for call, child in self.children(saved).items()}
         before = replace(saved.state, children=children)
@@ -184,8 +208,8 @@ class History:
             after,
             parents=(saved.commit, *further),
             message=describe(saved.loop, before, event, after).message,
-            author=author_of(event) or author or committer,
-            committer=committer,
+            author=self.storable(author_of(event) or author or committer),
+            committer=self.storable(committer),
         )
         self.store.move(saved.loop, saved.commit, commit.id)
         return saved_from(saved.loop, commit)
@@ -209,6 +233,7 @@ class History:
 
         Raises:
             LoopExists: the name is taken.
+            SecretName: the name holds a secret.
             NotALoop: the commit holds no continuation.
         """
         found = self.store.read(commit)
@@ -221,6 +246,10 @@ class History:
 
     def _check_free(self, loop: LoopName) -> None:
         """A name is taken by a loop, and also by what was nested in one: a new loop would take that for its own."""
+        if self.redaction.text(loop) != loop:
+            raise SecretName(
+                "The loop's name holds a secret, and branches are no secrets.", hint="Choose another name."
+            )
         if self._head(loop) is not None:
             raise _taken(loop)
         left = [name for name in self.store.heads() if name.startswith(f"{loop}.")]

@@ -26,6 +26,7 @@ from caesura.continuations import (
     Loops,
     NoPerson,
     Person,
+    Redaction,
     Request,
     Saved,
     Spent,
@@ -91,6 +92,7 @@ class Runtime:
         max_tools: int = 8,
         poll: float = 0.5,
         durability: Durability = "power-cut",
+        redaction: Redaction | None = None,
         now: Callable[[], dt.datetime] = utc_now,
     ) -> AsyncIterator["Runtime"]:
         """Open a repository (made if there is none) to run loops of these agents in it.
@@ -99,12 +101,13 @@ class Runtime:
         loop's thread; if it raises, every loop comes to rest, and `run` and `resume` raise its error then. `changes`
         says what becomes of loops whose agents' code has changed. At most `max_tools` calls of one loop run at the same
         time. Every `poll` seconds the runtime looks for what others have committed. A step that was acknowledged
-        survives what `durability` says: a power cut, or only a crash of this process, which is faster. `now` tells the
-        time, in UTC; it is called from several threads.
+        survives what `durability` says: a power cut, or only a crash of this process, which is faster. `redaction` says
+        what, besides keys and tokens of known shapes, is taken out of everything before it is written; what streams to
+        the `listener` is as it comes. `now` tells the time, in UTC; it is called from several threads.
 
         Raises:
             Unavailable: the repository cannot be opened or made.
-            BadAgent: two agents share a name.
+            BadAgent: two agents share a name, or a name holds a secret.
             NoModel: an agent has no model.
             CaesuraError: a model says that it cannot work.
         """
@@ -115,7 +118,7 @@ class Runtime:
         store = await trio.to_thread.run_sync(_open, repository, durability)
         audience = Audience(listener if listener is not None else _nobody, failed=lambda: runtime.stop())
         services = Services(
-            history=History(store),
+            history=History(store, redaction),
             agents=known,
             model=model,
             committer=Person(name="caesura", email=f"{_user()}@{socket.gethostname()}"),
@@ -154,7 +157,7 @@ class Runtime:
         Raises:
             UnknownAgent: there is no such agent here.
             LoopExists: the name is taken.
-            BadName: the name cannot be a branch.
+            BadName, SecretName: the name cannot be a branch.
         """
         services = self._services
         known = services.agent(agent if isinstance(agent, str) else agent.name)
@@ -247,7 +250,7 @@ class Runtime:
             return ending.text
         try:
             return msgspec.json.decode(ending.text, type=agent.result)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             return ending.text  # the agent had another result type when the loop ended
 
     def _loops(self) -> Loops:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from caesura.continuations import CallerError, Changes, Durability
+from caesura.continuations import CallerError, Changes, Durability, Redaction
 
 Api = Literal["chat", "responses"]
 """The model APIs there are."""
@@ -16,6 +16,13 @@ Api = Literal["chat", "responses"]
 
 class BadConfig(CallerError):
     """The settings cannot be read, or say something that makes no sense."""
+
+
+class _Redact(msgspec.Struct, forbid_unknown_fields=True):
+    """What the file may say of secrets: the variables that hold some, and regular expressions for others."""
+
+    env: list[str] = []
+    patterns: list[str] = []
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -28,6 +35,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     repo: str | None = None
     changes: Changes = Changes()
     durability: Durability = "power-cut"
+    redact: _Redact = msgspec.field(default_factory=_Redact)
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +50,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     repo: Path
     changes: Changes = Changes()
     durability: Durability = "power-cut"
+    redaction: Redaction = Redaction()
 
     def __post_init__(self) -> None:
         if self.model == "":
@@ -53,6 +62,7 @@ def find_config(start: Path | None = None) -> Config:
 
     Raises:
         BadConfig: they cannot be read, or belong to somebody else.
+        BadRedaction: what they say of secrets cannot work.
     """
     folder = Path.cwd() if start is None else start
     for above in (folder, *folder.parents):
@@ -103,7 +113,13 @@ def _config(file: Path, values: Any) -> Config:
         repo=_repository(file.parent, read.repo),
         changes=read.changes,
         durability=read.durability,
+        redaction=Redaction(patterns=read.redact.patterns, secrets=_set(read.redact.env)),
     )
+
+
+def _set(names: list[str]) -> Mapping[str, str]:
+    """The variables that are set here: who decides on another machine has no use for the secrets of the worker's."""
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
 def _repository(folder: Path, named: str | None) -> Path:
@@ -111,4 +127,7 @@ def _repository(folder: Path, named: str | None) -> Path:
     here = Path.cwd() / ".caesura"
     if named is None and here.exists():
         return here
-    return folder / Path(named or ".caesura").expanduser()
+    try:
+        return folder / Path(named or ".caesura").expanduser()
+    except RuntimeError as error:
+        raise BadConfig(f"repo = {named!r} names the home of nobody.", hint="Name a folder.") from error

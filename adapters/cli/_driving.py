@@ -26,7 +26,6 @@ from caesura.runtime import Notice, Outcome, Runtime
 from ._faults import Exit
 from ._output import Page
 from ._progress import progress
-from ._remember import remember
 from ._screen import waiting_page
 
 if TYPE_CHECKING:
@@ -72,6 +71,7 @@ class Driving:
                         listener=self._hear,
                         changes=self._task.where.config.changes,
                         durability=self._task.where.config.durability,
+                        redaction=self._task.where.config.redaction,
                     ) as runtime,
                 ):
                     self._runtime = runtime
@@ -89,8 +89,7 @@ class Driving:
     def _hear(self, notice: Notice) -> None:
         if not self._progress.seen:
             # With the first step, and not at the end: a process that is killed does not come to its end.
-            loop, where = root_of(notice.loop), self._task.where
-            remember(where.repo, loop, where.paste.resume(loop))
+            self._task.where.remember(root_of(notice.loop))
         self._progress.notice(notice)
 
     # Signals -------------------------------------------------------------------------------------------------------
