@@ -20,7 +20,7 @@ from ._calls import (
     Transition,
 )
 from ._changes import Change, Changes, Difference, Severity, Treatment, as_lines, differences
-from ._codec import NewerFormat, Unreadable, decode_message, encode_message
+from ._codec import NewerFormat, TooDeep, Unreadable, decode_message, encode_message
 from ._describe import Description, describe
 from ._effects import (
     AdoptAgent,
@@ -80,6 +80,7 @@ from ._ids import (
     root_of,
     split_address,
 )
+from ._json import from_json
 from ._messages import (
     Assistant,
     Content,
@@ -102,13 +103,14 @@ from ._messages import (
 from ._moves import AlreadyAnswered, AlreadyDecided, NotApplicable
 from ._people import NotEntitled, RequestExpired, StaleDecision
 from ._person import BadPerson, person
+from ._redact import BadRedaction, Redaction
 from ._requests import Attempt, Request, RequestKind
 from ._specs import AgentSpec, Budget, ModelSpec, ToolKind, ToolSpec
 from ._state import Child, Continuation, Ending, Spent, Status
 from ._step import name_calls, start, step
 from ._text import call_text, count, excerpt, one_line, printable, span
 from ._validate import InvalidAnswer, misfit
-from .history import Contended, History, LoopExists, NoSuchLoop, Saved, StrangeBranch
+from .history import Contended, History, LoopExists, NoSuchLoop, Saved, SecretName, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .judgement import Judge, Objection
 from .leases import TERM, Claim, claim_of, living
@@ -158,6 +160,7 @@ __all__ = [
     "BadName",
     "BadPerson",
     "BadPolicy",
+    "BadRedaction",
     "Budget",
     "CaesuraError",
     "Call",
@@ -237,6 +240,7 @@ __all__ = [
     "Policy",
     "Proposal",
     "Question",
+    "Redaction",
     "Repair",
     "Repaired",
     "Reply",
@@ -251,6 +255,7 @@ __all__ = [
     "Saved",
     "SavedStateError",
     "Scope",
+    "SecretName",
     "Severity",
     "Signer",
     "SigningFailed",
@@ -266,6 +271,7 @@ __all__ = [
     "Suspended",
     "Text",
     "Told",
+    "TooDeep",
     "TooLarge",
     "ToolAsked",
     "ToolError",
@@ -300,6 +306,7 @@ __all__ = [
     "encode_message",
     "excerpt",
     "export_loop",
+    "from_json",
     "idempotency_key",
     "import_loop",
     "living",

@@ -5,10 +5,13 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from ._errors import SavedStateError
+from ._errors import CallerError, SavedStateError
+from ._ids import is_call_id
+from ._json import MAX_NESTING, nests_deeper
 from ._messages import Json, Message, plain_text
 from ._specs import AgentSpec
 from ._state import FORMAT, Continuation, Record
+from ._text import one_line
 
 V = TypeVar("V", bound=msgspec.Struct)
 
@@ -19,6 +22,10 @@ class NewerFormat(SavedStateError):
 
 class Unreadable(SavedStateError):
     """A file of a commit is not what the format says it is."""
+
+
+class TooDeep(CallerError):
+    """A value nests too deep to be written."""
 
 
 class _Version(msgspec.Struct):
@@ -66,6 +73,10 @@ def decode_record(data: bytes) -> Record:
             hint="Resume an earlier commit of the loop: 'caesura fork <commit>'.",
         )
     record: Record = _decode(_record, data, "continuation.json")
+    ids = [call.id for call in record.calls] + ([record.gate.id] if record.gate is not None else [])
+    # They become names of branches and folders, and words of commands to paste.
+    if len(set(ids)) < len(ids) or not all(map(is_call_id, ids)):
+        raise _unreadable("continuation.json", "its calls do not each have an id of their own that can be a name")
     # What format 2 added has defaults that mean what format 1 meant; the next step is written as this format.
     return replace(record, format=FORMAT)
 
@@ -94,7 +105,12 @@ def encodable(value: V) -> V:
     """The value itself, or, if text in it holds what UTF-8 refuses, the value with that replaced as `plain_text` does.
 
     Models, command lines and file names bring halves of surrogate pairs; no file and no commit can hold them.
+
+    Raises:
+        TooDeep: JSON in it nests deeper than `MAX_NESTING`.
     """
+    if nests_deeper(value):
+        raise TooDeep(f"A JSON value nests more than {MAX_NESTING} deep.", hint="Make it flatter, or keep it as text.")
     try:
         _encoder.encode(value)
     except UnicodeEncodeError:
@@ -121,9 +137,17 @@ def _pretty(value: msgspec.Struct) -> bytes:
 
 def _decode(decoder: Any, data: bytes, name: str) -> Any:
     try:
-        return decoder.decode(data)
+        decoded = decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Unreadable(
-            f"{name} cannot be read: {error}.",
-            hint="The commit is damaged or was not written by Caesura; fork an earlier one.",
-        ) from error
+        raise _unreadable(name, str(error)) from error
+    # What was written is no deeper than this, itself included; a reader must not find out what its stack can bear.
+    if nests_deeper(decoded, MAX_NESTING + 10):
+        raise _unreadable(name, f"it nests more than {MAX_NESTING} deep")
+    return decoded
+
+
+def _unreadable(name: str, why: str) -> Unreadable:
+    return Unreadable(
+        f"{name} cannot be read: {one_line(why, 300)}.",
+        hint="The commit is damaged or was not written by Caesura; fork an earlier one.",
+    )

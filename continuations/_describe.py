@@ -33,7 +33,7 @@ from ._events import (
 from ._ids import LoopName, idempotency_key
 from ._messages import Result, Value, plain_text, text_of
 from ._state import Continuation
-from ._text import call_text, count, excerpt, one_line
+from ._text import call_text, count, excerpt, one_line, printable
 
 SUBJECT = 72
 """Characters of a subject: what an ordinary terminal shows of `git log --oneline`."""
@@ -55,8 +55,9 @@ class Description(Value, frozen=True, kw_only=True):
     def message(self) -> str:
         """The whole message, as git keeps it."""
         trailers = "\n".join(f"{key}: {one_line(value, 200)}" for key, value in self.trailers)
-        # A body that the subject says already would be read twice.
-        body = "" if self.subject.endswith(" ".join(self.body.split())) else _TRAILER.sub("  ", self.body)
+        # A body that the subject says already would be read twice. Git shows it as it is, escape sequences too.
+        said = _TRAILER.sub("  ", printable(self.body).strip("\n"))
+        body = "" if self.subject.endswith(" ".join(self.body.split())) else said
         # JSON may spell out half of a surrogate pair, which no commit can hold.
         return plain_text("\n\n".join(part for part in (self.subject, body, trailers) if part) + "\n")
 

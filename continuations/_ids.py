@@ -9,6 +9,7 @@ import re
 from typing import NewType
 
 from ._errors import CallerError
+from ._text import one_line
 
 LoopName = NewType("LoopName", str)
 """A loop's name: the root's name, then one ``.call`` for each level of nesting. Read from its branch."""
@@ -47,7 +48,7 @@ def root_name(text: str) -> LoopName:
     """
     if _ROOT.fullmatch(text) is None:
         raise BadName(
-            f"{text!r} cannot name a loop.",
+            f"{one_line(text)!r} cannot name a loop.",
             hint="Use 1 to 100 letters, digits, '-' and '_', not starting or ending with '-'.",
         )
     return LoopName(text)
@@ -62,13 +63,17 @@ def loop_name(text: str) -> LoopName:
     root, *calls = text.split(".")
     if not calls:
         return root_name(text)
-    parts_fit = _ROOT.fullmatch(root) is not None and all(_CALL.fullmatch(call) is not None for call in calls)
-    if not parts_fit or len(text) > MAX_NAME:
+    if _ROOT.fullmatch(root) is None or not all(map(is_call_id, calls)) or len(text) > MAX_NAME:
         raise BadName(
-            f"{text!r} cannot name a nested loop.",
+            f"{one_line(text)!r} cannot name a nested loop.",
             hint="A nested loop is named like 'release.it-1': its parent, a dot and the call.",
         )
     return LoopName(text)
+
+
+def is_call_id(text: str) -> bool:
+    """Whether a text can be the id of a call or a gate."""
+    return _CALL.fullmatch(text) is not None
 
 
 def address(loop: LoopName, call: CallId) -> Address:
@@ -88,9 +93,9 @@ def split_address(text: str) -> tuple[LoopName, CallId]:
         BadName: the text is not an address.
     """
     loop, dot, call = text.rpartition(".")
-    if not dot or _CALL.fullmatch(call) is None:
+    if not dot or not is_call_id(call):
         raise BadName(
-            f"{text!r} is not the address of a call.",
+            f"{one_line(text)!r} is not the address of a call.",
             hint="An address looks like 'release.it-1.order-1'; 'caesura pending' lists them.",
         )
     return loop_name(loop), CallId(call)

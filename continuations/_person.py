@@ -4,6 +4,9 @@ import re
 
 from ._calls import Person
 from ._errors import CallerError
+from ._text import one_line
+
+_LONGEST = 1000
 
 
 class BadPerson(CallerError):
@@ -16,7 +19,8 @@ def person(text: str) -> Person:
     Raises:
         BadPerson: it is something else.
     """
-    match = re.fullmatch(r"\s*([^<>\n]*[^<>\s])\s*<([^<>\s]+)>\s*", text)
+    match = re.fullmatch(r"\s*([^<>\n]*[^<>\s])\s*<([^<>\s]+)>\s*", text[:_LONGEST])
     if match is None:
-        raise BadPerson(f"{text!r} does not name a person.", hint="Write it as 'Ada Lovelace <ada@example.com>'.")
+        said = one_line(text)
+        raise BadPerson(f"{said!r} does not name a person.", hint="Write it as 'Ada Lovelace <ada@example.com>'.")
     return Person(name=match[1], email=match[2])

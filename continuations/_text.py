@@ -4,6 +4,8 @@ import json
 import re
 import textwrap
 
+from ._json import from_json
+
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f"
     r"\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
@@ -45,8 +47,8 @@ def _wrapped(line: str) -> list[str]:
 def call_text(tool: str, arguments: str, width: int = 60) -> str:
     """A call as it would be written: ``order(item="laptop", amount=2400)``."""
     try:
-        values = json.loads(arguments)
-    except (ValueError, RecursionError):
+        values = from_json(arguments)
+    except ValueError:
         values = None
     if isinstance(values, dict):
         inner = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())

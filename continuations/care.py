@@ -4,23 +4,38 @@ import datetime as dt
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from types import TracebackType
+from typing import Self
 
 from msgspec.structs import replace
 
 from ._calls import Person
 from ._ids import BadName, LoopName, loop_name
 from ._person import person
+from .history import History
 from .repair import Plan, Repair, carry_out, plan_repair
-from .store import Store
 from .verify import Report, verify
 
 
 class Care:
     """What can be done for the loops of a repository without reading any one of them as a loop."""
 
-    def __init__(self, store: Store, now: Callable[[], dt.datetime]) -> None:
-        self._store = store
+    def __init__(self, history: History, now: Callable[[], dt.datetime]) -> None:
+        self._history = history
+        self._store = history.store
         self._now = now
+
+    def close(self) -> None:
+        """Let go of the repository."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def verify(self, *loops: str, progress: Callable[[int], None] = lambda commits: None) -> Report:
         """Check loops with all that is nested in them, or every loop: each commit they reach, as git and as Caesura.
@@ -60,13 +75,12 @@ class Care:
         if plan.empty or not agree(plan):
             return Repair(plan=replace(plan, refs=lost), done=bool(lost), kept=kept)
         who = self._person(by) if plan.mends else None
-        done = carry_out(self._store, mender, plan, who, self._now())
+        done = carry_out(self._history, mender, plan, who, self._now())
         return replace(done, plan=replace(plan, refs=lost), kept=(*kept, *done.kept))
 
     def _person(self, by: Person | str | None) -> Person:
-        if by is None:
-            return self._store.person()
-        return person(by) if isinstance(by, str) else by
+        who = self._store.person() if by is None else person(by) if isinstance(by, str) else by
+        return self._history.storable(who)
 
 
 def _named(lines: Iterable[str]) -> Iterator[LoopName]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -12,10 +13,13 @@ from ._describe import author_of, describe
 from ._errors import CallerError, ConflictError, SavedStateError
 from ._events import AnyEvent, Imported, Started
 from ._ids import CallId, CommitId, LoopName, child_name, parent_name
+from ._redact import Redaction
 from ._state import Child, Continuation
 from ._step import start, step
 from .signatures import Sign
 from .store import Commit, Moved, Store, TooLarge, Torn
+
+V = TypeVar("V", bound=msgspec.Struct)
 
 _ATTEMPTS = 100
 _NEAR = 100
@@ -27,6 +31,10 @@ class NoSuchLoop(CallerError):
 
 class LoopExists(CallerError):
     """A loop of that name is there already."""
+
+
+class SecretName(CallerError):
+    """A name that would stand in the history holds a secret."""
 
 
 class StrangeBranch(SavedStateError):
@@ -52,11 +60,25 @@ def saved_from(loop: LoopName, commit: Commit) -> Saved:
 
 
 class History:
-    """The loops of a store. Synchronous; one thread at a time. With `sign`, every commit made here is signed."""
+    """The loops of a store. Synchronous; one thread at a time.
 
-    def __init__(self, store: Store, *, sign: Sign | None = None) -> None:
+    `redaction` is what nothing that is written here may hold. With `sign`, every commit made here is signed.
+    """
+
+    def __init__(self, store: Store, redaction: Redaction | None = None, *, sign: Sign | None = None) -> None:
         self.store = store
+        self.redaction = redaction or Redaction()
         self._sign = sign
+
+    def storable(self, value: V) -> V:
+        """The value as history can hold it: its secrets redacted, its text such that it can be encoded.
+
+        Every event becomes that before it is applied, so that state, digests and commits are made of what is stored.
+
+        Raises:
+            TooDeep: JSON in it nests deeper than it could be read again.
+        """
+        return self.redaction.value(encodable(value))
 
     def load(self, loop: LoopName) -> Saved:
         """A loop as it is now: from its branch, or, if it has none yet, from its parent's commit that nests it.
@@ -138,26 +160,29 @@ class History:
 
         Raises:
             LoopExists: the name is taken.
+            SecretName: the name holds a secret.
         """
-        event = encodable(event)
+        event = self.storable(event)
         return self._create(loop, start(event), event, committer, author)
 
     def bring(self, loop: LoopName, state: Continuation, event: Imported, by: Person) -> Saved:
-        """Make a loop of a continuation that came from elsewhere.
+        """Make a loop of a continuation that came from elsewhere, and was made of what is storable.
 
         Raises:
             LoopExists: the name is taken.
+            SecretName: the name holds a secret.
         """
-        return self._create(loop, state, event, by, by)
+        return self._create(loop, state, self.storable(event), by, by)
 
     def _create(self, loop: LoopName, state: Continuation, event: AnyEvent, committer: Person, author: Person) -> Saved:
         self._check_free(loop)
+        author = self.storable(author)
         commit = self.store.write(
             state,
             parents=tuple(child.commit for _, child in sorted(state.children.items())),
             message=describe(loop, None, event, state).message,
             author=author,
-            committer=committer,
+            committer=self.storable(committer),
             sign=self._signed_by(author),
         )
         try:
@@ -176,20 +201,20 @@ class History:
             NotApplicable: the event does not fit the state. Nothing was written.
             Moved: the loop is elsewhere by now. Its branch was not touched.
         """
-        event = encodable(event)
+        event = self.storable(event)
         self._ensure_branch(saved)
         children = {call: Child(commit=child.commit, state=child.state) for call, child in self.children(saved).items()}
         before = replace(saved.state, children=children)
         after = step(before, event)
         further = [child.commit for _, child in sorted(after.children.items())]
         further += [child.commit for call, child in children.items() if call not in after.children]
-        author = author_of(event) or author or committer
+        author = self.storable(author_of(event) or author or committer)
         commit = self.store.write(
             after,
             parents=(saved.commit, *further),
             message=describe(saved.loop, before, event, after).message,
             author=author,
-            committer=committer,
+            committer=self.storable(committer),
             sign=self._signed_by(author),
         )
         self.store.move(saved.loop, saved.commit, commit.id)
@@ -214,6 +239,7 @@ class History:
 
         Raises:
             LoopExists: the name is taken.
+            SecretName: the name holds a secret.
             NotALoop: the commit holds no continuation.
         """
         found = self.store.read(commit)
@@ -230,6 +256,10 @@ class History:
 
     def _check_free(self, loop: LoopName) -> None:
         """A name is taken by a loop, and also by what was nested in one: a new loop would take that for its own."""
+        if self.redaction.text(loop) != loop:
+            raise SecretName(
+                "The loop's name holds a secret, and branches are no secrets.", hint="Choose another name."
+            )
         if self._head(loop) is not None:
             raise _taken(loop)
         left = [name for name in self.store.heads() if name.startswith(f"{loop}.")]

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from types import TracebackType
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -18,9 +17,10 @@ from ._events import Answered, AnyEvent, Cancelled, Decided, Suspended, Told
 from ._ids import Address, LoopName, loop_name, parent_name, root_name, root_of, split_address
 from ._messages import Content, Json, User
 from ._moves import NotApplicable
+from ._redact import Redaction
 from ._requests import Request, requests
 from ._specs import AgentSpec
-from ._validate import InvalidAnswer, check_edit, misfit
+from ._validate import InvalidAnswer, check_answer, check_edit
 from .care import Care
 from .history import History, LoopExists, Saved, saved_from
 from .interchange import export_loop, import_loop
@@ -39,12 +39,23 @@ class NoSuchRequest(CallerError):
 
 
 class Loops(Care):
-    """The loops of one repository, for whoever decides about them. Use it as a context manager, or close it."""
+    """The loops of one repository, for whoever decides about them. Use it as a context manager, or close it.
 
-    def __init__(self, store: Store, *, policy: Policy | None = None, now: Callable[[], dt.datetime] = utc_now) -> None:
-        super().__init__(store, now)
+    `redaction` says what, besides keys and tokens of known shapes, nothing that is written may hold. If the `policy`
+    lists signers, what is decided here is signed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        policy: Policy | None = None,
+        redaction: Redaction | None = None,
+        now: Callable[[], dt.datetime] = utc_now,
+    ) -> None:
         allowed = None if policy is None else allowed_signers(policy)
-        self._history = History(store, sign=None if allowed is None else Signer(store, allowed, now))
+        sign = None if allowed is None else Signer(store, allowed, now)
+        super().__init__(History(store, redaction, sign=sign), now)
 
     @classmethod
     def open(
@@ -53,29 +64,16 @@ class Loops(Care):
         *,
         policy: Policy | None = None,
         durability: Durability = "power-cut",
+        redaction: Redaction | None = None,
     ) -> "Loops":
-        """Open the repository at `path`. If the `policy` lists signers, what is decided here is signed.
-
-        It survives what `durability` says, as in `GitStore.open`.
+        """Open the repository at `path`. What is decided survives what `durability` says, as in `GitStore.open`.
 
         Raises:
             Unavailable: there is none.
         """
         from .store import GitStore
 
-        return cls(GitStore.open(path, durability=durability), policy=policy)
-
-    def close(self) -> None:
-        """Let go of the repository."""
-        self._store.close()
-
-    def __enter__(self) -> "Loops":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        return cls(GitStore.open(path, durability=durability), policy=policy, redaction=redaction)
 
     # Looking -----------------------------------------------------------------------------------------------------
 
@@ -225,6 +223,7 @@ class Loops(Care):
         address = Address(request if isinstance(request, str) else request.id)
         loop, call_id = split_address(address)
         saved = self._history.load(loop)
+        arguments = self._history.redaction.json(arguments)
         edited = None if arguments is None else json.dumps(arguments, ensure_ascii=False)
 
         def decide() -> Saved:
@@ -269,17 +268,13 @@ class Loops(Care):
         address = Address(request if isinstance(request, str) else request.id)
         loop, call_id = split_address(address)
         who = self._person(by)
+        value = self._history.redaction.json(value)
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
         def settle() -> Saved:
             shown = self.request(address) if isinstance(request, str) else request
             if shown.kind == "question":
-                problem = misfit(value, shown.answer)
-                if problem is not None:
-                    raise InvalidAnswer(
-                        f"This does not answer {shown.id}: {problem}.",
-                        hint=f"It must fit {json.dumps(shown.answer, ensure_ascii=False)}. The question still waits.",
-                    )
+                check_answer(shown.id, value, shown.answer)
             elif shown.kind != "outcome":
                 raise NoSuchRequest(f"{shown.id} asks no question.", hint="'caesura pending' says what it waits for.")
             check_first(self._history, address)

@@ -20,7 +20,7 @@ from ._step import step
 from ._text import count, one_line
 from ._trailers import trailers
 from ._verify import FIRST
-from .history import NoSuchLoop, Saved, saved_from
+from .history import History, NoSuchLoop, Saved, saved_from
 from .leases import living
 from .store import Mender, Reader, Store, Torn, Trace
 
@@ -96,7 +96,7 @@ def plan_repair(
     return _Planner(store, mender).plan(tuple(loops), tuple(gone), now)
 
 
-def carry_out(store: Store, mender: Mender, plan: Plan, by: Person | None, now: dt.datetime) -> Repair:
+def carry_out(history: History, mender: Mender, plan: Plan, by: Person | None, now: dt.datetime) -> Repair:
     """Do what a plan says; `by` goes back with the loops, if any does.
 
     Killed half-way, it is done by planning and doing it again.
@@ -108,16 +108,17 @@ def carry_out(store: Store, mender: Mender, plan: Plan, by: Person | None, now: 
     kept = [mender.set_aside(torn) for torn in plan.aside]
     for name in plan.restored:
         mender.restore(name)
-    done = [] if by is None else [_taken_back(store, mender, mend, by, now, kept) for mend in plan.mends]
+    done = [] if by is None else [_taken_back(history, mender, mend, by, now, kept) for mend in plan.mends]
     return Repair(plan=plan, done=True, loops=tuple(done), kept=tuple(kept))
 
 
-def _taken_back(store: Store, mender: Mender, mend: Mend, by: Person, now: dt.datetime, kept: list[str]) -> Saved:
+def _taken_back(history: History, mender: Mender, mend: Mend, by: Person, now: dt.datetime, kept: list[str]) -> Saved:
     """Let one loop go on from its last good commit; the file that kept its branch, if moved aside, joins `kept`."""
-    before = store.read(mend.good).state
-    event = Repaired(at=now, by=by, reason=_reason(mend), lost=mend.lost[:_SHOWN], report=_report(mend, kept))
+    before = history.store.read(mend.good).state
+    lost = mend.lost[:_SHOWN]
+    event = history.storable(Repaired(at=now, by=by, reason=_reason(mend), lost=lost, report=_report(mend, kept)))
     after = step(before, event)
-    commit = store.write(
+    commit = history.store.write(
         after,
         parents=(mend.good, *(child.commit for _, child in sorted(after.children.items()))),
         message=describe(mend.loop, before, event, after).message,

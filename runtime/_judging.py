@@ -39,8 +39,9 @@ class Court:
 
     def _objection(self, judge: Judge, saved: Saved, call_id: CallId) -> Suspended | Voided | None:
         call = saved.state.call(call_id)
-        tool = None if call is None else self._agent.tool(call.tool)
-        objection = None if call is None or tool is None else judge.objection(saved, call, tool.spec)
+        # As history knows it, secrets taken out: decisions are bound to that.
+        tool = None if call is None else self._services.spec(self._agent).tool(call.tool)
+        objection = None if call is None or tool is None else judge.objection(saved, call, tool)
         if objection is None:
             return None
         at, why = self._services.now(), objection.reason

@@ -56,6 +56,8 @@ async def call_model(services: Services, agent: Agent, saved: Saved, memory: Map
             raise TypeError(f"the model's adapter returned {type(reply).__name__}, not a Reply")
         if not isinstance(reply.message, Assistant) or not isinstance(reply.usage, Usage):
             raise TypeError("the model's adapter returned a Reply without a message or a usage")
+        # What the agent's code is asked about is what will be in the history, and run.
+        reply = services.history.storable(reply)
     except ModelUnavailable as error:
         return ModelFailed(at=services.now(), error=f"{str(error).rstrip('.')}. {error.hint}", shown=shown)
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a fault in somebody's adapter must not lose the loop

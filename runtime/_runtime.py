@@ -28,6 +28,7 @@ from caesura.continuations import (
     NoPerson,
     Person,
     Policy,
+    Redaction,
     Request,
     Saved,
     Spent,
@@ -94,6 +95,7 @@ class Runtime:
         max_tools: int = 8,
         poll: float = 0.5,
         durability: Durability = "power-cut",
+        redaction: Redaction | None = None,
         now: Callable[[], dt.datetime] = utc_now,
     ) -> AsyncIterator["Runtime"]:
         """Open a repository (made if there is none) to run loops of these agents in it.
@@ -104,11 +106,12 @@ class Runtime:
         of whoever runs this to let something start, so git must know who that is. At most `max_tools` calls of one loop
         run at the same time. Every `poll` seconds the runtime looks for what others have committed. A step that was
         acknowledged survives what `durability` says: a power cut, or only a crash of this process, which is faster.
-        `now` tells the time, in UTC; it is called from several threads.
+        `redaction` says what, besides keys and tokens of known shapes, is taken out of everything before it is written;
+        what streams to the `listener` is as it comes. `now` tells the time, in UTC; it is called from several threads.
 
         Raises:
             Unavailable: the repository cannot be opened or made.
-            BadAgent: two agents share a name.
+            BadAgent: two agents share a name, or a name holds a secret.
             NoModel: an agent has no model.
             NoPerson: there is a policy, and git does not know who runs this.
             BadPolicy: a file of signers is missing.
@@ -121,7 +124,7 @@ class Runtime:
         store = await trio.to_thread.run_sync(_open, repository, durability)
         audience = Audience(listener if listener is not None else _nobody, failed=lambda: runtime.stop())
         services = Services(
-            history=History(store),
+            history=History(store, redaction),
             agents=known,
             model=model,
             committer=Person(name="caesura", email=f"{_user()}@{socket.gethostname()}"),
@@ -163,7 +166,7 @@ class Runtime:
         Raises:
             UnknownAgent: there is no such agent here.
             LoopExists: the name is taken.
-            BadName: the name cannot be a branch.
+            BadName, SecretName: the name cannot be a branch.
         """
         services = self._services
         known = services.agent(agent if isinstance(agent, str) else agent.name)
@@ -256,7 +259,7 @@ class Runtime:
             return ending.text
         try:
             return msgspec.json.decode(ending.text, type=agent.result)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             return ending.text  # the agent had another result type when the loop ended
 
     def _loops(self) -> Loops:

@@ -9,7 +9,7 @@ import trio
 
 from caesura.continuations import AgentSpec, CallerError, Changes, History, Judge, Needs, Person
 
-from ._agent import Agent, UnknownAgent
+from ._agent import Agent, BadAgent, UnknownAgent
 from ._model import Model
 from ._notices import Listener
 
@@ -84,8 +84,20 @@ class Services:
         return model
 
     def spec(self, agent: Agent) -> AgentSpec:
-        """An agent's definition as data."""
-        return agent.spec(self.model_of(agent).spec)
+        """An agent's definition as data, as the history holds it.
+
+        Raises:
+            BadAgent: a name by which its code is found holds a secret.
+        """
+        made = agent.spec(self.model_of(agent).spec)
+        kept = self.history.storable(made)
+        if _names(kept) != _names(made):
+            raise BadAgent(f"A name in agent {kept.name} holds a secret.", hint="Rename the agent, tool or suspension.")
+        return kept
+
+
+def _names(spec: AgentSpec) -> tuple[str, ...]:
+    return spec.name, *(tool.name for tool in spec.tools), *spec.suspensions
 
 
 def as_author(agent: str) -> Person:

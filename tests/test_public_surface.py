@@ -19,6 +19,7 @@ PUBLIC = {
     "Outcome",
     "Person",
     "ProposedCall",
+    "Redaction",
     "Request",
     "Retry",
     "Runtime",

@@ -80,6 +80,8 @@ Agents are named as module.py:agent or package.module:agent, on the command line
                                its guidance (adopt), its contract (ask), open calls of a vanished tool (refuse)
   durability = "crash"         faster: a step survives a crash, not a power cut; "power-cut", the default: both
   [policy]                     who may decide, and how many must: docs/approvals.md
+  redact.env = ["DB_PASSWORD"]          the values of these variables never enter the history,
+  redact.patterns = ['ACME-[0-9]{6}']   nor does what these regular expressions match, or looks like a key
 
 The repository is --repo, else CAESURA_REPO, else repo of the file, else .caesura.
 

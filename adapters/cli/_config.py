@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from caesura.continuations import CallerError, Changes, Durability, Policy
+from caesura.continuations import CallerError, Changes, Durability, Policy, Redaction
 
 from ._policy import PolicyTable, policy_of
 
@@ -18,6 +18,13 @@ Api = Literal["chat", "responses"]
 
 class BadConfig(CallerError):
     """The settings cannot be read, or say something that makes no sense."""
+
+
+class _Redact(msgspec.Struct, forbid_unknown_fields=True):
+    """What the file may say of secrets: the variables that hold some, and regular expressions for others."""
+
+    env: list[str] = []
+    patterns: list[str] = []
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -31,6 +38,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     changes: Changes = Changes()
     durability: Durability = "power-cut"
     policy: PolicyTable | None = None
+    redact: _Redact = msgspec.field(default_factory=_Redact)
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +54,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     changes: Changes = Changes()
     durability: Durability = "power-cut"
     policy: Policy | None = None
+    redaction: Redaction = Redaction()
 
     def __post_init__(self) -> None:
         if self.model == "":
@@ -58,6 +67,7 @@ def find_config(start: Path | None = None) -> Config:
     Raises:
         BadConfig: they cannot be read, or belong to somebody else.
         BadPolicy: they ask for something that cannot be.
+        BadRedaction: what they say of secrets cannot work.
     """
     folder = Path.cwd() if start is None else start
     for above in (folder, *folder.parents):
@@ -109,7 +119,13 @@ def _config(file: Path, values: Any) -> Config:
         changes=read.changes,
         durability=read.durability,
         policy=None if read.policy is None else policy_of(read.policy, file.parent),
+        redaction=Redaction(patterns=read.redact.patterns, secrets=_set(read.redact.env)),
     )
+
+
+def _set(names: list[str]) -> Mapping[str, str]:
+    """The variables that are set here: who decides on another machine has no use for the secrets of the worker's."""
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
 def _repository(folder: Path, named: str | None) -> Path:
@@ -117,4 +133,7 @@ def _repository(folder: Path, named: str | None) -> Path:
     here = Path.cwd() / ".caesura"
     if named is None and here.exists():
         return here
-    return folder / Path(named or ".caesura").expanduser()
+    try:
+        return folder / Path(named or ".caesura").expanduser()
+    except RuntimeError as error:
+        raise BadConfig(f"repo = {named!r} names the home of nobody.", hint="Name a folder.") from error

@@ -1,6 +1,5 @@
 """Deciding: approve and reject. What is decided on is exactly what was shown."""
 
-import json as jsonlib
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -14,6 +13,7 @@ from caesura.continuations import (
     Needs,
     Request,
     Saved,
+    from_json,
     loop_name,
     root_of,
     split_address,
@@ -211,8 +211,8 @@ def _given(arguments: str | None) -> JsonValue | None:
     if arguments is None:
         return None
     try:
-        value = jsonlib.loads(arguments)
-    except (ValueError, RecursionError) as error:
+        value = from_json(arguments)
+    except ValueError as error:
         raise BadUsage(f"--arguments is not JSON: {error}.", hint="""Write it like '{"amount": 10}'.""") from error
     if not isinstance(value, dict):
         raise BadUsage("--arguments is no JSON object.", hint="""Write it like '{"amount": 10}'.""")

@@ -15,7 +15,7 @@ from ._faults import BadUsage, Exit
 from ._json import request_json, spent_json
 from ._options import Json, Repo, place, text_from
 from ._output import Page, err, write_json, write_text
-from ._remember import recall, remember
+from ._remember import recall
 from ._screen import spent_text, summary, waiting_page
 from ._task import Agents, ModelApi, ModelName, Task, make_task
 
@@ -144,7 +144,7 @@ def drive(task: Task, perform: "Callable[[Runtime], Awaitable[Outcome]]", loop: 
     driving = Driving(task, loop)
     outcome = trio.run(driving.drive, perform)
     if driving.loop is not None:
-        remember(task.where.repo, driving.loop, task.where.paste.resume(driving.loop))
+        task.where.remember(driving.loop)
     if driving.left:
         # Threads of plain tools may still run, and must not keep the process.
         status = _report(task, driving.loop, outcome, interrupted=True, json=json)

@@ -26,7 +26,6 @@ from caesura.runtime import Notice, Outcome, Runtime
 from ._faults import Exit
 from ._output import Page
 from ._progress import progress
-from ._remember import remember
 from ._screen import waiting_page
 
 if TYPE_CHECKING:
@@ -73,6 +72,7 @@ class Driving:
                         changes=self._task.where.config.changes,
                         durability=self._task.where.config.durability,
                         policy=self._task.where.config.policy,
+                        redaction=self._task.where.config.redaction,
                     ) as runtime,
                 ):
                     self._runtime = runtime
@@ -90,8 +90,7 @@ class Driving:
     def _hear(self, notice: Notice) -> None:
         if not self._progress.seen:
             # With the first step, and not at the end: a process that is killed does not come to its end.
-            loop, where = root_of(notice.loop), self._task.where
-            remember(where.repo, loop, where.paste.resume(loop))
+            self._task.where.remember(root_of(notice.loop))
         self._progress.notice(notice)
 
     # Signals -------------------------------------------------------------------------------------------------------

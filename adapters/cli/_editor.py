@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from caesura.continuations import CallerError, Json, misfit
+from caesura.continuations import CallerError, Json, from_json, misfit
 
 from ._ask import can_ask, confirm
 from ._forms import parsed
@@ -50,8 +50,8 @@ def edit(arguments: str, schema: Json) -> Json | None:
 
 def _read(file: Path, schema: Json) -> tuple[str | None, Json]:
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        value = from_json(file.read_text(encoding="utf-8"))
+    except ValueError as error:
         return f"This is not JSON: {error}.", None
     wrong = misfit(value, schema)
     return (None if wrong is None else f"This does not fit the tool: {wrong}."), value

@@ -3,8 +3,9 @@
 import datetime as dt
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 
-from caesura.continuations import Json, count
+from caesura.continuations import Json, count, from_json
 
 _ARROW = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "
 
@@ -26,8 +27,8 @@ def pretty_value(value: Json) -> str:
 
 def _indented(text: str) -> str:
     try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
+        return json.dumps(from_json(text), indent=2, ensure_ascii=False)
+    except ValueError:
         return text
 
 
@@ -47,8 +48,8 @@ def clip(text: str, lines: int = 20, width: int = 2000) -> str:
 def parsed(text: str) -> Json:
     """Arguments as a value; as text if they are not JSON."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return from_json(text)
+    except ValueError:
         return text
 
 
@@ -78,58 +79,75 @@ def ago(since: dt.datetime, now: dt.datetime) -> str:
 
 
 def moment(at: dt.datetime) -> str:
-    """A time to the second, in the reader's own time zone."""
-    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    """A time to the second, in the reader's own time zone, unless the calendar ends there."""
+    with suppress(OverflowError, ValueError):
+        at = at.astimezone()
+    return at.strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def asked_for(schema: Json) -> str:
-    """What a schema asks for, in words: ``yes or no``, ``one of "a", "b"``, ``{item: text, amount: number}``."""
-    return _form(schema, schema if isinstance(schema, dict) else {}, 0)
+    """What a schema asks for, in words: ``yes or no``, ``one of "a", "b"``, ``{item: text, amount: number}``.
+
+    A schema may come from a stranger's repository, and then be none at all, or one that refers to itself.
+    """
+    return _Words(schema).of(schema, 0)
 
 
-def _form(schema: Json, root: dict[str, Json], depth: int) -> str:
-    if not isinstance(schema, dict) or not schema or depth > 6:
-        return "any JSON value"
-    if "$ref" in schema:
-        name = str(schema["$ref"]).rpartition("/")[2]
-        return _form(root.get("$defs", {}).get(name, {}), root, depth + 1)
-    if "const" in schema:
-        return json.dumps(schema["const"], ensure_ascii=False)
-    if "enum" in schema:
-        return "one of " + ", ".join(json.dumps(one, ensure_ascii=False) for one in schema["enum"])
-    for key in ("anyOf", "oneOf"):
-        if key in schema:
-            return " or ".join(dict.fromkeys(_form(one, root, depth + 1) for one in schema[key]))
-    kinds = schema.get("type")
-    if isinstance(kinds, list):
-        return " or ".join(_form({**schema, "type": kind}, root, depth + 1) for kind in kinds)
-    match kinds:
-        case "string":
-            return "text" + (f" ({schema['format']})" if "format" in schema else "") + _bounds(schema, "Length")
-        case "boolean":
-            return "true or false"
-        case "integer" | "number":
-            return ("a whole number" if kinds == "integer" else "a number") + _bounds(schema, "imum")
-        case "null":
-            return "null"
-        case "array":
-            return f"a list of: {_form(schema.get('items', {}), root, depth + 1)}"
-        case "object":
-            return _object(schema, root, depth)
-        case _:
-            return json.dumps(schema, ensure_ascii=False)
+_MOST = 200
+"""Parts of a schema that are put in words; what is beyond can be any JSON value."""
 
 
-def _object(schema: dict[str, Json], root: dict[str, Json], depth: int) -> str:
-    fields = schema.get("properties")
-    if not isinstance(fields, dict) or not fields:
-        return "a JSON object"
-    required = schema.get("required", ())
-    parts = [
-        f'"{name}"{"" if name in required else " (optional)"}: {_form(one, root, depth + 1)}'
-        for name, one in fields.items()
-    ]
-    return "{" + ", ".join(parts) + "}"
+class _Words:
+    def __init__(self, root: Json) -> None:
+        self._named = _dict(_dict(root).get("$defs"))
+        self._left = _MOST
+
+    def of(self, schema: Json, depth: int) -> str:
+        self._left -= 1
+        if not isinstance(schema, dict) or not schema or depth > 6 or self._left < 0:
+            return "any JSON value"
+        if "$ref" in schema:
+            name = str(schema["$ref"]).rpartition("/")[2]
+            return self.of(self._named.get(name), depth + 1)
+        if "const" in schema:
+            return json.dumps(schema["const"], ensure_ascii=False)
+        if isinstance(schema.get("enum"), list):
+            return "one of " + ", ".join(json.dumps(one, ensure_ascii=False) for one in schema["enum"][:_MOST])
+        for key in ("anyOf", "oneOf"):
+            if isinstance(schema.get(key), list):
+                return " or ".join(dict.fromkeys(self.of(one, depth + 1) for one in schema[key][:_MOST]))
+        kinds = schema.get("type")
+        if isinstance(kinds, list):
+            each = (self.of({**schema, "type": kind}, depth + 1) for kind in kinds[:_MOST])
+            return " or ".join(dict.fromkeys(each))
+        match kinds:
+            case "string":
+                return "text" + (f" ({schema['format']})" if "format" in schema else "") + _bounds(schema, "Length")
+            case "boolean":
+                return "true or false"
+            case "integer" | "number":
+                return ("a whole number" if kinds == "integer" else "a number") + _bounds(schema, "imum")
+            case "null":
+                return "null"
+            case "array":
+                return f"a list of: {self.of(schema.get('items', {}), depth + 1)}"
+            case "object":
+                return self._object(schema, depth)
+            case _:
+                return json.dumps(schema, ensure_ascii=False)
+
+    def _object(self, schema: dict[str, Json], depth: int) -> str:
+        fields = list(_dict(schema.get("properties")).items())[:_MOST]
+        required = schema.get("required")
+        needed = required if isinstance(required, list) else []
+        parts = [
+            f'"{name}"{"" if name in needed else " (optional)"}: {self.of(one, depth + 1)}' for name, one in fields
+        ]
+        return "{" + ", ".join(parts) + "}" if parts else "a JSON object"
+
+
+def _dict(value: Json) -> dict[str, Json]:
+    return value if isinstance(value, dict) else {}
 
 
 def _bounds(schema: dict[str, Json], suffix: str) -> str:

@@ -79,7 +79,7 @@ def import_(
     task = make_task(where, agents, agent, model=model, api=api)
     specs = [one.spec(task.spec_of(one)) for one in everyone([task.agent])]
     store = GitStore.open(where.repo, create=True, durability=where.config.durability)
-    with Loops(store) as loops:
+    with Loops(store, redaction=where.config.redaction) as loops:
         saved = loops.import_(loop, document, agent=specs[0], agents=specs, by=by, decide=decide)
         if json:
             write_json(decided_json(saved, loops.pending(saved.loop)))

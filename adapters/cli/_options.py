@@ -10,12 +10,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from caesura.continuations import Loops
+from caesura.continuations import LoopName, Loops
 
 from ._config import Config, find_config
 from ._faults import BadUsage
 from ._paste import Paste, option
-from ._remember import recall
+from ._remember import recall, remember
 
 STDIN = "\0-"
 """Standard input, where a text is expected; no argument of a process can hold a NUL."""
@@ -46,8 +46,17 @@ class Place:
         Raises:
             Unavailable: there is no repository.
         """
-        with Loops.open(self.repo, policy=self.config.policy, durability=self.config.durability) as loops:
+        config = self.config
+        with Loops.open(
+            self.repo, policy=config.policy, durability=config.durability, redaction=config.redaction
+        ) as loops:
             yield loops
+
+    def remember(self, loop: LoopName) -> None:
+        """Keep the command that goes on with a loop, for the next one to tell; not one with a secret in it."""
+        command = self.paste.resume(loop)
+        if self.config.redaction.text(command) == command:
+            remember(self.repo, loop, command)
 
 
 def place(repo: Path | None) -> Place:

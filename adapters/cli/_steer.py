@@ -1,11 +1,12 @@
 """Steering: make a repository, tell, pause, cancel, fork."""
 
 import re
+from contextlib import suppress
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from caesura.continuations import GitStore, LoopName, Loops, NoPerson, Saved, Status, address, root_of
+from caesura.continuations import BadName, GitStore, Loops, NoPerson, Saved, Status, address, loop_name, root_of
 
 from ._decide import going_on
 from ._json import decided_json
@@ -120,9 +121,9 @@ def fork(
     where = place(repo)
     with where.loops() as loops:
         saved = loops.fork(revision, name)
-        source = re.findall(r"^Loop: (\S+)$", saved.message, re.MULTILINE)
-        if source:
-            inherit(where.repo, LoopName(source[-1]), saved.loop)
+        for source in re.findall(r"^Loop: (\S+)$", saved.message, re.MULTILINE)[-1:]:
+            with suppress(BadName):  # whoever wrote the commit may have written anything
+                inherit(where.repo, loop_name(source), saved.loop)
         if json:
             write_json(decided_json(saved, loops.pending(saved.loop)))
             return

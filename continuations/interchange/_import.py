@@ -13,7 +13,7 @@ from .._messages import Json
 from .._specs import AgentSpec
 from .._state import Child, Continuation
 from ..history import History, LoopExists, Saved
-from ._document import SOURCE
+from ._document import SOURCE, clean
 from ._reader import Draft, Reader
 
 
@@ -37,11 +37,14 @@ def import_loop(
 
     Raises:
         BadDocument: the object is not one that can go on here; the message names the place. Nothing was written.
-        BadName: the loop cannot have that name.
+        BadName, SecretName: the loop cannot have that name.
         LoopExists: there is a loop of that name, or a branch of one nested in it.
     """
     root = root_name(name)
-    draft = Reader(root, agent, agents, now).document(document)
+    known = [history.storable(one) for one in (agent, *agents)]
+    # Before it is read: the decisions in it are bound to what will be stored.
+    storable = history.redaction.json(clean(document, "the document", 0))
+    draft = Reader(root, known[0], known[1:], now).document(storable)
     choices = draft[1]
     taken = next((head for head in history.store.heads() if head.partition(".")[0] == root), None)
     if taken is not None:
@@ -79,8 +82,8 @@ def _written(
             state,
             parents=tuple(child.commit for _, child in sorted(state.children.items())),
             message=describe(name, None, event, state).message,
-            author=event.by,
-            committer=event.by,
+            author=history.storable(event.by),
+            committer=history.storable(event.by),
         )
         seen[name] = commit.id
         children[call] = Child(commit=commit.id, state=state)

@@ -1,7 +1,6 @@
 """Reading a continuation object: from the document to the loops in it, not yet committed."""
 
 import datetime as dt
-import json
 import secrets
 from collections.abc import Iterable, Iterator
 from typing import cast, get_args
@@ -9,7 +8,9 @@ from typing import cast, get_args
 from msgspec.structs import replace
 
 from .._calls import Call, CallState, Choice, Gate, GateKind
+from .._codec import TooDeep, encodable
 from .._ids import MAX_NAME, CallId, Digest, LoopName, WorkerId, child_name
+from .._json import from_json
 from .._messages import Assistant, Function, Json, Message, Result, Text, ToolRequest, Value
 from .._specs import AgentSpec, ToolSpec
 from .._state import FORMAT, Continuation, Ending
@@ -23,7 +24,6 @@ from ._document import (
     Item,
     Nested,
     bad,
-    clean,
     convert,
 )
 
@@ -59,8 +59,8 @@ class Reader:
         self._now = now
 
     def document(self, value: Json) -> tuple[Draft, list[Chosen]]:
-        """The root loop, and what is decided."""
-        document = convert(clean(value, "the document", 0), Document, "")
+        """The root loop, and what is decided, from a document that is `clean`."""
+        document = convert(value, Document, "")
         if document.continuation is None:
             return self._completed(document), []
         if document.messages is not None or document.result is not None or document.end_reason == "completed":
@@ -292,8 +292,8 @@ class Reader:
 def _fitting(arguments: str, tool: ToolSpec, place: str) -> str:
     """Edited arguments, if they fit the tool."""
     try:
-        problem = misfit(json.loads(arguments), tool.parameters)
-    except (ValueError, RecursionError):
+        problem = misfit(from_json(arguments), tool.parameters)
+    except ValueError:
         problem = "they are not JSON"
     if problem is not None:
         raise bad(place, f"its arguments are not those of the messages, and do not fit {tool.name!r}: {problem}")
@@ -315,7 +315,10 @@ def _message(source: dict[str, Json], place: str) -> Message:
     if role != "user" and "content" in plain:
         plain["content"] = _flat(plain, place)
     message: Message = convert(plain, Message, place)
-    return message
+    try:
+        return encodable(message)
+    except TooDeep as error:
+        raise bad(place, str(error).rstrip(".")) from error
 
 
 def _flat(source: dict[str, Json], place: str) -> str:

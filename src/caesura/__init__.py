@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .continuations import Budget, CaesuraError, Image, ImageUrl, Loops, Person, Request, Status, Text
+    from .continuations import Budget, CaesuraError, Image, ImageUrl, Loops, Person, Redaction, Request, Status, Text
     from .runtime import (
         Agent,
         Ask,
@@ -41,6 +41,7 @@ __all__ = [
     "Outcome",
     "Person",
     "ProposedCall",
+    "Redaction",
     "Request",
     "Retry",
     "Runtime",
@@ -58,7 +59,7 @@ __all__ = [
 ]
 
 _CONTINUATIONS = frozenset(
-    {"Budget", "CaesuraError", "Image", "ImageUrl", "Loops", "Person", "Request", "Status", "Text"}
+    {"Budget", "CaesuraError", "Image", "ImageUrl", "Loops", "Person", "Redaction", "Request", "Status", "Text"}
 )
 
 

@@ -1,0 +1,59 @@
+"""JSON from others: how deep it may nest, and how its text is read."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from ._messages import Json
+
+MAX_NESTING = 200
+"""How deep JSON values may nest in a loop: what reads them, here and elsewhere, goes down by recursion."""
+
+
+def nests_deeper(value: object, most: int = MAX_NESTING) -> bool:
+    """Whether values nest deeper; found without recursion, of which there is only so much."""
+    waiting: list[tuple[object, int]] = [(value, 0)]
+    while waiting:
+        one, depth = waiting.pop()
+        if depth > most:
+            return True
+        match one:
+            case msgspec.Struct():
+                inner: Iterable[object] = (getattr(one, name) for name in one.__struct_fields__)
+            case Mapping():
+                inner = one.values()
+            case list() | tuple():
+                inner = one
+            case _:
+                continue
+        waiting.extend((item, depth + 1) for item in inner)
+    return False
+
+
+def from_json(text: str) -> Json:
+    """Read JSON text that can be written again, and be gone down into, by anybody.
+
+    Raises:
+        ValueError: it is not JSON, nests deeper than `MAX_NESTING`, or has a number that JSON has not.
+    """
+    try:
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    except RecursionError:
+        raise ValueError(_DEEP) from None
+    if nests_deeper(value):
+        raise ValueError(_DEEP)
+    return value
+
+
+_DEEP = f"it nests more than {MAX_NESTING} deep"
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text[:40]} is no number of JSON's")
