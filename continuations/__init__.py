@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from . import store
+from ._alignment import Row
 from ._calls import (
     CLOSED,
     TRANSITIONS,
@@ -91,7 +92,9 @@ from ._specs import AgentSpec, Budget, ModelSpec, ToolKind, ToolSpec
 from ._state import Child, Continuation, Ending, Spent, Status
 from ._step import name_calls, start, step
 from ._text import call_text, count, excerpt, one_line, printable
+from ._trajectory import Entry, EntryKind
 from ._validate import misfit
+from .comparison import Comparison, Divergence, Tally, compare, line, tally
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .leases import Claim, claim_of, holder
@@ -144,6 +147,7 @@ __all__ = [
     "Claim",
     "Commit",
     "CommitId",
+    "Comparison",
     "ConflictError",
     "Contended",
     "Content",
@@ -152,8 +156,11 @@ __all__ = [
     "Decision",
     "Description",
     "Digest",
+    "Divergence",
     "Effect",
     "Ending",
+    "Entry",
+    "EntryKind",
     "Finish",
     "Function",
     "Gate",
@@ -194,6 +201,7 @@ __all__ = [
     "RequestKind",
     "Result",
     "Resumed",
+    "Row",
     "Rule",
     "RunTool",
     "Saved",
@@ -208,6 +216,7 @@ __all__ = [
     "Store",
     "StrangeBranch",
     "Suspended",
+    "Tally",
     "Text",
     "Told",
     "ToolAsked",
@@ -231,6 +240,7 @@ __all__ = [
     "call_text",
     "child_name",
     "claim_of",
+    "compare",
     "count",
     "decode_message",
     "describe",
@@ -240,6 +250,7 @@ __all__ = [
     "export_loop",
     "holder",
     "import_loop",
+    "line",
     "loop_name",
     "misfit",
     "name_calls",
@@ -254,6 +265,7 @@ __all__ = [
     "split_address",
     "start",
     "step",
+    "tally",
     "text_of",
     "utc_now",
 ]
