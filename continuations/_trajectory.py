@@ -13,8 +13,8 @@ from ._messages import Assistant, Message, Result, Usage, User, Value, text_of
 from ._state import Continuation
 
 EntryKind = Literal["told", "said", "called", "decided", "got", "open", "gate", "lifted", "changed", "dropped", "ended"]
-"""What an entry of a trajectory tells: a person's or a caller's words; the model's; a call; a decision on it; its
-result; that it is open still; a gate; that it was lifted; a change of the agent; messages taken away; an end by hand."""
+"""What an entry tells: a person's or a caller's words; the model's; a call; a decision on it; its result; that it is
+open still; a gate; that it was lifted; a change of the agent; messages taken away; an end by hand."""
 
 
 class Entry(Value, frozen=True, kw_only=True):

@@ -9,10 +9,10 @@ from caesura.continuations import Request, misfit, root_of, utc_now
 
 from ._ask import ask, need_keyboard
 from ._decide import tell_rest
-from ._forms import parsed
 from ._json import decided_json
 from ._options import STDIN, By, Json, Repo, place, text_from
 from ._output import Page, err, out, write_json
+from ._safe import parsed
 from ._screen import request_page
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from caesura.continuations import CallerError, Json, misfit
 
 from ._ask import can_ask, confirm
-from ._forms import parsed
 from ._output import Page, err
+from ._safe import parsed
 
 
 class NoEditor(CallerError):

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from caesura.continuations import Json, count
 
+from ._safe import visible
+
 _ARROW = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "
 
 
@@ -31,35 +33,12 @@ def _indented(text: str) -> str:
         return text
 
 
-def visible(text: str) -> str:
-    """The text with each invisible or reordering character as JSON writes it: two arguments that differ look it."""
-    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
-
-
 def clip(text: str, lines: int = 20, width: int = 2000) -> str:
     """The beginning of a text: at most so many lines and characters, saying what was left out."""
     text = text.replace("\r\n", "\n").strip("\n")
     kept = "\n".join(text[:width].split("\n")[:lines])
     rest = len(text) - len(kept)
     return f"{kept}\n[… {count(rest, 'more character')}]" if rest else kept
-
-
-def parsed(text: str) -> Json:
-    """Arguments as a value; as text if they are not JSON."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
-def compact_call(tool: str, arguments: str, width: int) -> str | None:
-    """A call on one line, if all of it fits there."""
-    values = parsed(arguments)
-    if not isinstance(values, dict):
-        return None
-    inner = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
-    line = visible(f"{tool}({inner})").replace("\n", "\\n")
-    return line if len(line) <= width else None
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ import msgspec
 
 from caesura.continuations import CallId, LoopInfo, Request, Saved, Spent, root_of
 
-from ._forms import parsed
+from ._safe import parsed
 
 
 def request_json(request: Request) -> dict[str, Any]:

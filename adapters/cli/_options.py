@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from caesura.continuations import Loops
+from caesura.continuations import GitStore, Loops, Store
 
 from ._config import Config, find_config
 from ._faults import BadUsage
@@ -19,6 +19,9 @@ from ._remember import recall
 
 STDIN = "\0-"
 """Standard input, where a text is expected; no argument of a process can hold a NUL."""
+
+COMMAND = "\0"
+"""What marks each word of a command to run."""
 
 Repo = Annotated[
     Path | None,
@@ -46,8 +49,18 @@ class Place:
         Raises:
             Unavailable: there is no repository.
         """
-        with Loops.open(self.repo) as loops:
-            yield loops
+        with self.store() as store:
+            yield Loops(store)
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        """The repository, to read commits from.
+
+        Raises:
+            Unavailable: there is no repository.
+        """
+        with closing(GitStore.open(self.repo)) as store:
+            yield store
 
 
 def place(repo: Path | None) -> Place:

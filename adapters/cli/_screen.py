@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from caesura.continuations import LoopName, Request, Spent, count
 
-from ._forms import ago, asked_for, clip, compact_call, duration, moment, path_text, pretty
+from ._forms import ago, asked_for, clip, duration, moment, path_text, pretty
 from ._output import Page
 from ._paste import Paste
+from ._safe import compact_call
 
 _WIDTH = 90
 _LINES = 16

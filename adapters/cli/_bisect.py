@@ -1,0 +1,192 @@
+"""Bisecting: the first step at which a test gives another answer, and the test alone, for git to bisect with."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from cyclopts import Parameter
+
+from caesura.continuations import CallerError, Commit, Loops, Store, line, utc_now
+
+from ._faults import BadUsage
+from ._look import state_json, state_page
+from ._options import COMMAND, Json, Repo, place
+from ._output import Page, err, out, write_json
+from ._predicate import SKIP, NotTested, Predicate, predicate
+
+Matches = Annotated[
+    str | None,
+    Parameter(
+        name="--matches",
+        help="A step is good if this regular expression is found in what 'caesura show COMMIT --full' prints.",
+    ),
+]
+
+
+class NotBefore(CallerError):
+    """The first of two steps is not in the second one's past."""
+
+
+def bisect(
+    good: Annotated[str, Parameter(help="A good step: an earlier commit of the loop.", show_default=False)],
+    bad: Annotated[str, Parameter(help="A bad step after it: the loop, or a commit of it.", show_default=False)],
+    /,
+    *command: Annotated[
+        str,
+        Parameter(
+            help="After --: the test. It exits with 0 if the step on its standard input is good.", show_default=False
+        ),
+    ],
+    matches: Matches = None,
+    repo: Repo = None,
+    json: Json = False,
+) -> None:
+    """Find the first step of a loop that fails a test; of a hundred steps, about seven are tried.
+
+    The test is a command or a regular expression. The command gets a step as 'caesura show COMMIT --json' prints it,
+    on standard input, and exits with 0 for good, 1 to 124 for bad, 125 if the step cannot be tested. If it is GOOD
+    that fails the test, and BAD that passes it, the first step that passes is found. Steps are those of
+    git log --first-parent, each with what was nested in it. Nothing is checked out and no ref is touched.
+
+    With --json: {"first", "commit", "author", "subject", "suspects", "tested", "state"}.
+    """
+    if good.startswith(COMMAND) or bad.startswith(COMMAND):
+        raise BadUsage("GOOD and BAD are missing.", hint="Name two steps of a loop before the --.")
+    test = predicate(command, matches)
+    with place(repo).store() as store:
+        loops, steps = Loops(store), _between(store, good, bad)
+        tested: list[Commit] = []
+
+        def answer(step: int) -> bool | None:
+            tested.append(steps[step])
+            return _answer(loops, test, steps[step], say=not json)
+
+        found = first_change(len(steps), answer)
+        first, saved = steps[found.step], loops.show(steps[found.step].id)
+        subject = first.message.partition("\n")[0]
+        suspects = [steps[step].id for step in found.suspects]
+        if json:
+            write_json(
+                {
+                    "first": "good" if found.good else "bad",
+                    "commit": first.id,
+                    "author": str(first.author),
+                    "subject": subject,
+                    "suspects": suspects,
+                    "tested": len(tested),
+                    "state": state_json(loops, saved, at_head=False),
+                }
+            )
+            return
+        page = Page().add(("the first good step" if found.good else "the first bad step", "bold"), f": {first.id}")
+        page.add(f"  {subject}").add((f"  by {first.author}", "dim"))
+        if suspects:
+            page.add("or one of those before it, which cannot be tested:")
+            for suspect in suspects:
+                page.add(f"  {suspect}")
+        out(page.add("").extend(state_page(loops, saved, utc_now(), at_head=False, full=False)))
+
+
+def check(
+    revision: Annotated[
+        str | None,
+        Parameter(help="The step. Default: where git bisect is, BISECT_HEAD or else HEAD.", show_default=False),
+    ] = None,
+    /,
+    *command: Annotated[
+        str,
+        Parameter(
+            help="After --: the test. It exits with 0 if the step on its standard input is good.", show_default=False
+        ),
+    ],
+    matches: Matches = None,
+    repo: Repo = None,
+) -> int:
+    """Test one step of a loop, for 'git bisect run caesura test -- COMMAND'; 'caesura bisect' needs no git bisect.
+
+    The command gets the step as 'caesura show COMMIT --json' prints it, on standard input. The exit status is 0 for a
+    good step, 1 for a bad one, 125 for one that cannot be tested, and 128 for any error: git bisect then stops. The
+    repository is --repo, else CAESURA_REPO, else the one that git names or that is here.
+    """
+    if revision is not None and revision.startswith(COMMAND):
+        command, revision = (revision, *command), None
+    answers = predicate(command, matches)
+    with place(repo or _gits_own()).store() as store:
+        names = ("BISECT_HEAD", "HEAD") if revision is None else (revision,)
+        good = answers(Loops(store), store.resolve(_first_known(store, names)))
+    return SKIP if good is None else int(not good)
+
+
+class Change(NamedTuple):
+    """Where the answer changes: the first step of the new one, and steps before it that may be the first as well."""
+
+    step: int
+    good: bool
+    suspects: tuple[int, ...]
+
+
+def first_change(steps: int, answer: Callable[[int], bool | None]) -> Change:
+    """Search so many steps, of which the first and the last are answered otherwise.
+
+    A step without an answer is left out, and those nearest to it are tried.
+
+    Raises:
+        NotTested: the first and the last are answered alike, or not at all.
+    """
+    first, last = answer(0), answer(steps - 1)
+    if first is None or last is None or first is last:
+        how = "cannot be tested" if None in (first, last) else "are good" if first else "are bad"
+        what = "GOOD or BAD cannot be tested" if None in (first, last) else f"GOOD and BAD {how}, both"
+        raise NotTested(f"{what}.", hint="The test must tell the two apart; see what it says of each.")
+    low, high = 0, steps - 1
+    unknown: set[int] = set()
+    while open_ := [step for step in range(low + 1, high) if step not in unknown]:
+        middle = min(open_, key=lambda step: abs(2 * step - low - high))
+        found = answer(middle)
+        if found is None:
+            unknown.add(middle)
+        elif found is first:
+            low = middle
+        else:
+            high = middle
+    return Change(step=high, good=last, suspects=tuple(range(low + 1, high)))
+
+
+def _between(store: Store, good: str, bad: str) -> list[Commit]:
+    """The loop's own steps from the one to the other, both included, the oldest first."""
+    start, end = store.resolve(good), store.resolve(bad)
+    steps: list[Commit] = []
+    for step in line(store, end):
+        steps.append(step)
+        if step.id == start:
+            return steps[::-1]
+    raise NotBefore(f"{good} is no step before {bad}.", hint=f"See git log --first-parent of {bad}.")
+
+
+def _answer(loops: Loops, test: Predicate, step: Commit, *, say: bool) -> bool | None:
+    found = test(loops, step.id)
+    if say:
+        told = "cannot be tested" if found is None else "good" if found else "bad"
+        err(Page().add((f"{step.id[:10]} ", "dim"), f"{told:16}  ", (step.message.partition("\n")[0], "dim")))
+    return found
+
+
+def _gits_own() -> Path | None:
+    """The repository that git runs a command in, if it says so, or if it is here and none of ours is."""
+    if "CAESURA_REPO" in os.environ:
+        return None
+    if "GIT_DIR" in os.environ:
+        return Path(os.environ["GIT_DIR"])
+    return None if place(None).repo.exists() else Path()
+
+
+def _first_known(store: Store, names: tuple[str, ...]) -> str:
+    """The first of these that names something, or the last."""
+    for name in names[:-1]:
+        try:
+            store.resolve(name)
+        except CallerError:
+            continue
+        return name
+    return names[-1]
