@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
 
-from caesura.continuations import CallerError, Commit, Loops, Store, line, utc_now
+from caesura.continuations import CallerError, Commit, CommitId, History, Loops, Store, line, utc_now
 
 from ._faults import BadUsage
 from ._look import state_json, state_page
@@ -20,6 +21,14 @@ Matches = Annotated[
     Parameter(
         name="--matches",
         help="A step is good if this regular expression is found in what 'caesura show COMMIT --full' prints.",
+    ),
+]
+Judge = Annotated[
+    str | None,
+    Parameter(
+        name="--judge",
+        help="A step is good if this agent says so: module.py:agent, or one of caesura.toml, with result=bool. It is"
+        " given what 'caesura show COMMIT --full' prints.",
     ),
 ]
 
@@ -39,22 +48,24 @@ def bisect(
         ),
     ],
     matches: Matches = None,
+    judge: Judge = None,
     repo: Repo = None,
     json: Json = False,
 ) -> None:
     """Find the first step of a loop that fails a test; of a hundred steps, about seven are tried.
 
-    The test is a command or a regular expression. The command gets a step as 'caesura show COMMIT --json' prints it,
-    on standard input, and exits with 0 for good, 1 to 124 for bad, 125 if the step cannot be tested. If it is GOOD
-    that fails the test, and BAD that passes it, the first step that passes is found. Steps are those of
+    The test is a command, a regular expression or an agent. The command gets a step as 'caesura show COMMIT --json'
+    prints it, on standard input, and exits with 0 for good, 1 to 124 for bad, 125 if the step cannot be tested. If it
+    is GOOD that fails the test, and BAD that passes it, the first step that passes is found. Steps are those of
     git log --first-parent, each with what was nested in it. Nothing is checked out and no ref is touched.
 
     With --json: {"first", "commit", "author", "subject", "suspects", "tested", "state"}.
     """
     if good.startswith(COMMAND) or bad.startswith(COMMAND):
         raise BadUsage("GOOD and BAD are missing.", hint="Name two steps of a loop before the --.")
-    test = predicate(command, matches)
-    with place(repo).store() as store:
+    where = place(repo)
+    test = predicate(where, command, matches, judge)
+    with where.store() as store:
         loops, steps = Loops(store), _between(store, good, bad)
         tested: list[Commit] = []
 
@@ -101,6 +112,7 @@ def check(
         ),
     ],
     matches: Matches = None,
+    judge: Judge = None,
     repo: Repo = None,
 ) -> int:
     """Test one step of a loop, for 'git bisect run caesura test -- COMMAND'; 'caesura bisect' needs no git bisect.
@@ -111,10 +123,10 @@ def check(
     """
     if revision is not None and revision.startswith(COMMAND):
         command, revision = (revision, *command), None
-    answers = predicate(command, matches)
-    with place(repo or _gits_own()).store() as store:
-        names = ("BISECT_HEAD", "HEAD") if revision is None else (revision,)
-        good = answers(Loops(store), store.resolve(_first_known(store, names)))
+    where = place(repo or _gits_own())
+    answers = predicate(where, command, matches, judge)
+    with where.store() as store:
+        good = answers(Loops(store), _gits_step(store) if revision is None else _commit(store, revision))
     return SKIP if good is None else int(not good)
 
 
@@ -155,7 +167,7 @@ def first_change(steps: int, answer: Callable[[int], bool | None]) -> Change:
 
 def _between(store: Store, good: str, bad: str) -> list[Commit]:
     """The loop's own steps from the one to the other, both included, the oldest first."""
-    start, end = store.resolve(good), store.resolve(bad)
+    start, end = _commit(store, good), _commit(store, bad)
     steps: list[Commit] = []
     for step in line(store, end):
         steps.append(step)
@@ -181,12 +193,14 @@ def _gits_own() -> Path | None:
     return None if place(None).repo.exists() else Path()
 
 
-def _first_known(store: Store, names: tuple[str, ...]) -> str:
-    """The first of these that names something, or the last."""
-    for name in names[:-1]:
-        try:
-            store.resolve(name)
-        except CallerError:
-            continue
-        return name
-    return names[-1]
+def _gits_step(store: Store) -> CommitId:
+    """Where git bisect is: without a work tree, and with one."""
+    with suppress(CallerError):
+        return store.resolve("BISECT_HEAD")
+    return store.resolve("HEAD")
+
+
+def _commit(store: Store, revision: str) -> CommitId:
+    """The commit of a revision, or of a nested loop that has no branch yet."""
+    saved, _ = History(store).at(revision)
+    return saved.commit
