@@ -1,5 +1,6 @@
 """Comparing and searching on the command line: diff, diff --stat, bisect, test."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -25,15 +26,22 @@ def recorded(shell: Shell) -> Shell:
     return shell
 
 
-@pytest.fixture
-def futures(shell: Shell) -> Shell:
-    """One loop that was approved, and a fork of it that was rejected."""
+@pytest.fixture(scope="module")
+def decided(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of a loop that was approved, ``yes``, and a fork of it that was rejected, ``no``."""
+    shell = Shell(tmp_path_factory.mktemp("decided"))
     assert shell("run", LEAD, "Onboard Ada", "--loop", "yes").status == 3
     assert shell("fork", "yes", "--name", "no").status == 0
     assert shell("approve", "yes.it-1.order-1", "--yes").status == 0
     assert shell("reject", "no.it-1.order-1", "--reason", "too dear").status == 0
     for name in ("yes", "no"):
         assert shell("resume", name, "--agents", LEAD).status == 0
+    return shell.folder / ".caesura"
+
+
+@pytest.fixture
+def futures(shell: Shell, decided: Path) -> Shell:
+    shutil.copytree(decided, shell.folder / ".caesura")
     return shell
 
 
