@@ -100,7 +100,7 @@ def _counts(counted: Tally) -> tuple[str, ...]:
         one_line(counted.saved.loop, 40),
         state.status.value,
         *(f"{number:,}" for number in numbers),
-        f"{spent.seconds:.1f}",
+        f"{spent.seconds:.1f} s",
     )
 
 
