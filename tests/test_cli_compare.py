@@ -142,6 +142,8 @@ class TestDiff:
         terminal = shell.terminal("diff", "a", "b", COLUMNS="120", NO_COLOR="1")
         assert terminal.end() == 0
         assert set(terminal.screen) & set("\x1b\x07\x9b\u202e") == set()
+        lines = terminal.screen.replace("\r", "").splitlines()
+        assert {line[58:61].rstrip() for line in lines[5:]} <= {"", " |", " <", " >"}
 
     def test_what_cannot_be_compared_is_said(self, recorded: Shell) -> None:
         for words, said in (

@@ -15,6 +15,7 @@ from caesura.continuations import (
     Answered,
     AnyEvent,
     Assistant,
+    CallId,
     Cancelled,
     Choice,
     CommitId,
@@ -25,6 +26,7 @@ from caesura.continuations import (
     GitStore,
     History,
     Imported,
+    Loops,
     MemoryStore,
     ModelReplied,
     ModelSpec,
@@ -38,6 +40,8 @@ from caesura.continuations import (
     Suspended,
     Told,
     ToolRequest,
+    ToolReturned,
+    ToolStarted,
     Usage,
     User,
     compare,
@@ -327,7 +331,7 @@ def life(*events: AnyEvent) -> list[tuple[str, ...]]:
     return [(entry.kind, entry.by, entry.outcome, entry.text) for entry in reader.entries({}, CommitId("end"))]
 
 
-def reply(text: str, *tools: str, shown: int = 1) -> ModelReplied:
+def reply(text: str, *tools: str, shown: int = 1, nonce: str = "n") -> ModelReplied:
     requests = tuple(
         ToolRequest(id=f"k{place}", function=Function(name=name, arguments="{}")) for place, name in enumerate(tools)
     )
@@ -337,7 +341,7 @@ def reply(text: str, *tools: str, shown: int = 1) -> ModelReplied:
         reply=Reply(message=Assistant(content=text, tool_calls=requests), usage=Usage(input=1, output=1)),
         shown=shown,
         proposals=tuple(
-            proposal_for(start(begun), request, f"n{place}", ask=False, at=EPOCH)
+            proposal_for(start(begun), request, f"{nonce}{place}", ask=False, at=EPOCH)
             for place, request in enumerate(requests)
         ),
     )
@@ -347,7 +351,7 @@ def test_words_gates_changes_and_ends_are_told_with_who_caused_them() -> None:
     changed = replace(AGENT, model=ModelSpec(name="another"))
     assert life(
         Suspended(at=EPOCH, kind="pause", reason="lunch", by=ADA),
-        Decided(at=EPOCH, call="gate-1", choice="approve", by=GRACE, seen=CommitId("c")),  # type: ignore[arg-type]
+        Decided(at=EPOCH, call=CallId("gate-1"), choice="approve", by=GRACE, seen=CommitId("c")),
         AgentChanged(at=EPOCH, definition=changed),
         Told(at=EPOCH, message=User(content="Hurry."), by=ADA),
         Cancelled(at=EPOCH, reason="enough", by=GRACE),
@@ -365,7 +369,7 @@ def test_an_answer_is_told_with_who_gave_it_and_what_was_said_meanwhile_after_it
     assert life(
         reply("Let me ask.", "ask"),
         Told(at=EPOCH, message=User(content="By the way."), by=ADA),
-        Answered(at=EPOCH, call="ask-1", value="yes", by=GRACE),  # type: ignore[arg-type]
+        Answered(at=EPOCH, call=CallId("ask-1"), value="yes", by=GRACE),
         reply("Done.", shown=4),
     ) == [
         ("told", "Grace Hopper", "", "Go."),
@@ -410,11 +414,20 @@ def test_a_tally_counts_what_is_nested_at_any_depth_and_finished_too(store: Stor
 
 
 def test_a_standing_decision_is_counted_where_it_was_made(store: Store) -> None:
-    world = World(store, ["order", "order"])
-    world.settle()
-    world.loops.approve("ops.order-1", always="tool", by=ADA)
-    world.end(lambda _: "approve")
-    assert tally(world.history, "ops").approvals == 2
+    history, loops = History(store), Loops(store)
+    begun = Started(at=EPOCH, definition=AGENT, prompt=User(content="Go."), nonce="n", worker=WORKERS[0])
+    history.apply(history.begin(X, begun, ROBOT, GRACE), reply("", "order"), ROBOT)
+    loops.approve("x.order-1", always="tool", by=ADA)
+    for event in (
+        ToolStarted(at=EPOCH, call=CallId("order-1"), worker=WORKERS[0]),
+        ToolReturned(at=EPOCH, call=CallId("order-1"), attempt=1, content="done"),
+        reply("", "order", shown=3, nonce="later"),
+    ):
+        history.apply(history.load(X), event, ROBOT)
+    (call,) = history.load(X).state.calls
+    assert call.decision is not None
+    assert call.decision.standing
+    assert tally(history, "x").approvals == 1
 
 
 def test_the_line_of_a_loop_ends_at_its_first_commit_though_that_has_parents(store: Store) -> None:
