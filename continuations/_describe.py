@@ -91,7 +91,7 @@ def _told_by(before: Continuation | None, event: AnyEvent, after: Continuation) 
         case Resumed():
             return "resumed", _interrupted(before, after)
         case AgentChanged():
-            return "agent changed: its new definition is adopted", changed(before, after)
+            return "agent changed: its new definition is adopted", _changed(before, after)
         case Cancelled(reason=reason):
             return f"cancelled: {reason}", excerpt(reason)
         case Imported(source=source):
@@ -242,8 +242,7 @@ def _interrupted(before: Continuation | None, after: Continuation) -> str:
     )
 
 
-def changed(before: Continuation | None, after: Continuation) -> str:
-    """Which parts of the agent's definition are others than before, one line each."""
+def _changed(before: Continuation | None, after: Continuation) -> str:
     if before is None:
         return ""
     old, new = before.definition, after.definition

@@ -7,7 +7,6 @@ from typing import Literal
 from msgspec.structs import replace
 
 from ._calls import Call, CallState, Person
-from ._describe import changed
 from ._ids import CallId, CommitId
 from ._messages import Assistant, Message, Result, Usage, User, Value, text_of
 from ._state import Continuation
@@ -125,8 +124,10 @@ class Reader:
             self._calls[nonce] = block
 
     def _definition(self, commit: CommitId, before: Continuation | None, after: Continuation) -> None:
-        if before is not None and before.definition != after.definition:
-            self._add(Entry(kind="changed", commit=commit, text=changed(before, after)))
+        old, new = after.definition if before is None else before.definition, after.definition
+        parts = [name for name in new.__struct_fields__ if getattr(old, name) != getattr(new, name)]
+        if parts:
+            self._add(Entry(kind="changed", commit=commit, text=", ".join(parts)))
 
     def _messages(self, commit: CommitId, before: Continuation | None, after: Continuation, by: str) -> list[Result]:
         """Take in what was added to the messages; the results of calls, for later."""
@@ -205,9 +206,9 @@ class Reader:
         """Gates and ends."""
         old = None if before is None else before.gate
         gate, ending = after.gate, after.ending
-        if old is not None and old != gate and ending is None:
+        if old is not None and (gate is None or gate.id != old.id) and ending is None:
             self._add(Entry(kind="lifted", commit=commit, text=old.reason, by=by, outcome=old.kind))
-        if gate is not None and gate != old:
+        if gate is not None and (old is None or gate.id != old.id):
             self._add(Entry(kind="gate", commit=commit, text=gate.reason, by=by, outcome=gate.kind))
         if ending is not None and ending.status != "completed" and (before is None or before.ending is None):
             self._add(Entry(kind="ended", commit=commit, text=ending.text, by=by, outcome=ending.status))

@@ -126,7 +126,7 @@ class TestDiff:
         assert "model scripted; " in told.splitlines()[0]
         assert "model other; " in told.splitlines()[1]
         assert "they part: in it-1: " in told
-        assert "+   the agent's definition changed: model changed" in told
+        assert "+   the agent's definition changed: model" in told
 
     def test_nothing_in_a_repository_commands_the_terminal(self, shell: Shell) -> None:
         assert shell("run", f"{AGENTS}:hostile", "x", "--loop", "a").status == 3

@@ -359,7 +359,7 @@ def test_words_gates_changes_and_ends_are_told_with_who_caused_them() -> None:
         ("told", "Grace Hopper", "", "Go."),
         ("gate", "Ada Lovelace", "pause", "lunch"),
         ("lifted", "Grace Hopper", "pause", "lunch"),
-        ("changed", "", "", "model changed"),
+        ("changed", "", "", "model"),
         ("told", "Ada Lovelace", "", "Hurry."),
         ("ended", "Grace Hopper", "cancelled", "enough"),
     ]

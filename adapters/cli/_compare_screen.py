@@ -133,7 +133,7 @@ def _said(entry: Entry, *, full: bool) -> str:
         case "lifted":
             return f"{who} lifts the gate: {entry.text}"
         case "changed":
-            return f"the agent's definition changed: {', '.join(entry.text.splitlines())}"
+            return f"the agent's definition changed: {entry.text}"
         case "dropped":
             return f"{who} takes messages away: {entry.text}"
         case "ended":
