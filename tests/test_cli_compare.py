@@ -5,9 +5,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from caesura.adapters.cli._bisect import Change, first_change
+from caesura.adapters.cli._compare_screen import _cells
 from caesura.adapters.cli._predicate import NotTested
+from caesura.continuations import printable
 from tests.cli_process import AGENTS, Shell
 
 HISTORY = Path(__file__).parent / "histories" / "format-1.bundle"
@@ -155,6 +160,16 @@ class TestDiff:
             told = recorded("diff", *words)
             assert told.status == 2
             assert said in told.err
+
+
+@given(
+    st.lists(st.text(st.characters(codec="utf-8")).map(printable), max_size=4), st.sampled_from(["", "  ", "      "])
+)
+def test_columns_are_straight_whatever_is_in_them(texts: list[str], indent: str) -> None:
+    lines = [line for text in texts for line in text.splitlines()]
+    cells = list(_cells(lines, indent, 48))
+    assert {cell_len(cell) for cell in cells} <= {48}
+    assert "".join("".join(cells).split()) == "".join("".join(lines).split())
 
 
 class TestStat:
