@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
 
-from caesura.continuations import CallerError, Commit, CommitId, History, Loops, Store, line, utc_now
+from caesura.continuations import CallerError, CommitId, History, Loops, Store, line, utc_now
 
 from ._faults import BadUsage
 from ._look import state_json, state_page
@@ -67,31 +67,22 @@ def bisect(
     test = predicate(where, command, matches, judge)
     with where.store() as store:
         loops, steps = Loops(store), _between(store, good, bad)
-        tested: list[Commit] = []
-
-        def answer(step: int) -> bool | None:
-            tested.append(steps[step])
-            return _answer(loops, test, steps[step], say=not json)
-
-        found = first_change(len(steps), answer)
-        first, saved = steps[found.step], loops.show(steps[found.step].id)
-        subject = first.message.partition("\n")[0]
-        suspects = [steps[step].id for step in found.suspects]
+        found = first_change(len(steps), lambda step: _answer(loops, test, steps[step], say=not json))
+        first, saved = steps[found.step], loops.show(steps[found.step].commit)
+        suspects = [steps[step].commit for step in found.suspects]
         if json:
             write_json(
                 {
                     "first": "good" if found.good else "bad",
-                    "commit": first.id,
-                    "author": str(first.author),
-                    "subject": subject,
+                    **first._asdict(),
                     "suspects": suspects,
-                    "tested": len(tested),
+                    "tested": found.tested,
                     "state": state_json(loops, saved, at_head=False),
                 }
             )
             return
-        page = Page().add(("the first good step" if found.good else "the first bad step", "bold"), f": {first.id}")
-        page.add(f"  {subject}").add((f"  by {first.author}", "dim"))
+        page = Page().add(("the first good step" if found.good else "the first bad step", "bold"), f": {first.commit}")
+        page.add(f"  {first.subject}").add((f"  by {first.author}", "dim"))
         if suspects:
             page.add("or one of those before it, which cannot be tested:")
             for suspect in suspects:
@@ -131,11 +122,15 @@ def check(
 
 
 class Change(NamedTuple):
-    """Where the answer changes: the first step of the new one, and steps before it that may be the first as well."""
+    """Where the answer changes: the first step of the new one, and steps before it that may be the first as well.
+
+    `tested` is how many were tried.
+    """
 
     step: int
     good: bool
     suspects: tuple[int, ...]
+    tested: int
 
 
 def first_change(steps: int, answer: Callable[[int], bool | None]) -> Change:
@@ -153,34 +148,44 @@ def first_change(steps: int, answer: Callable[[int], bool | None]) -> Change:
         raise NotTested(f"{what}.", hint="The test must tell the two apart; see what it says of each.")
     low, high = 0, steps - 1
     unknown: set[int] = set()
+    tested = 2
     while open_ := [step for step in range(low + 1, high) if step not in unknown]:
         middle = min(open_, key=lambda step: abs(2 * step - low - high))
         found = answer(middle)
+        tested += 1
         if found is None:
             unknown.add(middle)
         elif found is first:
             low = middle
         else:
             high = middle
-    return Change(step=high, good=last, suspects=tuple(range(low + 1, high)))
+    return Change(step=high, good=last, suspects=tuple(range(low + 1, high)), tested=tested)
 
 
-def _between(store: Store, good: str, bad: str) -> list[Commit]:
+class Step(NamedTuple):
+    """What is said of one step."""
+
+    commit: CommitId
+    author: str
+    subject: str
+
+
+def _between(store: Store, good: str, bad: str) -> list[Step]:
     """The loop's own steps from the one to the other, both included, the oldest first."""
     start, end = _commit(store, good), _commit(store, bad)
-    steps: list[Commit] = []
-    for step in line(store, end):
-        steps.append(step)
-        if step.id == start:
+    steps: list[Step] = []
+    for commit in line(store, end):
+        steps.append(Step(commit.id, str(commit.author), commit.message.partition("\n")[0]))
+        if commit.id == start:
             return steps[::-1]
     raise NotBefore(f"{good} is no step before {bad}.", hint=f"See git log --first-parent of {bad}.")
 
 
-def _answer(loops: Loops, test: Predicate, step: Commit, *, say: bool) -> bool | None:
-    found = test(loops, step.id)
+def _answer(loops: Loops, test: Predicate, step: Step, *, say: bool) -> bool | None:
+    found = test(loops, step.commit)
     if say:
         told = "cannot be tested" if found is None else "good" if found else "bad"
-        err(Page().add((f"{step.id[:10]} ", "dim"), f"{told:16}  ", (step.message.partition("\n")[0], "dim")))
+        err(Page().add((f"{step.commit[:10]} ", "dim"), f"{told:16}  ", (step.subject, "dim")))
     return found
 
 
