@@ -104,4 +104,5 @@ Exit status:
     1  failed: an error at run time, a loop that failed or was cancelled, or a question to you that was not confirmed
     2  wrong usage: bad arguments, no such loop, a bad name
     3  suspended: the loop waits for somebody or something
-  130  interrupted; the loop can be resumed"""
+  130  interrupted; the loop can be resumed
+'caesura test' answers git bisect instead: 0 good, 1 bad, 125 not to be tested, 128 any error"""
