@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from . import store
+from ._alignment import Row
 from ._calls import (
     CLOSED,
     TRANSITIONS,
@@ -96,7 +97,9 @@ from ._specs import AgentSpec, Budget, ModelSpec, ToolKind, ToolSpec
 from ._state import Child, Continuation, Ending, Spent, Status
 from ._step import name_calls, start, step
 from ._text import call_text, count, excerpt, one_line, printable
+from ._trajectory import Entry, EntryKind
 from ._validate import InvalidAnswer, misfit
+from .comparison import Comparison, Divergence, Tally, compare, line, tally
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, SecretName, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .leases import TERM, Claim, claim_of, living
@@ -161,6 +164,7 @@ __all__ = [
     "Claim",
     "Commit",
     "CommitId",
+    "Comparison",
     "ConflictError",
     "Contended",
     "Content",
@@ -170,9 +174,12 @@ __all__ = [
     "Description",
     "Difference",
     "Digest",
+    "Divergence",
     "Durability",
     "Effect",
     "Ending",
+    "Entry",
+    "EntryKind",
     "Fault",
     "Finish",
     "Function",
@@ -221,6 +228,7 @@ __all__ = [
     "RequestKind",
     "Result",
     "Resumed",
+    "Row",
     "Rule",
     "RunTool",
     "Saved",
@@ -238,6 +246,7 @@ __all__ = [
     "Store",
     "StrangeBranch",
     "Suspended",
+    "Tally",
     "Text",
     "Told",
     "TooDeep",
@@ -266,6 +275,7 @@ __all__ = [
     "call_text",
     "child_name",
     "claim_of",
+    "compare",
     "count",
     "decode_message",
     "describe",
@@ -277,6 +287,7 @@ __all__ = [
     "from_json",
     "idempotency_key",
     "import_loop",
+    "line",
     "living",
     "loop_name",
     "misfit",
@@ -293,6 +304,7 @@ __all__ = [
     "split_address",
     "start",
     "step",
+    "tally",
     "text_of",
     "utc_now",
 ]

@@ -7,7 +7,14 @@ import pytest
 from tests.documentation import ROOT, Sandbox, execute, model_server
 from tests.generated import DOCS, PAGES
 
-EXECUTED = ["README.md", "docs/tutorial.md", "docs/data-model.md", "docs/approvals.md", "docs/recipes.md"]
+EXECUTED = [
+    "README.md",
+    "docs/tutorial.md",
+    "docs/data-model.md",
+    "docs/approvals.md",
+    "docs/recipes.md",
+    "docs/history.md",
+]
 
 
 @pytest.mark.parametrize("name", EXECUTED)
