@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from . import store
+from ._alignment import Row
 from ._calls import (
     CLOSED,
     TRANSITIONS,
@@ -109,7 +110,9 @@ from ._specs import AgentSpec, Budget, ModelSpec, ToolKind, ToolSpec
 from ._state import Child, Continuation, Ending, Spent, Status
 from ._step import name_calls, start, step
 from ._text import call_text, count, excerpt, one_line, printable, span
+from ._trajectory import Entry, EntryKind
 from ._validate import InvalidAnswer, misfit
+from .comparison import Comparison, Divergence, Tally, compare, line, tally
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, SecretName, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .judgement import Judge, Objection
@@ -181,6 +184,7 @@ __all__ = [
     "Claim",
     "Commit",
     "CommitId",
+    "Comparison",
     "ConflictError",
     "Contended",
     "Content",
@@ -190,9 +194,12 @@ __all__ = [
     "Description",
     "Difference",
     "Digest",
+    "Divergence",
     "Durability",
     "Effect",
     "Ending",
+    "Entry",
+    "EntryKind",
     "Expire",
     "Expired",
     "Fault",
@@ -250,6 +257,7 @@ __all__ = [
     "RequestKind",
     "Result",
     "Resumed",
+    "Row",
     "Rule",
     "RunTool",
     "Saved",
@@ -269,6 +277,7 @@ __all__ = [
     "Store",
     "StrangeBranch",
     "Suspended",
+    "Tally",
     "Text",
     "Told",
     "TooDeep",
@@ -298,6 +307,7 @@ __all__ = [
     "call_text",
     "child_name",
     "claim_of",
+    "compare",
     "count",
     "decode_message",
     "describe",
@@ -309,6 +319,7 @@ __all__ = [
     "from_json",
     "idempotency_key",
     "import_loop",
+    "line",
     "living",
     "loop_name",
     "misfit",
@@ -327,6 +338,7 @@ __all__ = [
     "split_signature",
     "start",
     "step",
+    "tally",
     "text_of",
     "utc_now",
 ]

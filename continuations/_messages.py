@@ -99,6 +99,14 @@ class Usage(Value, frozen=True, kw_only=True):
             reasoning=self.reasoning + other.reasoning,
         )
 
+    def __sub__(self, other: "Usage") -> "Usage":
+        return Usage(
+            input=self.input - other.input,
+            output=self.output - other.output,
+            cached=self.cached - other.cached,
+            reasoning=self.reasoning - other.reasoning,
+        )
+
     @property
     def total(self) -> int:
         """Tokens in and out."""

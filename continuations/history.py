@@ -12,7 +12,7 @@ from ._codec import Unreadable, encodable
 from ._describe import author_of, describe
 from ._errors import CallerError, ConflictError, SavedStateError
 from ._events import AnyEvent, Imported, Started
-from ._ids import CallId, CommitId, LoopName, child_name, parent_name
+from ._ids import CallId, CommitId, LoopName, child_name, loop_name, parent_name
 from ._redact import Redaction
 from ._state import Child, Continuation
 from ._step import start, step
@@ -57,6 +57,10 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
 def saved_from(loop: LoopName, commit: Commit) -> Saved:
     """A commit, under the name of its loop."""
     return Saved(loop=loop, commit=commit.id, message=commit.message, state=commit.state)
+
+
+Children = Callable[[Saved], Mapping[CallId, Saved]]
+"""Where the live children of a loop are found: on their branches, or within a commit."""
 
 
 class History:
@@ -148,6 +152,16 @@ class History:
                 if child is not None:
                     found[call.id] = child
         return found
+
+    def at(self, revision: str) -> tuple[Saved, Children]:
+        """What a revision names, and how to find its children: the newest ones of a loop, those nested in a commit.
+
+        Raises:
+            NoSuchRevision, NotALoop: there is no continuation there.
+        """
+        with suppress(CallerError):
+            return self.load(loop_name(revision)), self.children
+        return saved_from(LoopName(revision), self.store.read(self.store.resolve(revision))), nested
 
     def tree(self, saved: Saved) -> Iterator[Saved]:
         """A loop and all its live descendants, parents before children."""
@@ -282,6 +296,14 @@ def _unreadable(loop: LoopName, error: Unreadable, good: CommitId | None) -> Unr
     known = "" if good is None else f" Its last good commit is {good[:10]}."
     hint = error.hint if isinstance(error, TooLarge) else f"'caesura repair {loop}' goes back to its last good commit."
     return type(error)(f"{loop} cannot be read: {error}{known}", hint=hint)
+
+
+def nested(saved: Saved) -> Mapping[CallId, Saved]:
+    """The live children within a commit, by call."""
+    return {
+        call: Saved(loop=child_name(saved.loop, call), commit=child.commit, message="", state=child.state)
+        for call, child in saved.state.children.items()
+    }
 
 
 def _taken(loop: LoopName) -> LoopExists:

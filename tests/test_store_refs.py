@@ -286,6 +286,19 @@ def test_a_packed_branch_moves_and_a_packed_lease_goes(store: GitStore, folder: 
     assert store.resolve("v1") == store.resolve("x~1")
 
 
+def test_where_git_stands_by_itself_can_be_named(store: GitStore, folder: Path) -> None:
+    first = begun(History(store), "x")
+    second = begun(History(store), "y")
+    git(folder, "update-ref", "BISECT_HEAD", first)
+    git(folder, "fetch", "--quiet", ".", "loops/y", "loops/x")
+    assert store.resolve("BISECT_HEAD") == first
+    assert store.resolve("FETCH_HEAD") == git(folder, "rev-parse", "FETCH_HEAD") == second
+    git(folder, "worktree", "add", "--quiet", "--detach", "work", "loops/x")
+    git(folder / "work", "update-ref", "BISECT_HEAD", second)
+    assert GitStore.open(folder / "work").resolve("BISECT_HEAD") == second
+    assert store.resolve("BISECT_HEAD") == first
+
+
 def test_git_cannot_hold_a_branch_within_a_branch_also_when_it_is_packed(store: GitStore, folder: Path) -> None:
     commit = begun(History(store), "x")
     git(folder, "update-ref", "refs/heads/loops/y/mine", commit)

@@ -2,11 +2,10 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from ._commands import COMMANDS
-from ._help import command_help, overview
+from ._commands import ANSWERS_GIT, COMMANDS, GIT_ABORTS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _told(words: list[str]) -> int:
     options = words[: words.index("--")] if "--" in words else words
+    if len(options) == len(words) == 2 and options[0] == "textconv" and options[1][0:1] != "-":
+        from ._textconv import print_text
+
+        # Git calls it for each file of each commit that it shows: nothing else is loaded for it.
+        return _run(lambda: print_text(words[1]), as_json=False, failed=1)
     if not options or options[0] in ("--help", "-h", "help"):
+        from ._help import command_help, overview
+
         named = COMMANDS.get(options[1]) if len(options) > 1 else None
         sys.stdout.write(overview() if named is None else command_help(named.name))
         return 0
@@ -42,22 +48,26 @@ def _told(words: list[str]) -> int:
         sys.stdout.write(f"caesura {version('caesura')}\n")
         return 0
     if options[0] in COMMANDS and any(word in ("--help", "-h") for word in options):
+        from ._help import command_help
+
         sys.stdout.write(command_help(options[0]))
         return 0
-    return _run(words, as_json="--json" in options)
-
-
-def _run(words: list[str], *, as_json: bool) -> int:
-    """Call the command that the words name; anything raised becomes a sentence, a hint and an exit status."""
     from ._cyclopts import call
-    from ._faults import fault_of
-    from ._output import Page, err, write_json
 
+    failed = GIT_ABORTS if options[0] in ANSWERS_GIT else None
+    return _run(lambda: call(words), as_json="--json" in options, failed=failed)
+
+
+def _run(command: Callable[[], int], *, as_json: bool, failed: int | None) -> int:
+    """Call a command; anything raised becomes a sentence, a hint and an exit status, `failed` if there is but one."""
     try:
-        return call(words)
+        return command()
     except BrokenPipeError:
         raise
     except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:  # noqa: BLE001  # the edge: everything ends here
+        from ._faults import fault_of
+        from ._output import Page, err, write_json
+
         fault = fault_of(error)
         if os.environ.get("CAESURA_DEBUG", "") not in ("", "0"):
             err(Page().block(fault.trace, prefix=""))
@@ -66,4 +76,4 @@ def _run(words: list[str], *, as_json: bool) -> int:
         else:
             page = Page().add(("error: ", "bold red"), fault.message)
             err(page.add(("hint: ", "bold cyan"), fault.hint) if fault.hint else page)
-        return fault.status
+        return fault.status if failed is None else failed

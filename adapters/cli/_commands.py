@@ -38,6 +38,13 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
         (
             Command("loops", "_look", "loops", "", "List the loops."),
             Command("show", "_look", "show", "REVISION", "Show a loop, or any commit of one, as a transcript."),
+            Command(
+                "diff", "_compare", "diff", "REVISION REVISION", "Compare loops: where they part, and what came of it."
+            ),
+            Command(
+                "bisect", "_bisect", "bisect", "GOOD BAD [-- COMMAND...]", "Find the first step that a test fails."
+            ),
+            Command("test", "_bisect", "check", "[REVISION] [-- COMMAND...]", "Test one step, for 'git bisect run'."),
             Command("fork", "_steer", "fork", "REVISION", "Start a new loop from any commit."),
         ),
     ),
@@ -47,6 +54,9 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
             Command("init", "_steer", "init", "", "Make a repository for loops."),
             Command("verify", "_care", "verify", "[LOOP...]", "Check every commit, as git and as Caesura."),
             Command("repair", "_care", "repair", "[LOOP...]", "Let damaged loops go on from their last good commit."),
+            Command(
+                "textconv", "_gitdiff", "textconv", "FILE", "Print a file of a commit as text, for git to compare."
+            ),
             Command("export", "_interchange", "export_", "REVISION", "Write a continuation for another system."),
             Command("import", "_interchange", "import_", "LOOP FILE", "Make a loop of another system's continuation."),
             Command("demo", "_demo", "demo", "", "Watch agents suspend, be decided on and resume; needs no model."),
@@ -58,6 +68,15 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
 
 COMMANDS = {command.name: command for _, commands in GROUPS for command in commands}
 """Every command by name."""
+
+TAKES_COMMAND = frozenset({"bisect", "test"})
+"""The commands in which what follows -- is a command to run."""
+
+ANSWERS_GIT = frozenset({"test"})
+"""The commands whose exit status git bisect reads as an answer: any error of theirs is `GIT_ABORTS`."""
+
+GIT_ABORTS = 128
+"""The exit status at which git bisect gives up, instead of taking it for an answer."""
 
 READS_STDIN = frozenset({"run", "tell", "answer", "import"})
 """The commands in which - means standard input."""
@@ -93,4 +112,5 @@ Exit status:
     1  failed: an error at run time, a loop that failed or was cancelled, or a question to you that was not confirmed
     2  wrong usage: bad arguments, no such loop, a bad name
     3  suspended: the loop waits for somebody or something
-  130  interrupted; the loop can be resumed"""
+  130  interrupted; the loop can be resumed
+'caesura test' answers git bisect instead: 0 good, 1 bad, 125 not to be tested, 128 any error"""

@@ -7,9 +7,9 @@ from typing import Any
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
-from ._commands import COMMANDS, READS_STDIN
+from ._commands import COMMANDS, READS_STDIN, TAKES_COMMAND
 from ._faults import BadUsage
-from ._options import STDIN
+from ._options import COMMAND, STDIN
 
 
 def app() -> App:
@@ -41,7 +41,7 @@ def call(words: Sequence[str]) -> int:
         CaesuraError: as the command does.
     """
     try:
-        return int(app()(_with_stdin(words)) or 0)
+        return int(app()(_marked(words)) or 0)
     except UnknownCommandError as error:
         name = words[0]
         hint = "'caesura --help' lists the commands."
@@ -54,11 +54,15 @@ def call(words: Sequence[str]) -> int:
         raise BadUsage(_sentence(error, name), hint=hint) from error
 
 
-def _with_stdin(words: Sequence[str]) -> list[str]:
-    """The words, with the lone ``-`` that means standard input as `STDIN`: cyclopts takes it for an option."""
-    if not words or words[0] not in READS_STDIN:
-        return list(words)
-    return [STDIN if word == "-" else word for word in words]
+def _marked(words: Sequence[str]) -> list[str]:
+    """The words, marked where cyclopts would misread them: the lone ``-`` that means standard input, and a command."""
+    name = words[0] if words else ""
+    if name in TAKES_COMMAND and "--" in words:
+        end = words.index("--")
+        return [*words[:end], *(f"{COMMAND}{word}" for word in words[end + 1 :])]
+    if name in READS_STDIN:
+        return [STDIN if word == "-" else word for word in words]
+    return list(words)
 
 
 def _sentence(error: CycloptsError, name: str) -> str:

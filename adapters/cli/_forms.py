@@ -7,6 +7,8 @@ from contextlib import suppress
 
 from caesura.continuations import Json, count, from_json
 
+from ._safe import visible
+
 _ARROW = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "
 
 
@@ -32,11 +34,6 @@ def _indented(text: str) -> str:
         return text
 
 
-def visible(text: str) -> str:
-    """The text with each invisible or reordering character as JSON writes it: two arguments that differ look it."""
-    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
-
-
 def clip(text: str, lines: int = 20, width: int = 2000) -> str:
     """The beginning of a text: at most so many lines and characters, saying what was left out."""
     text = text.replace("\r\n", "\n").strip("\n")
@@ -51,16 +48,6 @@ def parsed(text: str) -> Json:
         return from_json(text)
     except ValueError:
         return text
-
-
-def compact_call(tool: str, arguments: str, width: int) -> str | None:
-    """A call on one line, if all of it fits there."""
-    values = parsed(arguments)
-    if not isinstance(values, dict):
-        return None
-    inner = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
-    line = visible(f"{tool}({inner})").replace("\n", "\\n")
-    return line if len(line) <= width else None
 
 
 def duration(seconds: float) -> str:

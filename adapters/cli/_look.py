@@ -1,5 +1,6 @@
 """Looking: what waits, which loops there are, what one of them says."""
 
+import datetime as dt
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any
@@ -130,9 +131,9 @@ def show(
         saved = loops.show(revision)
         at_head = _is_head(loops, revision)
         if json:
-            write_json(_saved_json(loops, saved, at_head=at_head))
+            write_json(state_json(loops, saved, at_head=at_head))
             return
-        page = _saved_page(loops, saved, at_head=at_head, full=full)
+        page = state_page(loops, saved, utc_now(), at_head=at_head, full=full)
     if saved.state.status == "suspended" and at_head:
         page.add("").add(("what it waits for: ", "dim"), (where.paste("pending", saved.loop), "green"))
     out(page)
@@ -151,17 +152,19 @@ def _warn(unreadable: Mapping[LoopName, SavedStateError]) -> None:
         )
 
 
-def _saved_page(loops: Loops, saved: Saved, *, at_head: bool, full: bool) -> Page:
+def state_page(loops: Loops, saved: Saved, now: dt.datetime, *, at_head: bool, full: bool) -> Page:
+    """What ``caesura show`` prints; times are told as of `now`."""
     children = {
-        call: _saved_page(loops, child, at_head=at_head, full=full)
+        call: state_page(loops, child, now, at_head=at_head, full=full)
         for call, child in _children(loops, saved, at_head=at_head).items()
     }
-    return transcript(saved, children, utc_now(), full=full)
+    return transcript(saved, children, now, full=full)
 
 
-def _saved_json(loops: Loops, saved: Saved, *, at_head: bool) -> dict[str, Any]:
+def state_json(loops: Loops, saved: Saved, *, at_head: bool) -> dict[str, Any]:
+    """What ``caesura show --json`` prints."""
     children = _children(loops, saved, at_head=at_head)
-    return saved_json(saved, {call: _saved_json(loops, child, at_head=at_head) for call, child in children.items()})
+    return saved_json(saved, {call: state_json(loops, child, at_head=at_head) for call, child in children.items()})
 
 
 def _children(loops: Loops, saved: Saved, *, at_head: bool) -> dict[CallId, Saved]:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from caesura.continuations import LoopName, Loops
+from caesura.continuations import GitStore, LoopName, Loops, Store
 
 from ._config import Config, find_config
 from ._faults import BadUsage
@@ -19,6 +19,9 @@ from ._remember import recall, remember
 
 STDIN = "\0-"
 """Standard input, where a text is expected; no argument of a process can hold a NUL."""
+
+COMMAND = "\0"
+"""What marks each word of a command to run."""
 
 Repo = Annotated[
     Path | None,
@@ -46,11 +49,18 @@ class Place:
         Raises:
             Unavailable: there is no repository.
         """
-        config = self.config
-        with Loops.open(
-            self.repo, policy=config.policy, durability=config.durability, redaction=config.redaction
-        ) as loops:
-            yield loops
+        with self.store() as store:
+            yield Loops(store, policy=self.config.policy, redaction=self.config.redaction)
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        """The repository, to read commits from.
+
+        Raises:
+            Unavailable: there is no repository.
+        """
+        with closing(GitStore.open(self.repo, durability=self.config.durability)) as store:
+            yield store
 
     def remember(self, loop: LoopName) -> None:
         """Keep the command that goes on with a loop, for the next one to tell; not one with a secret in it."""

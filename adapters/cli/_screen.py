@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from caesura.continuations import Attempt, LoopName, Needs, Request, Spent, count
 
-from ._forms import ago, asked_for, clip, compact_call, duration, moment, path_text, pretty
+from ._forms import ago, asked_for, clip, duration, moment, parsed, path_text, pretty
 from ._output import Page
 from ._paste import Paste
+from ._safe import compact_call
 
 _WIDTH = 90
 _LINES = 16
@@ -121,7 +122,7 @@ def _still(request: Request) -> str:
 
 
 def _call(page: Page, request: Request, *, full: bool) -> None:
-    line = compact_call(request.tool, request.arguments, _WIDTH)
+    line = compact_call(request.tool, parsed(request.arguments), _WIDTH)
     if line is not None and not full:
         page.add("    ", (line, "bold"))
         return

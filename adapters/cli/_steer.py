@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from caesura.continuations import BadName, GitStore, Loops, NoPerson, Saved, Status, address, loop_name, root_of
 
 from ._decide import going_on
+from ._gitdiff import set_up
 from ._json import decided_json
 from ._options import By, Json, Place, Repo, place, shown, text_from
 from ._output import Page, err, out, write_json
@@ -19,9 +20,11 @@ LoopArgument = Annotated[str, Parameter(help="The loop's name; 'caesura loops' l
 
 
 def init(*, repo: Repo = None, json: Json = False) -> None:
-    """Make a bare git repository for loops; one that is there already is left as it is.
+    """Make a bare git repository for loops; loops and files of one that is there already are left as they are.
 
-    'caesura run' does the same when it needs to. With --json: {"repo", "created"}.
+    'caesura run' does the same when it needs to. Only init also teaches git to show loops as text in this repository
+    (see 'caesura textconv'); in a clone, do it again. To undo that: git config --remove-section diff.caesura, and
+    delete the lines with diff=caesura from info/attributes. With --json: {"repo", "created", "textconv"}.
     """
     where = place(repo)
     there = where.repo.is_dir() and any(where.repo.iterdir())
@@ -33,8 +36,9 @@ def init(*, repo: Repo = None, json: Json = False) -> None:
         unknown = error
     finally:
         store.close()
+    shows_text = set_up(where.repo)
     if json:
-        write_json({"repo": str(where.repo.resolve()), "created": not there})
+        write_json({"repo": str(where.repo.resolve()), "created": not there, "textconv": shows_text})
         return
     out(Page().add(f"{shown(where.repo)} is {'there already' if there else 'made'}."))
     if unknown is not None:

@@ -1,16 +1,14 @@
 """Writing a loop as a continuation object."""
 
-from collections.abc import Callable, Mapping
-
 import msgspec
 from msgspec.structs import replace
 
 from .._calls import Call, CallState
 from .._errors import CallerError
-from .._ids import CallId, LoopName, child_name, loop_name
+from .._ids import LoopName
 from .._messages import Assistant, Json
 from .._state import Continuation
-from ..history import History, Saved, saved_from
+from ..history import Children, History, Saved
 from ._document import IMPORTABLE, SOURCE
 
 
@@ -28,7 +26,7 @@ def export_loop(history: History, revision: str, *, form: bool = True) -> dict[s
         NoSuchRevision, NotALoop: there is no continuation there.
         NotExportable: something in it runs, asks, sleeps, is of unknown outcome, failed or was cancelled.
     """
-    saved, children = _find(history, revision)
+    saved, children = history.at(revision)
     ending = saved.state.ending
     if ending is not None:
         if ending.status != "completed":
@@ -48,27 +46,8 @@ def export_loop(history: History, revision: str, *, form: bool = True) -> dict[s
     return {**document, "end_reason": "approval_required"}
 
 
-_Children = Callable[[Saved], Mapping[CallId, Saved]]
-
-
-def _find(history: History, revision: str) -> tuple[Saved, _Children]:
-    """What a revision names, and how to find the children: the newest ones of a loop, those nested in a commit."""
-    try:
-        return history.load(loop_name(revision)), history.children
-    except CallerError:
-        commit = history.store.read(history.store.resolve(revision))
-    return saved_from(LoopName(revision), commit), _nested
-
-
-def _nested(saved: Saved) -> Mapping[CallId, Saved]:
-    return {
-        call: Saved(loop=child_name(saved.loop, call), commit=child.commit, message="", state=child.state)
-        for call, child in saved.state.children.items()
-    }
-
-
 def _continuation(
-    saved: Saved, children: _Children, above: tuple[Call, ...], items: list[dict[str, Json]]
+    saved: Saved, children: Children, above: tuple[Call, ...], items: list[dict[str, Json]]
 ) -> dict[str, Json]:
     """One loop's part of the object; adds its requests, and those below it, to the items."""
     state, live = saved.state, children(saved)

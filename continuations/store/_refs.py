@@ -29,7 +29,7 @@ _PACKED = "packed-refs"
 _LONGEST = 4096
 _SYMBOLIC = 5
 # What git allows, and nothing that could lead out of the folder.
-_REF = re.compile(r"(?:HEAD|refs(?:/(?!\.)[^\x00-\x20\x7f~^:?*\[\\/\ud800-\udfff]+)+)")
+_REF = re.compile(r"(?:(?:[A-Z]+_)*HEAD|refs(?:/(?!\.)[^\x00-\x20\x7f~^:?*\[\\/\ud800-\udfff]+)+)")
 _LOGGED = ("refs/heads/", "refs/remotes/", "refs/notes/")
 
 
@@ -71,8 +71,10 @@ class Refs:
         except OSError as error:
             raise torn(ref, file, error.strerror or str(error)) from error
         text = data.decode("utf-8", "replace").strip()
-        if is_id(text):
-            return text
+        # Git adds to some of its own what else was fetched, or is to be merged.
+        first = text if ref.startswith("refs/") else text.partition("\n")[0].partition("\t")[0]
+        if is_id(first):
+            return first
         name = text.removeprefix("ref:").strip()
         if text.startswith("ref:") and is_ref(name):
             return name
@@ -130,7 +132,7 @@ class Refs:
         return data
 
     def _file(self, ref: str) -> Path:
-        return (self._head if ref == "HEAD" else self._folder) / ref
+        return (self._folder if ref.startswith("refs/") else self._head) / ref
 
     # Moving ------------------------------------------------------------------------------------------------------
 
