@@ -1,0 +1,122 @@
+"""What a step costs, counted and not timed: objects, bytes, files opened, syncs, at any length of the loop."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from caesura.continuations import Commit, Durability, GitStore, Started, User, loop_name, start
+from caesura.continuations.store import _disk
+from tests.strategies import ADA, AGENT, EPOCH, ROBOT, WORKERS
+
+OPS = loop_name("ops")
+MESSAGE = 2_000  # bytes
+LEVELS = {100: 1, 10_000: 3}  # folders between messages/ and a message, by how many there are
+
+
+@dataclass
+class Work:
+    """What was asked of the disk, and for which files."""
+
+    calls: list[tuple[str, Path, int]] = field(default_factory=list[tuple[str, Path, int]])
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        for name in ("opened", "write", "append", "sync", "rename", "link", "unlink", "make_folder", "remove_folder"):
+            patch.setattr(_disk, name, self._counted(name, getattr(_disk, name)))
+
+    def _counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(path: Path, *more: Any) -> Any:
+            self.calls.append((name, path, len(more[0]) if name in ("write", "append") else 0))
+            return call(path, *more)
+
+        return counted
+
+    def paths(self, name: str) -> list[Path]:
+        return [path for call, path, _ in self.calls if call == name]
+
+
+def written(store: GitStore, length: int, before: Commit | None = None) -> Commit:
+    """The loop with so many messages, all alike but those that are added to a loop that there was before."""
+    if before is None:
+        state = start(Started(at=EPOCH, definition=AGENT, prompt=User(content="Go."), nonce="n", worker=WORKERS[0]))
+        state = replace(state, messages=tuple(User(content="alike") for _ in range(length)))
+    else:
+        added = (User(content=f"{number} ".ljust(MESSAGE, "x")) for number in range(len(before.state.messages), length))
+        state = replace(before.state, messages=(*before.state.messages, *added))
+    parents = () if before is None else (before.id,)
+    commit = store.write(state, parents=parents, message=f"{length}", author=ADA, committer=ROBOT)
+    store.move(OPS, None if before is None else before.id, commit.id)
+    return commit
+
+
+def step(path: Path, length: int, durability: Durability = "power-cut", *, fresh: bool = False) -> tuple[Work, Path]:
+    """What one step costs that adds one message to a loop of so many."""
+    store = GitStore.open(path / f"{length}.git", create=True, durability=durability)
+    before = written(store, length)
+    before = written(store, length + 1, before)
+    if fresh:
+        store.close()
+        store = GitStore.open(path / f"{length}.git", durability=durability)
+        before = store.read(before.id)
+    work = Work()
+    with pytest.MonkeyPatch.context() as patch:
+        work.install(patch)
+        written(store, length + 2, before)
+    store.close()
+    return work, path / f"{length}.git"
+
+
+@pytest.mark.parametrize("length", LEVELS)
+def test_a_step_writes_what_is_new_and_the_folders_above_it(tmp_path: Path, length: int) -> None:
+    work, folder = step(tmp_path, length)
+    objects = [path for path in work.paths("write") if path.parent == folder / "objects"]
+    # The commit, its tree and messages/; the message and the folders that it is in. The record is as it was.
+    assert len(objects) == 4 + LEVELS[length]
+    assert len(work.paths("write")) == len(objects) + 1  # the branch
+    assert work.paths("append") == []
+
+
+@pytest.mark.parametrize("length", LEVELS)
+def test_a_step_opens_no_file_but_those_that_it_writes(tmp_path: Path, length: int) -> None:
+    work, folder = step(tmp_path, length)
+    loose = [path for path in work.paths("opened") if folder / "objects" in path.parents]
+    assert len(loose) == len(set(loose)) == 5 + LEVELS[length]  # whether each is there already, the record too
+    assert [path for path in work.paths("opened") if path not in loose] == [folder / "refs/heads/loops/ops"]
+
+
+@pytest.mark.parametrize("length", LEVELS)
+def test_a_step_waits_once_for_each_file_and_folder(tmp_path: Path, length: int) -> None:
+    work, folder = step(tmp_path, length)
+    synced = work.paths("sync")
+    inside = [path for path in synced if folder / "objects" in path.parents]
+    assert len(inside) == len(set(inside))
+    # For the rest, in this order: the objects' folder; the branch's lock, where it is, and the branch's folder.
+    assert [path.relative_to(folder) for path in synced if path not in inside] == [
+        Path("objects"),
+        Path("caesura.lock.refs%heads%loops%ops"),
+        Path(),
+        Path("refs/heads/loops"),
+    ]
+
+
+def test_a_step_that_is_to_survive_a_crash_alone_waits_for_nothing(tmp_path: Path) -> None:
+    work, _ = step(tmp_path, 100, "crash")
+    assert work.paths("sync") == []
+
+
+def test_a_step_is_written_deflated_and_takes_two_folders_more_in_a_long_loop(tmp_path: Path) -> None:
+    short, long = (sum(size for _, _, size in step(tmp_path, length)[0].calls) for length in (100, 10_000))
+    assert short < MESSAGE / 2  # a message that deflates well
+    assert long < short + 500
+
+
+@pytest.mark.parametrize("length", LEVELS)
+def test_the_first_step_after_a_load_costs_what_every_step_costs(tmp_path: Path, length: int) -> None:
+    def cost(work: Work) -> dict[str, int]:
+        return {name: len(work.paths(name)) for name in ("opened", "write", "append")}
+
+    (tmp_path / "again").mkdir()
+    assert cost(step(tmp_path, length)[0]) == cost(step(tmp_path / "again", length, fresh=True)[0])
