@@ -42,8 +42,10 @@ from caesura.runtime import (
     tool,
 )
 from tests.cli_process import AGENTS, Shell
+from tests.damage import file_of, git, object_of, tear
 from tests.leaks import AMID, SHAPED, kept, leaked, token
 from tests.models import GRACE, NOON, ScriptedModel, World, ask_for, call_of, request, rounds, say
+from tests.strategies import World as Nested
 from tests.test_redaction import AWKWARD
 
 PLACES: dict[str, str] = {}
@@ -318,6 +320,20 @@ async def test_what_is_asked_about_a_changed_agent_holds_no_secret(tmp_path: Pat
     assert any("Event: AgentChanged" in commit.message for commit in world.history())
     assert b"[redacted: github-token]" in kept(tmp_path / "r")
     assert not leaked(tmp_path / "r", {"changed": token("changed")})
+
+
+def test_what_a_repair_says_of_lost_steps_and_who_did_it_are_redacted(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    Nested(GitStore.open(folder, create=True), ["order"]).settle()
+    with Loops.open(folder) as before:  # nobody had named it
+        before.tell("ops", "It was ACME-123456.", by=GRACE)
+    tear(file_of(folder, object_of(folder, "loops/ops^{tree}")), "missing")
+    with Loops.open(folder, redaction=Redaction(patterns=["ACME-[0-9]{6}"])) as loops:
+        (repaired,) = loops.repair(by=f"Ada {token('by')} <ada@example.com>").loops
+    assert "ACME-123456" not in repaired.message
+    assert "It was [redacted: pattern 1]" in repaired.message
+    assert git(folder, "log", "-1", "--format=%an", "loops/ops").strip() == "Ada [redacted: github-token]"
+    assert not leaked(folder, {"by": token("by")})
 
 
 async def test_a_pattern_that_fits_ids_digests_and_nonces_leaves_them_alone(tmp_path: Path) -> None:
