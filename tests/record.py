@@ -13,11 +13,25 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import trio
 
-from caesura.continuations import AgentSpec, Budget, Changes, GitStore, Json, Loops, ModelSpec, Reply, Request
+from caesura.continuations import (
+    AgentSpec,
+    ApprovalRule,
+    Budget,
+    Changes,
+    GitStore,
+    Json,
+    Loops,
+    ModelSpec,
+    Needs,
+    Person,
+    Policy,
+    Reply,
+    Request,
+)
 from caesura.runtime import (
     Agent,
     Ask,
@@ -38,6 +52,7 @@ from caesura.runtime import (
 from tests.agents import Ledger, company, company_script
 from tests.models import ADA, GRACE, NOON, Script, ScriptedModel, ask_for, lines, results, say
 
+BOB = Person(name="Bob Kahn", email="bob@example.com")  # who runs the recorder approves nothing that a policy governs
 LATER = (NOON + dt.timedelta(days=1)).isoformat()
 TEA = ("order", {"item": "tea"})
 
@@ -85,15 +100,25 @@ class Recorder:
         self.now: Callable[[], dt.datetime] = lambda: NOON + self.jump + dt.timedelta(seconds=next(seconds))
         self.model = ScriptedModel(lambda _: say("done"))
 
-    async def run(self, loop: str, agent: Agent, script: Script, **options: Any) -> Outcome:
+    async def run(
+        self, loop: str, agent: Agent, script: Script, *, policy: Policy | None = None, **options: Any
+    ) -> Outcome:
         """Start a loop and drive it as far as it goes by itself."""
         self.model.script = script
-        async with self._open(agent) as runtime:
+        async with self._open(agent, policy=policy) as runtime:
             return await runtime.run(agent, f"The story of {loop}.", loop=loop, **options)
 
-    async def resume(self, loop: str, agent: Agent, *, changes: Changes | None = None, adopt: bool = False) -> Outcome:
+    async def resume(
+        self,
+        loop: str,
+        agent: Agent,
+        *,
+        changes: Changes | None = None,
+        policy: Policy | None = None,
+        adopt: bool = False,
+    ) -> Outcome:
         """Go on with a loop as another process would."""
-        async with self._open(agent, changes=changes) as runtime:
+        async with self._open(agent, changes=changes, policy=policy) as runtime:
             return await runtime.resume(loop, adopt=adopt)
 
     async def break_off(self, loop: str, make: Callable[[Callable[[], None]], Tool[..., Any]], script: Script) -> Agent:
@@ -258,6 +283,32 @@ async def changes(at: Recorder) -> None:
     await at.resume("renamed", renamed, changes=Changes(renamed={"buyer": "shopper"}))
 
 
+async def policies(at: Recorder) -> None:
+    """Several people where a policy asks for them; too few, and one who does not count; too late, both ways."""
+    buyer, script = Agent("buyer", "Buy.", tools=[order]), lines(ask_for(TEA), say("done"))
+    two = Policy(rules=(ApprovalRule(tools=("order",), needs=Needs(approvals=2)),))
+    for loop in ("two-approve", "one-approves", "too-few"):
+        await at.run(loop, buyer, script, policy=None if loop == "too-few" else two)
+        with at.loops() as loops:
+            for who in (ADA, BOB) if loop == "two-approve" else (ADA,):
+                loops.approve(f"{loop}.order-1", by=who)
+        await at.resume(loop, buyer, policy=two)
+    outcomes: tuple[Literal["reject", "ask"], ...] = ("reject", "ask")
+    for outcome in outcomes:
+        hasty = Policy(rules=(ApprovalRule(tools=("order",), needs=Needs(expires=3600, on_expiry=outcome)),))
+        await at.run(f"expired-{outcome}", buyer, script, policy=hasty)
+        at.jump += dt.timedelta(hours=2)
+        await at.resume(f"expired-{outcome}", buyer, policy=hasty)
+
+
+async def repairs(at: Recorder) -> None:
+    """A loop whose branch was damaged, and that went on from its last good commit, behind a gate."""
+    await at.run("repaired", Agent("buyer", "Buy.", tools=[order]), lines(ask_for(TEA), say("done")))
+    (at.path / "refs" / "heads" / "loops" / "repaired").write_text("")
+    with at.loops() as loops:
+        loops.repair("repaired", by=ADA)
+
+
 async def imports(at: Recorder) -> None:
     """A loop from another system, decided on there."""
     buyer = Agent("buyer", "Buy.", tools=[order])
@@ -274,7 +325,7 @@ async def imports(at: Recorder) -> None:
 async def record(folder: Path) -> Path:
     """Record every story; the repository."""
     at = Recorder(folder)
-    for story in (decisions, waits, attempts, gates, changes, imports):
+    for story in (decisions, waits, attempts, gates, changes, policies, repairs, imports):
         await story(at)
     return at.path
 

@@ -18,6 +18,7 @@ from caesura.continuations import (
     GitStore,
     LoopName,
     Loops,
+    Person,
     Request,
     Saved,
     Status,
@@ -28,7 +29,7 @@ from caesura.continuations._calls import allowed
 from caesura.continuations._codec import decode_record, encode_record
 from caesura.continuations._state import FORMAT
 from tests.models import ADA, check_results
-from tests.record import bundle, record
+from tests.record import BOB, bundle, record
 from tests.strategies import finish
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -111,8 +112,9 @@ def test_whatever_waits_is_decided_on_and_every_loop_can_be_forked(recorded: Pat
         assert loops.unreadable() == {}
         for info in loops.all():
             assert loops.info(loops.fork(info.name).loop).status is info.status
-        for request in loops.pending():
-            decide(loops, request)
+        for who in (ADA, BOB):  # some calls want two
+            for request in loops.pending():
+                decide(loops, request, who)
         left = [one for one in loops.pending() if one.kind != "sleep" and not one.remark.startswith("refused")]
         assert left == []
         for info in loops.all():
@@ -120,14 +122,14 @@ def test_whatever_waits_is_decided_on_and_every_loop_can_be_forked(recorded: Pat
                 assert info.ready
 
 
-def decide(loops: Loops, request: Request) -> Saved | None:
+def decide(loops: Loops, request: Request, by: Person) -> Saved | None:
     """Deal with a request as whoever is asked would."""
     if request.kind == "sleep":
         return None
     if request.kind in ("question", "outcome"):
-        return loops.answer(request, _fitting(request), by=ADA)
+        return loops.answer(request, _fitting(request), by=by)
     try:
-        return loops.approve(request, by=ADA)
+        return loops.approve(request, by=by)
     except AlreadyDecided:
         assert request.gate == "change"
         return None
@@ -172,8 +174,11 @@ EVENTS = {
     "AgentChanged",
     "Cancelled",
     "Imported",
+    "Expired",
+    "Voided",
+    "Repaired",
 }
-GATES = {"pause", "condition", "budget", "reply", "model", "change"}
+GATES = {"pause", "condition", "budget", "reply", "model", "change", "repaired"}
 
 
 def test_a_loop_recorded_in_format_1_is_decided_on_as_it_was(tmp_path: Path) -> None:

@@ -145,11 +145,7 @@ def _told(unreadable: Mapping[LoopName, SavedStateError]) -> dict[str, str]:
 
 def _warn(unreadable: Mapping[LoopName, SavedStateError]) -> None:
     for name, error in unreadable.items():
-        err(
-            Page()
-            .add((f"loops/{name} cannot be read: ", "yellow"), str(error))
-            .add(("hint: ", "bold cyan"), error.hint)
-        )
+        err(Page().add((f"loops/{name}: ", "yellow"), str(error)).add(("hint: ", "bold cyan"), error.hint))
 
 
 def state_page(loops: Loops, saved: Saved, now: dt.datetime, *, at_head: bool, full: bool) -> Page:
