@@ -6,7 +6,19 @@ from contextlib import suppress
 
 import msgspec
 
-from caesura.continuations import Claim, ConflictError, Lease, LoopName, Moved, Store, WorkerId, claim_of, living
+from caesura.continuations import (
+    Claim,
+    ConflictError,
+    Lease,
+    Locked,
+    LoopName,
+    Moved,
+    Store,
+    Unavailable,
+    WorkerId,
+    claim_of,
+    living,
+)
 
 
 class Driven(ConflictError):
@@ -55,8 +67,8 @@ class LeaseKeeper:
             ) from None
 
     def release(self) -> None:
-        """Give the lease up; if another worker has it by now, let it be."""
-        with suppress(Moved):
+        """Give the lease up; if another worker has it by now, let it be. One that cannot be given up expires."""
+        with suppress(Moved, Unavailable, Locked):
             self._store.move_lease(self._root, self._held, None)
 
     def _claim(self) -> bytes:

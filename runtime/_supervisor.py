@@ -1,5 +1,7 @@
 """The supervisor: owner of the nursery in which one root loop, and everything nested in it, is driven."""
 
+from contextlib import suppress
+
 import trio
 
 from caesura.continuations import (
@@ -7,11 +9,13 @@ from caesura.continuations import (
     CaesuraError,
     CallId,
     ChildFailed,
+    Locked,
     LoopExists,
     NoSuchLoop,
     Person,
     Saved,
     Started,
+    Unavailable,
     User,
     WorkerId,
     child_name,
@@ -183,7 +187,9 @@ class Supervisor:
     async def _renew(self, lease: LeaseKeeper) -> None:
         while True:
             await trio.sleep(TERM.total_seconds() / 3)
-            await self.services.beside(lease.renew)
+            # A lease only saves double work. Without it the loop goes on: whoever takes it over fences this worker.
+            with suppress(Unavailable, Locked):
+                await self.services.beside(lease.renew)
 
     async def _watch(self) -> None:
         """Look for what others commit: decisions, answers, pauses, cancellations."""
@@ -191,7 +197,11 @@ class Supervisor:
         while True:
             await trio.sleep(services.poll)
             for actor in [actor for actor in self._actors if not actor.done]:
-                head = await services.sync(services.history.store.head, actor.loop)
+                try:
+                    head = await services.sync(services.history.store.head, actor.loop)
+                except CaesuraError:
+                    actor.post()  # it looks for itself, and if it cannot go on the others come to rest in order
+                    continue
                 if head is not None and head != actor.saved.commit:
                     actor.post()
 

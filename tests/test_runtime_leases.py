@@ -26,6 +26,7 @@ from caesura.continuations import (
     Resumed,
     Status,
     Store,
+    Unavailable,
     WorkerId,
 )
 from caesura.continuations.history import History
@@ -349,3 +350,38 @@ async def test_the_lease_is_released_however_the_drive_ends(tmp_path: Path, how:
         with pytest.raises(VanishedTool):
             await world.resume()
     assert store.lease(X) is None
+
+
+class Unsteady(MemoryStore):
+    """A store whose leases can be claimed and no more, and whose branches cannot be read when `away` is set, once."""
+
+    refused = 0
+    away = False
+
+    def move_lease(self, root: LoopName, old: Lease | None, data: bytes | None) -> Lease | None:
+        if old is not None:
+            self.refused += 1
+            raise Unavailable("The disk is full.", hint="Make room.")
+        return super().move_lease(root, old, data)
+
+    def head(self, loop: LoopName) -> CommitId | None:
+        if self.away:
+            self.away = False
+            raise Unavailable("The disk is away.", hint="Plug it in.")
+        return super().head(loop)
+
+
+async def test_a_store_that_fails_the_lease_or_the_watch_ends_no_tool_that_runs(autojump_clock: MockClock) -> None:
+    store = Unsteady()
+
+    @tool
+    async def work() -> str:
+        store.away = True  # while it sleeps, nobody but the watch reads
+        await trio.sleep(3 * TERM.total_seconds())
+        return "worked"
+
+    script = lines(ask_for(("work", {})), say("done"))
+    world = World(store, Agent("a", tools=[work]), script, now=telling(autojump_clock), poll=5)
+    assert (await world.run()).status is Status.COMPLETED
+    assert store.refused > 1
+    assert not store.away
