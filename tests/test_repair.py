@@ -20,6 +20,7 @@ from caesura.continuations import (
     Repaired,
     Request,
     Resumed,
+    SavedStateError,
     StillDriven,
     ToolReturned,
     Unavailable,
@@ -202,6 +203,22 @@ def test_a_branch_that_is_gone_is_brought_back_when_it_is_named(folder: Path, lo
     assert git(folder, "rev-parse", f"{saved.commit}^") == head
     with pytest.raises(NoSuchLoop, match="no loop 'other', and no commit of one"):
         loops.repair("other", by=ADA)
+
+
+def test_an_empty_list_of_branches_is_a_fault_and_its_loops_are_found_by_their_names(
+    folder: Path, loops: Loops
+) -> None:
+    git(folder, "pack-refs", "--all")
+    head = git(folder, "rev-parse", "loops/ops")
+    (folder / "packed-refs").write_bytes(b"")  # which git takes for no branches at all
+    for look in (loops.all, loops.pending, loops.verify):
+        with pytest.raises(SavedStateError, match="packed"):
+            look()
+    assert loops.repair(by=ADA).plan.refs
+    repaired = loops.repair("ops", by=ADA)
+    assert "ops" in [saved.loop for saved in repaired.loops]
+    git(folder, "merge-base", "--is-ancestor", head, "loops/ops")
+    assert is_whole(folder)
 
 
 @pytest.mark.parametrize("how", ["cut short", "a line of zeroes", "an id that is none"])

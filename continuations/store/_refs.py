@@ -26,6 +26,7 @@ Logging = Literal["no", "branches", "always"]
 """Which refs get a log of their moves: git's ``core.logAllRefUpdates``."""
 
 _PACKED = "packed-refs"
+_NO_REFS = b"# pack-refs with: peeled fully-peeled sorted \n"
 _LONGEST = 4096
 _SYMBOLIC = 5
 # What git allows, and nothing that could lead out of the folder.
@@ -127,8 +128,8 @@ class Refs:
         except OSError as error:
             raise torn("The packed refs", file, error.strerror or str(error)) from error
         data = self._packed[1]
-        if (data and not data.endswith(b"\n")) or b"\x00" in data:
-            raise torn("The packed refs", file, "the file is cut short, or holds something else")
+        if not data.endswith(b"\n") or b"\x00" in data:  # git puts a line there even if there are no refs
+            raise torn("The packed refs", file, "the file is empty or cut short, or holds something else")
         return data
 
     def _file(self, ref: str) -> Path:
@@ -159,7 +160,7 @@ class Refs:
         """
 
         def change(locks: Locks) -> None:
-            locks.take(_PACKED, b"".join(line for line in self._packed_lines() if _is_line(line)))
+            locks.take(_PACKED, b"".join(line for line in self._packed_lines() if _is_line(line)) or _NO_REFS)
             locks.commit(_PACKED)
 
         self._patiently(_PACKED, change)
@@ -167,7 +168,7 @@ class Refs:
     def _packed_lines(self) -> list[bytes]:
         try:
             with _disk.opened(self._folder / _PACKED) as opened:
-                return opened.readall().splitlines(keepends=True)
+                return opened.readall().splitlines(keepends=True) or [b""]
         except OSError:
             return []
 
@@ -243,7 +244,7 @@ class Refs:
     def _remove(self, locks: Locks, ref: str) -> None:
         before, packed = self._packed_refs(), self._from_packed(ref) is not None
         # Locked even if the ref is not in there: git may be about to put it in.
-        locks.take(_PACKED, b"".join(self._packed_without(ref)) if packed else b"")
+        locks.take(_PACKED, b"".join(self._packed_without(ref)) or _NO_REFS if packed else b"")
         if self._packed_refs() is not before:
             raise Held(f"{_PACKED} has just changed")
         if packed:
