@@ -26,7 +26,6 @@ from caesura.continuations import (
     Expired,
     Finish,
     LoopName,
-    Loops,
     Moved,
     NoSuchLoop,
     NotApplicable,
@@ -188,7 +187,7 @@ class Actor:
             return
         self._definition = self.saved.state.definition  # as it could be kept
         for call in event.ends:  # and with them what they had begun
-            cancel = Loops(self._services.history.store, now=self._services.now).cancel
+            cancel = self._services.loops().cancel
             with suppress(NoSuchLoop, NotApplicable):
                 reason = f"{self.agent.name} no longer has a tool for it"
                 child = child_name(self.loop, call)

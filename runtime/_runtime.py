@@ -24,7 +24,6 @@ from caesura.continuations import (
     Judge,
     LoopExists,
     LoopName,
-    Loops,
     NoPerson,
     Person,
     Policy,
@@ -239,7 +238,7 @@ class Runtime:
         if self._audience.fault is not None:
             raise self._audience.fault
         state = saved.state
-        pending = await self._services.sync(self._loops().pending, saved.loop)
+        pending = await self._services.sync(self._services.loops().pending, saved.loop)
         return Outcome(
             loop=saved.loop,
             status=state.status,
@@ -261,9 +260,6 @@ class Runtime:
             return msgspec.json.decode(ending.text, type=agent.result)
         except (msgspec.MsgspecError, RecursionError):
             return ending.text  # the agent had another result type when the loop ended
-
-    def _loops(self) -> Loops:
-        return Loops(self._services.history.store, now=self._services.now)
 
     def _person(self) -> Person | None:
         with suppress(NoPerson):

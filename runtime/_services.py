@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 
 import trio
 
-from caesura.continuations import AgentSpec, CallerError, Changes, History, Judge, Needs, Person
+from caesura.continuations import AgentSpec, CallerError, Changes, History, Judge, Loops, Needs, Person
 
 from ._agent import Agent, BadAgent, UnknownAgent
 from ._model import Model
@@ -49,6 +49,10 @@ class Services:
     async def beside(self, function: Callable[[], None]) -> None:
         """`sync` for leases, which do not wait until the store has time for them, nor for a thread that tools use."""
         await trio.to_thread.run_sync(function, limiter=self._beside)
+
+    def loops(self) -> Loops:
+        """The loops as people and other systems treat them; what is written there is redacted as here."""
+        return Loops(self.history.store, redaction=self.history.redaction, now=self.now)
 
     def governs(self, agent: str, tool: str) -> Needs | None:
         """What the policy asks for before an agent's tool may run."""
