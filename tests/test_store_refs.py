@@ -23,13 +23,11 @@ from caesura.continuations import (
     Unavailable,
     User,
     loop_name,
-    start,
 )
 from caesura.continuations.store import _disk, _refs
+from tests.damage import file_of
+from tests.repositories import OPS, STATE, X, git, overwrite
 from tests.strategies import ADA, AGENT, EPOCH, ROBOT, WORKERS, World
-
-STATE = start(Started(at=EPOCH, definition=AGENT, prompt=User(content="Go."), nonce="n", worker=WORKERS[0]))
-X, OPS = loop_name("x"), loop_name("ops")
 
 
 @pytest.fixture
@@ -42,23 +40,6 @@ def store(folder: Path) -> Iterator[GitStore]:
     made = GitStore.open(folder, create=True)
     yield made
     made.close()
-
-
-def git(folder: Path, *arguments: str, data: bytes = b"") -> str:
-    """What git says; a failure of it fails the test."""
-    done = subprocess.run(["git", *arguments], cwd=folder, input=data, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.decode().strip()
-
-
-def file_of(folder: Path, name: str) -> Path:
-    return folder / "objects" / name[:2] / name[2:]
-
-
-def overwrite(file: Path, data: bytes) -> None:
-    """Put other bytes into a file that git has made read-only."""
-    file.unlink()
-    file.write_bytes(data)
 
 
 # Leftovers ---------------------------------------------------------------------------------------------------------

@@ -13,19 +13,15 @@ from caesura.continuations import (
     CommitId,
     GitStore,
     SavedStateError,
-    Started,
     TooLarge,
     Torn,
     User,
-    loop_name,
-    start,
 )
 from caesura.continuations.store._format import header, object_id
 from caesura.continuations.store._objects import MAX_OBJECT, Objects, read_loose
-from tests.strategies import ADA, AGENT, EPOCH, NESTED, ROBOT, WORKERS, World
-
-STATE = start(Started(at=EPOCH, definition=AGENT, prompt=User(content="Go."), nonce="n", worker=WORKERS[0]))
-X, OPS = loop_name("x"), loop_name("ops")
+from tests.damage import file_of
+from tests.repositories import OPS, STATE, X, git, overwrite
+from tests.strategies import ADA, NESTED, ROBOT, World
 
 
 @pytest.fixture
@@ -38,23 +34,6 @@ def store(folder: Path) -> Iterator[GitStore]:
     made = GitStore.open(folder, create=True)
     yield made
     made.close()
-
-
-def git(folder: Path, *arguments: str, data: bytes = b"") -> str:
-    """What git says; a failure of it fails the test."""
-    done = subprocess.run(["git", *arguments], cwd=folder, input=data, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.decode().strip()
-
-
-def file_of(folder: Path, name: str) -> Path:
-    return folder / "objects" / name[:2] / name[2:]
-
-
-def overwrite(file: Path, data: bytes) -> None:
-    """Put other bytes into a file that git has made read-only."""
-    file.unlink()
-    file.write_bytes(data)
 
 
 def flipped(data: bytes) -> bytes:
