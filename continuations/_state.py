@@ -10,7 +10,7 @@ from ._ids import CallId, CommitId, Digest, WorkerId
 from ._messages import Json, Message, Time, Usage, User, Value
 from ._specs import AgentSpec, Budget, ToolSpec
 
-FORMAT = 2
+FORMAT = 3
 """The version of the format on disk that this code writes; it reads this one and every earlier one."""
 
 
