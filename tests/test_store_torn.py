@@ -5,6 +5,7 @@ import random
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from caesura.continuations import (
     Torn,
     User,
 )
+from caesura.continuations.store import _disk
 from caesura.continuations.store._format import header, object_id
 from caesura.continuations.store._objects import MAX_OBJECT, Objects, read_loose
 from tests.damage import file_of
@@ -148,6 +150,26 @@ def test_what_git_packs_is_read_as_it_was_written(store: GitStore, folder: Path)
         assert object_id(kind, data) == name
         assert git(folder, "cat-file", "-t", name) == kind
     assert GitStore.open(folder).read(commit) == store.read(commit)
+
+
+@pytest.mark.parametrize("again", [1, 2, 5])
+def test_what_git_repacks_over_and_over_while_it_is_sought_is_found(
+    store: GitStore, folder: Path, monkeypatch: pytest.MonkeyPatch, again: int
+) -> None:
+    """Each time that the packs have been listed and one is about to be opened, git puts another in its place."""
+    commit, _ = packed(store, folder)
+    opened, left = _disk.opened, iter(range(again))
+
+    def late(path: Path) -> FileIO:
+        if path.suffix == ".idx" and next(left, None) is not None:
+            git(folder, "update-ref", "refs/tags/more", git(folder, "hash-object", "-w", str(path)))
+            git(folder, "repack", "-ad", "--quiet")
+            assert not path.exists()
+        return opened(path)
+
+    monkeypatch.setattr(_disk, "opened", late)
+    assert Objects(folder / "objects").get(commit, "commit")
+    assert next(left, None) is None, "git was never in between"
 
 
 def test_a_pack_that_names_the_bases_of_its_deltas_is_read(store: GitStore, folder: Path) -> None:

@@ -74,10 +74,10 @@ class Objects:
         """
         faults: list[Torn] = []
         found = self._look(name, limit, faults)
-        if found is None:
-            # Git may have moved it into a pack, or out of one, while we looked.
-            for packs in self._packs:
-                packs.refresh()
+        others = True
+        while found is None and others:
+            # Git may have moved it into a pack, or out of one, while we looked; and once more while we looked again.
+            others = self._refresh()
             found = self._look(name, limit, faults)
         if found is not None:
             return found
@@ -98,13 +98,15 @@ class Objects:
 
     def find(self, prefix: str) -> set[str]:
         """The ids that begin so; `prefix` is at least two digits."""
-        for packs in self._packs:
-            packs.refresh()
-        found = {name for packs in self._packs for pack in packs for name in pack.ids(prefix)}
+        found: set[str] = set()
         for folder in self._folders:
             with suppress(OSError):
                 names = (prefix[:2] + file.name for file in (folder / prefix[:2]).iterdir())
                 found.update(name for name in names if name.startswith(prefix) and is_id(name))
+        # After the files: what git packs in the meantime is in a pack by now.
+        while self._refresh():
+            pass
+        found.update(name for packs in self._packs for pack in packs for name in pack.ids(prefix))
         return found
 
     def all(self) -> Iterator[str]:
@@ -115,6 +117,11 @@ class Objects:
     def loose(self, name: str) -> Iterator[Path]:
         """The files of its own that an object has, here and in alternates."""
         return (file for folder in self._folders if (file := _file(folder, name)).exists())
+
+    def _refresh(self) -> bool:
+        """See which packs there are now; whether they are others than at the last look."""
+        others = [packs.refresh() for packs in self._packs]
+        return any(others)
 
     def _look(self, name: str, limit: int, faults: list[Torn]) -> tuple[Kind, bytes] | None:
         for folder, packs in zip(self._folders, self._packs, strict=True):

@@ -187,6 +187,7 @@ class Packs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "pack"
+        self._there: set[Path] = set()
         self._open: dict[Path, Pack] = {}
         self._faults: dict[Path, Torn] = {}
 
@@ -198,9 +199,13 @@ class Packs:
         """What is wrong with those that cannot be used."""
         return tuple(self._faults.values())
 
-    def refresh(self) -> None:
-        """See which packs there are now."""
+    def refresh(self) -> bool:
+        """See which packs there are now; whether they are others than at the last look.
+
+        If they are, one of them may have gone again before it was opened, and another come in its place.
+        """
         there = set(self._folder.glob("*.idx"))
+        others, self._there = there != self._there, there
         for index in self._open.keys() - there:
             self._open.pop(index).close()
         self._faults = {index: fault for index, fault in self._faults.items() if index in there}
@@ -211,6 +216,7 @@ class Packs:
                     self._open[index] = Pack(index)
                 except Torn as fault:
                     self._faults[index] = fault
+        return others
 
     def close(self) -> None:
         """Let go of the files."""
