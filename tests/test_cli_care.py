@@ -150,4 +150,4 @@ def test_a_secret_that_a_command_cannot_know_is_warned_of_where_something_is_wri
     told = shell("tell", "onboard", "Hello.", OTHER="a secret")
     assert told.err == "warning: DB_PASSWORD of redact.env is not set here: its value would not be recognized.\n"
     assert shell("pending").err == ""
-    assert "warning" not in shell("tell", "onboard", "Hello.", OTHER="a secret", DB_PASSWORD="another").err
+    assert "warning" not in shell("tell", "onboard", "Hello.", OTHER="a secret", DB_PASSWORD="another").err  # noqa: S106

@@ -2,7 +2,7 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +19,8 @@ from .._codec import (
     encode_message,
     encode_record,
 )
-from .._errors import CaesuraError, SavedStateError
-from .._ids import BadName, CallId, CommitId, LoopName, loop_name, split_address
+from .._errors import SavedStateError
+from .._ids import BadName, CallId, CommitId, LoopName, split_address
 from .._messages import Message
 from .._state import Child, Continuation, Record
 from .._text import one_line
@@ -33,13 +33,27 @@ from ._leftovers import leftovers
 from ._make import make, unmade
 from ._mender import GitMender
 from ._objects import Batch, Objects
-from ._protocol import Commit, Durability, Lease, Mender, NoPerson, NoSuchRevision, NotALoop, Reader, Store, Unavailable
+from ._protocol import (
+    Commit,
+    Durability,
+    Lease,
+    Mender,
+    Move,
+    NoPerson,
+    NoSuchRevision,
+    NotALoop,
+    Reader,
+    Store,
+    Unavailable,
+)
 from ._reader import CheckedReader
-from ._refs import Logging, Refs
+from ._refs import Logging
 from ._revisions import Revisions
+from ._together import JointRefs, Swap, check_unused
 from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged
 
 LOOPS = "refs/heads/loops/"
+ARCHIVE = "refs/archive/loops/"
 
 _CACHED = 256
 _OWN = 4  # libgit2's level of a person's own configuration; above it are the repository's
@@ -63,7 +77,7 @@ class GitStore(Store):
         self._folder = common(folder)
         durable = durability == "power-cut"
         self._objects = Objects(self._folder / "objects", durable=durable)
-        self._refs = Refs(self._folder, folder, logging=_logging(repository), durable=durable, who=self._who)
+        self._refs = JointRefs(self._folder, folder, logging=_logging(repository), durable=durable, who=self._who)
         self._leases = LeaseFiles(self._folder)
         self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
         self._trees = Trees(self._objects)
@@ -105,25 +119,14 @@ class GitStore(Store):
 
     # Refs --------------------------------------------------------------------------------------------------------
 
-    def heads(self) -> Mapping[LoopName, CommitId]:
-        return {name: CommitId(head) for name, head in self._branches() if isinstance(head, str)}
+    def heads(self, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
+        return {name: CommitId(head) for name, head in self._refs.loops(_folder(archived)) if isinstance(head, str)}
 
-    def torn(self) -> Mapping[LoopName, SavedStateError]:
-        return {name: fault for name, fault in self._branches() if isinstance(fault, Torn)}
+    def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
+        return {name: fault for name, fault in self._refs.loops(_folder(archived)) if isinstance(fault, Torn)}
 
-    def _branches(self) -> Iterator[tuple[LoopName, str | Torn | None]]:
-        for ref in self._refs.all(LOOPS):
-            try:
-                name = loop_name(ref.removeprefix(LOOPS))
-            except BadName:
-                continue  # somebody's own branch beside ours
-            try:
-                yield name, self._refs.get(ref)
-            except Torn as fault:
-                yield name, fault
-
-    def head(self, loop: LoopName) -> CommitId | None:
-        head = self._refs.get(LOOPS + loop)
+    def head(self, loop: LoopName, *, archived: bool = False) -> CommitId | None:
+        head = self._refs.get(_folder(archived) + loop)
         return None if head is None else CommitId(head)
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
@@ -131,11 +134,18 @@ class GitStore(Store):
         note = "" if known is None else one_line(known.commit.message.partition("\n")[0])
         self._refs.swap(LOOPS + loop, old, new, f"caesura: {note}")
         if old is None and self._repo.is_bare:
-            # So that `git log` and `git clone` have something to start from.
-            with suppress(CaesuraError):
-                head = self._refs.read("HEAD")
-                if head is not None and not is_id(head) and self._refs.get(head) is None:
-                    self._refs.set_head(LOOPS + loop)
+            self._refs.see_to_head(LOOPS + loop)
+
+    def move_all(self, moves: Sequence[Move], note: str) -> None:
+        swaps = [Swap(_folder(one.archived) + one.loop, one.old, one.new) for one in moves]
+        for one in swaps:
+            if one.new is None:
+                check_unused(self._folder, one.ref, bare=self._repo.is_bare)
+        if swaps:
+            self._refs.swap_all(swaps, f"caesura: {one_line(note)}")
+        left = next(iter(self.heads()), None)
+        if left is not None and self._repo.is_bare:
+            self._refs.see_to_head(LOOPS + left)
 
     def lease(self, root: LoopName) -> Lease | None:
         with _trouble("The lease could not be read", "Check the repository's permissions."):
@@ -190,7 +200,7 @@ class GitStore(Store):
         return self._objects.get(commit, "commit")
 
     def resolve(self, revision: str) -> CommitId:
-        for text in (LOOPS + revision, revision):
+        for text in (LOOPS + revision, revision, ARCHIVE + revision):
             found = self._revisions.find(text)
             if found is not None:
                 return CommitId(found)
@@ -343,6 +353,10 @@ class GitStore(Store):
         if name not in tree or not tree[name].is_folder:
             raise damaged(f"{name}/ is missing, or not a folder")
         return tree[name].id
+
+
+def _folder(archived: bool) -> str:
+    return ARCHIVE if archived else LOOPS
 
 
 def _can_be_call(name: str) -> bool:

@@ -6,7 +6,7 @@ meets a damaged one has no answer, so that a ref is never taken for missing beca
 
 import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ._format import is_id
 PACKED = "packed-refs"
 
 _NO_REFS = b"# pack-refs with: peeled fully-peeled sorted \n"
+_HEADER = b"# pack-refs with: sorted \n"  # with which nothing is said of what tags point to
 _LONGEST = 4096
 # What git allows, and nothing that could lead out of the folder.
 _REF = re.compile(r"(?:(?:[A-Z]+_)*HEAD|refs(?:/(?!\.)[^\x00-\x20\x7f~^:?*\[\\/\ud800-\udfff]+)+)")
@@ -82,14 +83,39 @@ class View:
                 return self._between(start, end)
         return ((name, found) for name, found in sorted(self._all.items()) if name.startswith(prefix))
 
-    def without(self, ref: str) -> bytes:
-        """The whole file, but for one ref and what its tag points to."""
-        lines, skip = list[bytes](), False
+    def replaced(self, refs: Mapping[str, str | None]) -> bytes:
+        """The whole file, but with these refs, which point to commits; None is no ref.
+
+        Raises:
+            Torn: it is damaged where one of them belongs.
+        """
+        parts, at = list[bytes](), 0
+        try:
+            for ref in sorted(refs, key=str.encode) if self._sorted else ():
+                start = self._search(ref.encode())
+                parts += [self._data[at:start], *([] if refs[ref] is None else [f"{refs[ref]} {ref}\n".encode()])]
+                there = self._entry(start) if start < len(self._data) else None
+                at = there[2] if there is not None and there[0] == ref.encode() else start
+        except _Unsorted:
+            self._sorted = False
+        if not self._sorted:
+            return View(self._file, self._in_order()).replaced(refs)
+        return b"".join([*parts, self._data[at:]])
+
+    def _in_order(self) -> bytes:
+        """The whole file, with its refs sorted, each with what its tag points to."""
+        head, entries, name = _HEADER, dict[bytes, bytes](), b""
         for line in bytes(self._data).splitlines(keepends=True):
-            skip = line.endswith(f" {ref}\n".encode()) or (skip and line.startswith(b"^"))
-            if not skip:
-                lines.append(line)
-        return b"".join(lines) or _NO_REFS
+            if not is_line(line):
+                raise self._damaged(self._data.find(line))
+            if line.startswith(b"#"):
+                head = line if b" sorted " in line else line.rstrip(b"\n").rstrip() + b" sorted \n"
+            elif line.startswith(b"^"):
+                entries[name] += line
+            else:
+                name = line.rstrip(b"\n").partition(b" ")[2]
+                entries[name] = line
+        return head + b"".join(entries[name] for name in sorted(entries))
 
     @cached_property
     def _all(self) -> dict[str, str | None]:

@@ -1,7 +1,7 @@
 """What a store does: objects named by their content, and refs that move by compare-and-swap only."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -58,6 +58,18 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
 
     token: str
     data: bytes
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several moves that are made together: a loop's branch, from where it was read; None is no branch.
+
+    An `archived` one is that which the loop has in the archive.
+    """
+
+    loop: LoopName
+    old: CommitId | None
+    new: CommitId | None
+    archived: bool = False
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,16 +167,16 @@ class Store(Protocol):
         """Where the store is, for messages."""
         ...
 
-    def heads(self) -> Mapping[LoopName, CommitId]:
-        """Every loop's head, by name, in the order of the names."""
+    def heads(self, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
+        """Every loop's head, by name, in the order of the names; or, those of the loops in the archive."""
         ...
 
-    def torn(self) -> Mapping[LoopName, SavedStateError]:
+    def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
         """The branches of loops that point nowhere, by name, and what is wrong with each. `heads` leaves them out."""
         ...
 
-    def head(self, loop: LoopName) -> CommitId | None:
-        """A loop's head, or None if there is no such loop.
+    def head(self, loop: LoopName, *, archived: bool = False) -> CommitId | None:
+        """A loop's head, or None if there is no such loop, or none in the archive.
 
         Raises:
             Torn: there is a branch, and it points nowhere.
@@ -230,8 +242,17 @@ class Store(Protocol):
         """
         ...
 
+    def move_all(self, moves: Sequence[Move], note: str) -> None:
+        """Make several moves, all or none, after a crash or a power cut too. `note` says why, where moves are logged.
+
+        Raises:
+            Moved: a branch is somewhere else.
+            Unavailable: one that would go is checked out somewhere.
+        """
+        ...
+
     def resolve(self, revision: str) -> CommitId:
-        """The commit that a revision names: a loop, branch, tag or hash, each with ``~`` and ``^``.
+        """The commit that a revision names: a loop, an archived one, a branch, tag or hash, with ``~`` and ``^``.
 
         Raises:
             NoSuchRevision: nothing has that name.

@@ -141,8 +141,8 @@ class Refs:
 
         self._patiently("HEAD", change)
 
-    def _patiently(self, ref: str, change: Callable[[Locks], None]) -> None:
-        """Make a change with exclusive access; others are waited for, but not for ever."""
+    def _patiently(self, ref: str, change: Callable[[Locks], None], *more: str) -> None:
+        """Make a change of a ref, and of more, with exclusive access; others are waited for, but not for ever."""
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:
@@ -150,7 +150,7 @@ class Refs:
                     return change(locks)
             except (Held, BlockingIOError) as error:
                 if time.monotonic() > deadline:
-                    raise self._stuck(ref, error) from error
+                    raise self._stuck((ref, *more, PACKED), error) from error
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
             except OSError as error:
                 raise Unavailable(
@@ -158,12 +158,12 @@ class Refs:
                     hint="Check the repository's permissions and free space; nothing was lost.",
                 ) from error
 
-    def _stuck(self, ref: str, error: OSError) -> Locked:
+    def _stuck(self, refs: tuple[str, ...], error: OSError) -> Locked:
         if not isinstance(error, Held):
             return Locked(
                 f"{error.strerror}, for {LOCK_SECONDS:.0f} seconds now.", hint="Try again, or stop that process first."
             )
-        lock = next((one for one in map(self._lock, (ref, PACKED)) if one.exists()), self._lock(ref))
+        lock = next((one for one in map(self._lock, refs) if one.exists()), self._lock(refs[0]))
         return Locked(
             f"{lock} has been there for {LOCK_SECONDS:.0f} seconds, and is no lock of Caesura's.",
             hint=f"If no git process is using the repository, delete that file: rm '{lock}'.",
@@ -201,7 +201,7 @@ class Refs:
         before = self._packed.view()
         packed = before.find(ref) is not None
         # Locked even if the ref is not in there: git may be about to put it in.
-        locks.take(PACKED, before.without(ref) if packed else b"")
+        locks.take(PACKED, before.replaced({ref: None}) if packed else b"")
         if self._packed.view() is not before:
             raise Held(f"{PACKED} has just changed")
         if packed:
