@@ -22,10 +22,12 @@ from ._calls import (
 )
 from ._changes import Change, Changes, Difference, Severity, Treatment, as_lines, differences
 from ._codec import NewerFormat, TooDeep, Unreadable, decode_message, encode_message
+from ._compaction import compaction_fault, messages_digest, with_decisions, without_results
 from ._describe import Description, describe
 from ._effects import (
     AdoptAgent,
     CallModel,
+    Compact,
     Effect,
     Expire,
     Finish,
@@ -44,6 +46,8 @@ from ._events import (
     ChildFinished,
     ChildResumed,
     ChildSuspended,
+    Compacted,
+    CompactionFailed,
     Decided,
     Expired,
     Imported,
@@ -106,8 +110,8 @@ from ._people import NotEntitled, RequestExpired, StaleDecision
 from ._person import BadPerson, person
 from ._redact import BadRedaction, Redaction
 from ._requests import Attempt, Request, RequestKind
-from ._specs import AgentSpec, Budget, ModelSpec, ToolKind, ToolSpec
-from ._state import Child, Continuation, Ending, Spent, Status
+from ._specs import AgentSpec, BadCompaction, Budget, CompactionSpec, ModelSpec, ToolKind, ToolSpec
+from ._state import Child, Context, Continuation, Ending, Spent, Status
 from ._step import name_calls, start, step
 from ._text import call_text, count, excerpt, one_line, printable, span
 from ._trajectory import Entry, EntryKind
@@ -161,6 +165,7 @@ __all__ = [
     "ApprovalRule",
     "Assistant",
     "Attempt",
+    "BadCompaction",
     "BadDocument",
     "BadName",
     "BadPerson",
@@ -186,10 +191,15 @@ __all__ = [
     "Claim",
     "Commit",
     "CommitId",
+    "Compact",
+    "Compacted",
+    "CompactionFailed",
+    "CompactionSpec",
     "Comparison",
     "ConflictError",
     "Contended",
     "Content",
+    "Context",
     "Continuation",
     "Decided",
     "Decision",
@@ -311,6 +321,7 @@ __all__ = [
     "call_text",
     "child_name",
     "claim_of",
+    "compaction_fault",
     "compare",
     "count",
     "decode_message",
@@ -326,6 +337,7 @@ __all__ = [
     "line",
     "living",
     "loop_name",
+    "messages_digest",
     "misfit",
     "name_calls",
     "one_line",
@@ -345,6 +357,8 @@ __all__ = [
     "tally",
     "text_of",
     "utc_now",
+    "with_decisions",
+    "without_results",
 ]
 
 

@@ -20,9 +20,9 @@ Treatment = Literal["adopt", "ask", "refuse"]
 class Changes(Value, frozen=True, kw_only=True):
     """What a worker does about agents whose code is not what their loops know; the strictest that applies counts.
 
-    `guidance` is for instructions, descriptions, the model and its settings, the budget, suspension functions;
-    `contract` for tools that came, went or changed in what they take, need or promise, and for the type of the
-    result; `vanished` for a call that is open for a tool that is gone: once a person agrees it ends as failed, and
+    `guidance` is for instructions, descriptions, the model and its settings, the budget, suspension functions and
+    compaction; `contract` for tools that came, went or changed in what they take, need or promise, and for the type of
+    the result; `vanished` for a call that is open for a tool that is gone: once a person agrees it ends as failed, and
     the model is told. `renamed` gives agents' new names by the old ones.
     """
 
@@ -69,6 +69,7 @@ _SEVERITIES: tuple[tuple[str, Severity], ...] = (
     ("model", "guidance"),
     ("suspensions", "guidance"),
     ("budget", "guidance"),
+    ("compaction", "guidance"),
     ("result", "contract"),
 )
 

@@ -4,6 +4,7 @@ import re
 
 from ._calls import Call, CallState, Needs, Person
 from ._changes import as_lines, differences
+from ._compaction import context_size
 from ._events import (
     AgentChanged,
     Answered,
@@ -13,6 +14,8 @@ from ._events import (
     ChildFinished,
     ChildResumed,
     ChildSuspended,
+    Compacted,
+    CompactionFailed,
     Decided,
     Expired,
     Imported,
@@ -31,7 +34,7 @@ from ._events import (
     Woke,
 )
 from ._ids import LoopName, idempotency_key
-from ._messages import Result, Value, plain_text, text_of
+from ._messages import Result, User, Value, plain_text, text_of
 from ._state import Continuation
 from ._text import call_text, count, excerpt, one_line, printable
 
@@ -88,8 +91,14 @@ def _told_by(before: Continuation | None, event: AnyEvent, after: Continuation) 
             return f"started: {text}", excerpt(text)
         case ModelReplied():
             return _reply(event, after)
+        case ModelFailed(error=error) if after.gate is None:
+            return f"the messages are too long for the model: {error}", excerpt(error)
         case ModelFailed(error=error):
             return f"suspended: the model could not be called: {error}", excerpt(error)
+        case Compacted():
+            return _compacted(before, event, after)
+        case CompactionFailed(error=error):
+            return f"not compacted: {error}", excerpt(error)
         case Suspended(kind=kind, reason=reason):
             asked = () if event.change is None else event.change.lines
             return ("paused" if kind == "pause" else "suspended") + f": {reason}", excerpt("\n".join(asked), *_LONG)
@@ -274,6 +283,21 @@ def _changed(before: Continuation | None, event: AgentChanged, after: Continuati
     return "agent changed: " + "; ".join([*parts, *ended]), excerpt("\n".join([*as_lines(found), *ended]), *_LONG)
 
 
+def _compacted(before: Continuation | None, event: Compacted, after: Continuation) -> tuple[str, str]:
+    old = () if before is None else before.messages
+    new = [message for message in after.messages if message not in old]
+    policy = after.definition.compaction
+    above = policy is not None and context_size(after) >= policy.at
+    subject = f"compacted {count(len(old), 'message')} to {len(after.messages)}"
+    told = [
+        f"By this: {event.how}. {len(after.messages) - len(new)} are as they were, {len(new)} new or shorter.",
+        "This commit's first parent has all of them.",
+        *(["That is still more than the agent's threshold."] if above else []),
+    ]
+    texts = (text_of(message.content) for message in new if isinstance(message, User))
+    return subject, "\n\n".join([" ".join(told), *map(excerpt, texts)])
+
+
 def _call(before: Continuation | None, after: Continuation, call_id: str) -> Call | None:
     for state in (after, before):
         for call in state.calls if state is not None else ():
@@ -302,6 +326,13 @@ def _trailers(
             trailers.append(("Model", reply.model or after.definition.model.name))
             trailers.append(("Stop", reply.stop))
             trailers.append(("Tokens", f"{reply.usage.input} in, {reply.usage.output} out"))
+        case Compacted(usage=usage, model=model) | CompactionFailed(usage=usage, model=model):
+            if isinstance(event, Compacted) and before is not None:
+                trailers.append(("Messages", f"{len(before.messages)}, now {len(after.messages)}"))
+                trailers.append(("Context", f"about {context_size(before)} tokens, now {context_size(after)}"))
+            if usage is not None:
+                trailers.append(("Model", model or after.definition.model.name))
+                trailers.append(("Tokens", f"{usage.input} in, {usage.output} out"))
         case Started(worker=worker) | Resumed(worker=worker) | ToolStarted(worker=worker):
             trailers.append(("Worker", worker))
             if isinstance(event, ToolStarted) and event.process:

@@ -3,6 +3,7 @@
 import datetime as dt
 
 from ._calls import CallState
+from ._compaction import due
 from ._ids import CallId
 from ._messages import Value
 from ._state import Continuation, Ending
@@ -10,6 +11,10 @@ from ._state import Continuation, Ending
 
 class CallModel(Value, tag=True, frozen=True, kw_only=True):
     """Send the messages to the model."""
+
+
+class Compact(Value, tag=True, frozen=True, kw_only=True):
+    """Shorten the messages, as the agent says, before they are sent to the model."""
 
 
 class RunTool(Value, tag=True, frozen=True, kw_only=True):
@@ -49,7 +54,7 @@ class Finish(Value, tag=True, frozen=True, kw_only=True):
     ending: Ending
 
 
-Effect = CallModel | RunTool | StartChild | WaitUntil | Expire | AdoptAgent | Finish
+Effect = CallModel | Compact | RunTool | StartChild | WaitUntil | Expire | AdoptAgent | Finish
 """Every kind of effect."""
 
 
@@ -67,7 +72,7 @@ def outstanding(state: Continuation) -> tuple[Effect, ...]:
         return (AdoptAgent(),)
     open_calls = state.open_calls
     if not open_calls:
-        return (CallModel(),)
+        return (Compact(),) if due(state) else (CallModel(),)
     effects: list[Effect] = []
     for call in open_calls:
         # First: what has expired by then must not start.

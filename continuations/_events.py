@@ -7,7 +7,7 @@ from typing import Literal
 from ._calls import Choice, GateKind, Needs, Person, Question, Scope
 from ._changes import Change
 from ._ids import CallId, CommitId, Digest, WorkerId
-from ._messages import Json, Reply, User, Value
+from ._messages import Json, Message, Reply, Usage, User, Value
 from ._specs import AgentSpec, Budget
 
 
@@ -52,22 +52,52 @@ class Proposal(Value, frozen=True, kw_only=True):
 class ModelReplied(Event, tag=True, frozen=True, kw_only=True):
     """The model answered. There is one proposal for each tool call, in order.
 
-    `shown` is how many messages it was sent: a reply to an array that has since been answered does not count.
+    `shown` is how many messages it was sent, after so many compactions (`compactions`): a reply to an array that has
+    since been answered or compacted does not count.
     `misfit` says how a final answer misses the agent's result type. `memory` is what the suspension functions keep.
     """
 
     reply: Reply
     shown: int
+    compactions: int = 0
     proposals: tuple[Proposal, ...] = ()
     misfit: str = ""
     memory: Mapping[str, Json] = {}
 
 
 class ModelFailed(Event, tag=True, frozen=True, kw_only=True):
-    """The model could not be called, retries included. `shown` is how many messages it was to be sent."""
+    """The model could not be called, retries included. `shown` and `compactions` are as in `ModelReplied`.
+
+    `too_long` says that the messages are more than it takes.
+    """
 
     error: str
     shown: int
+    compactions: int = 0
+    too_long: bool = False
+
+
+class Compacted(Event, tag=True, frozen=True, kw_only=True):
+    """The messages became fewer or shorter: `messages` in the place of the first `shown`, whose digest is `replaces`.
+
+    `how` says in which way, for a person. `usage` and `model` are those of a model call that was made for it.
+    """
+
+    messages: tuple[Message, ...]
+    shown: int
+    replaces: Digest
+    how: str
+    usage: Usage | None = None
+    model: str = ""
+    by: Person | None = None
+
+
+class CompactionFailed(Event, tag=True, frozen=True, kw_only=True):
+    """The messages were to be compacted, and could not be: the loop goes on with them as they are."""
+
+    error: str
+    usage: Usage | None = None
+    model: str = ""
 
 
 class ToolStarted(Event, tag=True, frozen=True, kw_only=True):
@@ -258,6 +288,8 @@ AnyEvent = (
     Started
     | ModelReplied
     | ModelFailed
+    | Compacted
+    | CompactionFailed
     | ToolStarted
     | ToolReturned
     | ToolFailed

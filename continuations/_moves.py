@@ -8,7 +8,17 @@ from msgspec.structs import replace
 from ._calls import Call, CallState, Decision, Gate, GateKind, Person, allowed
 from ._changes import Change
 from ._errors import ConflictError
-from ._events import ChildFailed, ChildFinished, ChildResumed, ChildSuspended, Event, Resumed, Woke
+from ._events import (
+    ChildFailed,
+    ChildFinished,
+    ChildResumed,
+    ChildSuspended,
+    Event,
+    ModelFailed,
+    ModelReplied,
+    Resumed,
+    Woke,
+)
 from ._ids import CallId
 from ._messages import Assistant, Message, Result, User
 from ._state import Continuation, Ending, Final, Status
@@ -115,10 +125,14 @@ def unfinished(state: Continuation, event: Event) -> None:
         )
 
 
-def between_calls(state: Continuation, event: Event, shown: int) -> None:
-    """Check that the model is due, and that nobody has answered the messages it was shown."""
+def between_calls(state: Continuation, event: ModelReplied | ModelFailed) -> None:
+    """Check that the model is due, and that nobody has answered or compacted the messages it was shown."""
     unfinished(state, event)
-    if state.open_calls or any(not isinstance(told, User) for told in state.messages[shown:]):
+    if event.compactions != state.context.times:
+        raise NotApplicable(
+            "The messages were compacted while the model was called.", hint="Drop this reply, and load the loop again."
+        )
+    if state.open_calls or any(not isinstance(told, User) for told in state.messages[event.shown :]):
         raise NotApplicable(
             "Another worker's model call ended first.",
             hint="Drop this one, and load the loop again.",

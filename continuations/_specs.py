@@ -47,6 +47,10 @@ class BadBudget(CallerError, ValueError):
     """A budget's limit is not above zero."""
 
 
+class BadCompaction(CallerError, ValueError):
+    """A compaction's threshold is not above zero."""
+
+
 class Budget(Value, frozen=True, kw_only=True):
     """What a loop and its children together may spend: model calls (`steps`), tokens, seconds of work.
 
@@ -68,6 +72,21 @@ class Budget(Value, frozen=True, kw_only=True):
                 raise BadBudget(f"A budget of {limit} {name} is none.", hint="Give a number above zero, or no limit.")
 
 
+class CompactionSpec(Value, frozen=True, kw_only=True):
+    """When a loop's messages are compacted: once a request to the model takes `at` tokens; and how, for a person.
+
+    Raises:
+        BadCompaction: the threshold is not above zero.
+    """
+
+    at: int
+    how: str
+
+    def __post_init__(self) -> None:
+        if not self.at > 0:
+            raise BadCompaction(f"Messages cannot be compacted at {self.at} tokens.", hint="Give a number above zero.")
+
+
 class AgentSpec(Value, frozen=True, kw_only=True):
     """An agent's definition, as data."""
 
@@ -78,6 +97,7 @@ class AgentSpec(Value, frozen=True, kw_only=True):
     result: Json = None
     suspensions: tuple[str, ...] = ()
     budget: Budget = Budget()
+    compaction: CompactionSpec | None = None
 
     @property
     def fingerprint(self) -> Digest:

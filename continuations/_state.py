@@ -36,6 +36,21 @@ class Spent(Value, frozen=True, kw_only=True):
         return Spent(steps=self.steps + other.steps, usage=self.usage + other.usage, seconds=self.seconds)
 
 
+class Context(Value, frozen=True, kw_only=True):
+    """How full the model's context is, and how often the messages were compacted (`times`) to make room in it.
+
+    The first `messages` messages took `tokens`, with the instructions and the tools; both are 0 as long as no reply has
+    told, and kept for agents alone that compact. `left` is the tokens that the last compaction, or attempt, left.
+    `overflow` says that the model has refused the messages as too long, and whether they were compacted since.
+    """
+
+    tokens: int = 0
+    messages: int = 0
+    left: int = 0
+    times: int = 0
+    overflow: Literal["", "told", "tried"] = ""
+
+
 Final = Literal["completed", "failed", "cancelled"]
 """The statuses of a loop that has ended."""
 
@@ -55,7 +70,8 @@ class Record(Value, frozen=True, kw_only=True):
     in `spent`. `told` waits for the open calls' results before it
     joins the messages. `absorbed` is what finished children spent. `cleared` says that a person has let the next
     model call through. `accepted` is the changed definition that a person has agreed to and no worker has adopted
-    yet. `misfits` counts replies in a row that did not fit the agent's result type.
+    yet. `misfits` counts replies in a row that did not fit the agent's result type. `context` is what is known of the
+    messages' size.
     """
 
     format: int
@@ -75,6 +91,7 @@ class Record(Value, frozen=True, kw_only=True):
     cleared: bool = False
     accepted: Change | None = None
     misfits: int = 0
+    context: Context = Context()
     budget: Budget = Budget()
     limit: Budget = Budget()
     spent: Spent = Spent()

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from ._adopted import adopted
 from ._calls import Call, CallState, Decision
+from ._compaction import compacted, compaction_failed, due, filled
 from ._events import (
     AgentChanged,
     Answered,
@@ -16,6 +17,8 @@ from ._events import (
     ChildFinished,
     ChildResumed,
     ChildSuspended,
+    Compacted,
+    CompactionFailed,
     Decided,
     Expired,
     Imported,
@@ -93,6 +96,10 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
             return _model_replied(state, event)
         case ModelFailed():
             return _model_failed(state, event)
+        case Compacted():
+            return compacted(state, event)
+        case CompactionFailed():
+            return compaction_failed(state, event)
         case ToolStarted():
             return _tool_started(state, event)
         case ToolReturned():
@@ -162,12 +169,16 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
 
 
 def _model_failed(state: Continuation, event: ModelFailed) -> Continuation:
-    between_calls(state, event, event.shown)
+    between_calls(state, event)
+    if event.too_long and state.context.overflow == "":
+        pressed = replace(state, context=replace(state.context, overflow="told"))
+        if due(pressed):
+            return pressed
     return gated(state, "model", event.error) if state.gate is None else state
 
 
 def _model_replied(state: Continuation, event: ModelReplied) -> Continuation:
-    between_calls(state, event, event.shown)
+    between_calls(state, event)
     reply = event.reply
     state, calls = _propose(state, reply.message.tool_calls, event.proposals)
     requests = tuple(
@@ -186,6 +197,7 @@ def _model_replied(state: Continuation, event: ModelReplied) -> Continuation:
         memory={**state.memory, **event.memory},
         cleared=False,
         misfits=state.misfits + 1 if event.misfit else 0,
+        context=filled(state, event),
     )
     cut = _CUT.get(reply.stop, "")
     for call, proposal in zip(calls, event.proposals, strict=True):

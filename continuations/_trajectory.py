@@ -12,11 +12,23 @@ from ._messages import Assistant, Message, Result, Usage, User, Value, text_of
 from ._state import Continuation
 
 EntryKind = Literal[
-    "told", "said", "called", "decided", "got", "open", "gate", "lifted", "refused", "changed", "dropped", "ended"
+    "told",
+    "said",
+    "called",
+    "decided",
+    "got",
+    "open",
+    "gate",
+    "lifted",
+    "refused",
+    "changed",
+    "compacted",
+    "dropped",
+    "ended",
 ]
 """What an entry tells: a person's or a caller's words; the model's; a call; a decision on it; its result; that it is
 open still; a gate; that it was lifted; that a person refused what it asks, and it stands; a change of the agent;
-messages taken away; an end by hand."""
+messages compacted, or taken away; an end by hand."""
 
 
 class Entry(Value, frozen=True, kw_only=True):
@@ -135,6 +147,10 @@ class Reader:
     def _messages(self, commit: CommitId, before: Continuation | None, after: Continuation, by: str) -> list[Result]:
         """Take in what was added to the messages; the results of calls, for later."""
         old, told = ((), ()) if before is None else (before.messages, before.told)
+        if before is not None and after.context.times > before.context.times:
+            # What is left of it happened before; nothing happens anew.
+            self._add(Entry(kind="compacted", commit=commit, text=f"{len(old)} to {len(after.messages)}", by=by))
+            return []
         start, end = _kept(old, after.messages)
         if gone := len(old) - start - end:
             self._add(Entry(kind="dropped", commit=commit, text=str(gone), by=by))

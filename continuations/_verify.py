@@ -16,6 +16,7 @@ from ._step import name_calls
 from ._text import one_line
 from ._trailers import trailers
 from ._verify_bonds import Past, Recorded, bonds
+from ._verify_compaction import COMPACTIONS, compaction_faults, context_faults
 from ._verify_state import begun, standing_faults
 
 FIRST = frozenset({"Started", "Imported"})
@@ -40,6 +41,7 @@ MAY_CHANGE: Mapping[str, frozenset[str]] = {
     "cleared": frozenset({"ModelReplied", "Decided"}),
     "accepted": frozenset({"Decided", "AgentChanged"}),
     "misfits": frozenset({"ModelReplied"}),
+    "context": frozenset({"ModelReplied", "ModelFailed", "Compacted", "CompactionFailed"}),
     "budget": frozenset({"AgentChanged"}),
     "limit": frozenset({"AgentChanged", "Decided"}),
     "spent": frozenset({"*"}),
@@ -141,6 +143,7 @@ def _moved(commit: Recorded, before: Continuation) -> Iterator[str]:
     yield from _gates(commit, before)
     yield from _endings(commit, before)
     yield from _numbers(commit, before)
+    yield from context_faults(commit, before)
 
 
 # Calls -------------------------------------------------------------------------------------------------------------
@@ -210,9 +213,12 @@ def _asked_for(commit: Recorded, before: Continuation) -> Iterator[str]:
 
 
 def _messages(commit: Recorded, before: Continuation) -> Iterator[str]:
-    """Whether the messages only grew, by what the event has to say and the results of the calls that it ended."""
+    """Whether the messages, unless they were compacted, only grew, by what was said and the results of ended calls."""
     event, after = commit.event, commit.after
     kept = len(before.messages)
+    if event == "Compacted":
+        yield from compaction_faults(commit, before)
+        return
     if after.messages[:kept] != before.messages:
         yield "messages that were there are gone or changed"
         return
@@ -309,7 +315,7 @@ def _numbers(commit: Recorded, before: Continuation) -> Iterator[str]:
             yield f"the gate {after.gate.id} does not have the next number"
     if dict(after.counters) != counters:
         yield "its counters do not count its calls and gates"
-    replied = event == "ModelReplied"
+    replied = event == "ModelReplied" or (event in COMPACTIONS and "Tokens" in commit.said)
     if after.spent.steps != before.spent.steps + replied:
         yield f"{event} made {before.spent.steps} model calls {after.spent.steps}"
     if _shrank(before.spent, after.spent) or (not replied and before.spent.usage != after.spent.usage):

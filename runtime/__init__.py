@@ -4,9 +4,10 @@ from ._actor import BranchGone
 from ._agent import Agent, AgentTool, BadAgent, UnknownAgent
 from ._attempts import Ask, SleepUntil
 from ._changed import ChangedAgent, VanishedTool
+from ._compaction import BadStrategy, Compaction, DropToolResults, Shorten, Summarize, drop_tool_results, summarize
 from ._context import ToolContext
 from ._lease import Driven, LeaseLost
-from ._model import Model, ModelRequest, ModelUnavailable
+from ._model import Model, ModelRequest, ModelUnavailable, TooLong
 from ._notices import Committed, Dropped, Listener, Notice, Progressed, Streamed, Thinking
 from ._retry import Retry
 from ._runtime import NotARoot, Outcome, Runtime
@@ -21,10 +22,13 @@ __all__ = [
     "Ask",
     "BadAgent",
     "BadArguments",
+    "BadStrategy",
     "BranchGone",
     "ChangedAgent",
     "Committed",
+    "Compaction",
     "Driven",
+    "DropToolResults",
     "Dropped",
     "LeaseLost",
     "Listener",
@@ -40,10 +44,13 @@ __all__ = [
     "ProposedCall",
     "Retry",
     "Runtime",
+    "Shorten",
     "SleepUntil",
     "Streamed",
+    "Summarize",
     "Suspension",
     "Thinking",
+    "TooLong",
     "Tool",
     "ToolContext",
     "ToolDefinition",
@@ -53,7 +60,9 @@ __all__ = [
     "after",
     "after_model_calls",
     "ask",
+    "drop_tool_results",
     "sleep_until",
+    "summarize",
     "suspension",
     "tool",
 ]

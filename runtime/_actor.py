@@ -21,6 +21,7 @@ from caesura.continuations import (
     ChildFinished,
     ChildResumed,
     ChildSuspended,
+    Compact,
     ConflictError,
     Expire,
     Expired,
@@ -45,6 +46,7 @@ from caesura.continuations import (
 
 from ._agent import Agent
 from ._changed import judge
+from ._compaction import compact
 from ._judging import Court
 from ._lease import LeaseLost
 from ._notices import Dropped, committed
@@ -268,18 +270,16 @@ class Actor:
                         break
                     case AdoptAgent():
                         await self._take_over()
-                    case CallModel():
-                        await self._model_due()
+                    case CallModel() | Compact():
+                        await self._model_due(effect)
                     case RunTool():
                         await self._tool_due(effect)
                     case StartChild() if not self._taken_over and self._has_lost(effect.call):
                         await self._take_over()
                     case StartChild():
                         await self._child_due(effect)
-                    case WaitUntil():
+                    case WaitUntil() | Expire():
                         await self._time_due(effect)
-                    case Expire():
-                        await self._expiry_due(effect)
                 if before != self.saved.commit:
                     break
         self._tell_parent()
@@ -303,7 +303,7 @@ class Actor:
             yield actor
             actor = actor.parent
 
-    async def _model_due(self) -> None:
+    async def _model_due(self, effect: CallModel | Compact) -> None:
         if MODEL in self._under_way:
             return
         now = self._services.now()
@@ -317,7 +317,8 @@ class Actor:
                 else:
                     actor.post(spent)
                 return
-        gate, memory = due(self.agent.suspend, self.saved.state, now)
+        asked = self.agent.suspend if isinstance(effect, CallModel) else ()
+        gate, memory = due(asked, self.saved.state, now)
         if gate is not None:
             await self._commit(gate)
             return
@@ -327,7 +328,10 @@ class Actor:
             if self.saved is not before:
                 return  # somebody may have put a gate, or stopped the supervisor: look again
         saved = self.saved
-        self._start(MODEL, lambda: call_model(self._services, self.agent, saved, memory))
+        if isinstance(effect, Compact):
+            self._start(MODEL, lambda: compact(self._services, self.agent, saved))
+        else:
+            self._start(MODEL, lambda: call_model(self._services, self.agent, saved, memory))
 
     async def _tool_due(self, effect: RunTool) -> None:
         now = self._services.now()
@@ -349,19 +353,13 @@ class Actor:
         if effect.call not in self.children and await self._court.may_start(self.saved, effect.call):
             await self._supervisor.start_child(self, effect.call)
 
-    async def _expiry_due(self, effect: Expire) -> None:
+    async def _time_due(self, effect: WaitUntil | Expire) -> None:
         now = self._services.now()
+        kind, event = (EXPIRY, Expired) if isinstance(effect, Expire) else (SLEEP, Woke)
         if effect.at > now:
-            self._start(EXPIRY + effect.call, sleeping(self._services.now, effect.at))
+            self._start(kind + effect.call, sleeping(self._services.now, effect.at))
         else:
-            await self._commit(Expired(at=now, call=effect.call))
-
-    async def _time_due(self, effect: WaitUntil) -> None:
-        now = self._services.now()
-        if effect.at > now:
-            self._start(SLEEP + effect.call, sleeping(self._services.now, effect.at))
-        else:
-            await self._commit(Woke(at=now, call=effect.call))
+            await self._commit(event(at=now, call=effect.call))
 
     def _start(self, key: str, work: Callable[[], Awaitable[AnyEvent | None]]) -> None:
         self._under_way.start(self._nursery, key, work)

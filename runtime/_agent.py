@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from caesura.continuations import AgentSpec, Budget, CallerError, ModelSpec
 
+from ._compaction import Compaction, Summarize
 from ._model import Model
 from ._schema import schema_of
 from ._suspensions import Suspension
@@ -32,7 +33,7 @@ class Agent:
 
     `model` is the runtime's own unless given. `result` is the type of the loop's result, anything that msgspec
     supports; the default is free text. `suspend` is asked before each model call. `budget` is for each loop of this
-    agent and its children together.
+    agent and its children together. `compaction` says when the messages are too many, and what is done about it.
 
     Raises:
         BadAgent: the name is not 1 to 64 letters, digits, ``-`` and ``_``, or two tools share a name.
@@ -45,6 +46,7 @@ class Agent:
     result: Any = str
     suspend: Sequence[Suspension] = ()
     budget: Budget = field(default_factory=Budget)
+    compaction: Compaction | None = None
 
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None:
@@ -60,6 +62,12 @@ class Agent:
     def tool(self, name: str) -> Tool[..., Any] | None:
         """The tool of that name, or None."""
         return next((tool for tool in self.tools if tool.name == name), None)
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models of its own: the one that works, and the one that summarizes."""
+        by = None if self.compaction is None else self.compaction.by
+        return tuple(one for one in (self.model, by.model if isinstance(by, Summarize) else None) if one is not None)
 
     def as_tool(
         self, description: str, *, name: str | None = None, needs_approval: Approval = False
@@ -86,6 +94,7 @@ class Agent:
             result=None if self.result is str else schema_of(self.result),
             suspensions=tuple(suspension.name for suspension in self.suspend),
             budget=self.budget,
+            compaction=None if self.compaction is None else self.compaction.spec(),
         )
 
 

@@ -23,6 +23,10 @@ class ModelUnavailable(ModelError):
     """The model could not be called, retries included, or its answer made no sense. Nothing was lost."""
 
 
+class TooLong(ModelUnavailable):
+    """The messages are more than the model takes. An agent that compacts does so now, and the model is called again."""
+
+
 class Model(Protocol):
     """Something that answers: the one thing an adapter to a model API implements.
 
@@ -43,5 +47,6 @@ class Model(Protocol):
 
         Raises:
             ModelUnavailable: there is no answer, and trying again now would not help.
+            TooLong: a `ModelUnavailable` because of how much there is to read.
         """
         ...

@@ -28,7 +28,7 @@ from caesura.continuations import (
 from ._agent import Agent
 from ._attempts import Asked, Failed, Returned, Sleeping
 from ._context import ToolContext
-from ._model import ModelRequest, ModelUnavailable
+from ._model import ModelRequest, ModelUnavailable, TooLong
 from ._notices import Progressed, Streamed, Thinking
 from ._proposals import misfit_of, propose
 from ._services import Services
@@ -59,13 +59,21 @@ async def call_model(services: Services, agent: Agent, saved: Saved, memory: Map
         # What the agent's code is asked about is what will be in the history, and run.
         reply = services.history.storable(reply)
     except ModelUnavailable as error:
-        return ModelFailed(at=services.now(), error=f"{str(error).rstrip('.')}. {error.hint}", shown=shown)
+        return ModelFailed(
+            at=services.now(),
+            error=f"{str(error).rstrip('.')}. {error.hint}",
+            shown=shown,
+            compactions=state.context.times,
+            too_long=isinstance(error, TooLong),
+        )
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a fault in somebody's adapter must not lose the loop
-        return ModelFailed(at=services.now(), error=f"{type(error).__name__}: {printable(str(error))}", shown=shown)
+        reason = f"{type(error).__name__}: {printable(str(error))}"
+        return ModelFailed(at=services.now(), error=reason, shown=shown, compactions=state.context.times)
     return ModelReplied(
         at=services.now(),
         reply=reply,
         shown=shown,
+        compactions=state.context.times,
         proposals=propose(agent, saved.loop, state, reply, services.governs),
         misfit=misfit_of(agent, reply),
         memory=memory,

@@ -117,7 +117,7 @@ class Runtime:
             CaesuraError: a model says that it cannot work.
         """
         known = register(agents)
-        models = [model, *(agent.model for agent in known.values())]
+        models = [model, *(one for agent in known.values() for one in agent.models)]
         for one in _each(models):
             getattr(one, "check", _nobody)()
         store = await trio.to_thread.run_sync(_open, repository, durability)

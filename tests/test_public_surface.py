@@ -12,6 +12,7 @@ PUBLIC = {
     "Ask",
     "Budget",
     "CaesuraError",
+    "Compaction",
     "Image",
     "ImageUrl",
     "Loops",
@@ -31,7 +32,9 @@ PUBLIC = {
     "after",
     "after_model_calls",
     "ask",
+    "drop_tool_results",
     "sleep_until",
+    "summarize",
     "suspension",
     "tool",
 }

@@ -136,6 +136,8 @@ def _said(entry: Entry, *, full: bool) -> str:
             return f"{who} refuses, and the gate stands" + (f": {entry.text}" if entry.text else "")
         case "changed":
             return f"the agent's definition changed: {entry.text}"
+        case "compacted":
+            return f"{who} compacts the messages, {entry.text}"
         case "dropped":
             return f"{who} takes messages away: {entry.text}"
         case "ended":

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .runtime import (
         Agent,
         Ask,
+        Compaction,
         Moment,
         Outcome,
         ProposedCall,
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
         after,
         after_model_calls,
         ask,
+        drop_tool_results,
         sleep_until,
+        summarize,
         suspension,
         tool,
     )
@@ -34,6 +37,7 @@ __all__ = [
     "Ask",
     "Budget",
     "CaesuraError",
+    "Compaction",
     "Image",
     "ImageUrl",
     "Loops",
@@ -53,7 +57,9 @@ __all__ = [
     "after",
     "after_model_calls",
     "ask",
+    "drop_tool_results",
     "sleep_until",
+    "summarize",
     "suspension",
     "tool",
 ]
