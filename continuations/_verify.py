@@ -277,6 +277,8 @@ def _lifts(commit: Recorded, gate: Gate) -> bool:
             return gate.change is not None
         case "Told":
             return gate.kind in ("reply", "model")
+        case "ModelReplied":  # it was put while the model was called, and the reply was the last one
+            return commit.after.ending is not None
         case _:
             return commit.event == "Cancelled"
 

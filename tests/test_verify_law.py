@@ -105,6 +105,16 @@ def test_no_finished_tree_has_a_fault_however_it_was_decided() -> None:
         assert report.commits > 15
 
 
+def test_a_loop_that_was_paused_while_its_model_gave_the_last_reply_has_no_fault() -> None:
+    store = MemoryStore()
+    world = World(store, [])
+    reply = next(world.due())
+    world.commit(world.saved(), PAUSED)
+    world.perform(reply)
+    assert world.saved().state.status == "completed"
+    assert faults(store) == []
+
+
 @pytest.mark.parametrize("bundle", sorted(path.name for path in HISTORIES.glob("*.bundle")))
 def test_no_recorded_history_has_a_fault(bundle: str, tmp_path: Path) -> None:
     clone = tmp_path / "recorded.git"
