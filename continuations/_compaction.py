@@ -184,13 +184,14 @@ _decoder = json.JSONDecoder()
 
 
 def with_decisions(before: Sequence[Message], after: Sequence[Message]) -> tuple[Message, ...]:
-    """The messages `after`, with one more before the model's last reply if otherwise people's decisions were lost."""
+    """The messages `after`, with more before the model's last reply if otherwise people's decisions were lost."""
     lost = lost_decisions(before, after)
-    if not lost:
-        return tuple(after)
-    place = len(after) - (len(before) - last_round(before))
-    kept = User(content="\n".join((DECISIONS, *(word if word.startswith(DECISIONS) else f"- {word}" for word in lost))))
-    return (*after[:place], kept, *after[place:])
+    texts = [word for word in lost if word.startswith(DECISIONS)]  # such a message itself
+    lines = [f"- {word}" for word in lost if not word.startswith(DECISIONS)]
+    if lines:
+        texts.append("\n".join((DECISIONS, *lines)))
+    place = max(0, len(after) - (len(before) - last_round(before)))
+    return (*after[:place], *(User(content=text) for text in texts), *after[place:])
 
 
 # Leaving results out -------------------------------------------------------------------------------------------------

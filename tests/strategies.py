@@ -26,6 +26,9 @@ from caesura.continuations import (
     ChildSuspended,
     Choice,
     CommitId,
+    Compacted,
+    CompactionFailed,
+    CompactionSpec,
     Continuation,
     Decided,
     Digest,
@@ -73,8 +76,11 @@ from caesura.continuations import (
     child_name,
     differences,
     loop_name,
+    messages_digest,
     start,
     step,
+    with_decisions,
+    without_results,
 )
 
 EPOCH = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
@@ -126,6 +132,8 @@ TOOLS = (
 )
 AGENT = AgentSpec(name="ops", instructions="Be brief.", model=ModelSpec(name="scripted"), tools=TOOLS)
 
+COMPACTING = replace(AGENT, compaction=CompactionSpec(at=300, how="by chance"))
+
 
 def _name_of(tool: ToolSpec) -> str:
     return tool.name
@@ -151,6 +159,7 @@ definitions = st.builds(
     result=json_values,
     suspensions=st.lists(texts, max_size=2).map(tuple),
     budget=st.builds(Budget, steps=st.none() | st.integers(1, 9), tokens=st.none() | st.integers(1, 99)),
+    compaction=st.none() | st.builds(CompactionSpec, at=st.integers(1, 999), how=texts),
 )
 """Any definition of an agent."""
 
@@ -242,6 +251,7 @@ def replies(draw: st.DrawFn, state: Continuation, at: dt.datetime) -> ModelRepli
             model="scripted-1",
         ),
         shown=len(state.messages),
+        compactions=state.context.times,
         proposals=proposals,
         misfit=draw(st.sampled_from(["", "", "", "no number"])) if not message.tool_calls else "",
         memory=draw(st.dictionaries(st.sampled_from(["count"]), st.integers(0, 3), max_size=1)),
@@ -338,7 +348,10 @@ def _loop_event(draw: st.DrawFn, state: Continuation, at: dt.datetime) -> AnyEve
         lambda: Resumed(at=at, worker=draw(st.sampled_from(WORKERS))),
         lambda: Suspended(at=at, kind="pause", reason="lunch", by=ADA),
         lambda: Suspended(at=at, kind="budget", reason="it is spent", memory={"count": 1}),
-        lambda: ModelFailed(at=at, error="no route", shown=length),
+        lambda: ModelFailed(at=at, error="no route", shown=length, compactions=state.context.times),
+        lambda: ModelFailed(at=at, error="too long", shown=length, compactions=state.context.times, too_long=True),
+        lambda: compaction(draw, state, at),
+        lambda: CompactionFailed(at=at, error="no summary", usage=draw(st.none() | _usages), model="scripted-1"),
         lambda: AgentChanged(at=at, definition=_changed(draw, state.definition)),
         lambda: _tools_gone(draw, state, at),
         lambda: Suspended(at=at, kind="change", reason="its code has changed", change=_asked_about(draw, state)),
@@ -351,6 +364,32 @@ def _loop_event(draw: st.DrawFn, state: Continuation, at: dt.datetime) -> AnyEve
     if draw(_rarely) and draw(st.booleans()):
         return Cancelled(at=at, reason="enough", by=ADA)
     return draw(st.sampled_from(options))()
+
+
+def compaction(draw: st.DrawFn, state: Continuation, at: dt.datetime) -> Compacted:
+    """A compaction of a state's messages; now and then one that takes away what must stay."""
+    messages = state.messages
+    if draw(st.booleans()):
+        made = without_results(state.definition, messages, draw(st.integers(0, 2)))
+    else:
+        rounds = [place for place, one in enumerate(messages) if isinstance(one, Assistant)]
+        cut = draw(st.sampled_from(rounds)) if rounds and not draw(_rarely) else draw(st.integers(0, len(messages)))
+        summary = () if draw(st.booleans()) else (User(content=draw(texts)),)
+        made = (*messages[:1], *summary, *messages[max(1, cut) :])
+    if not draw(_rarely):
+        made = with_decisions(messages, made)
+    if draw(_rarely) and made:
+        gone = draw(st.integers(0, len(made) - 1))
+        made = (*made[:gone], *made[gone + 1 :])
+    return Compacted(
+        at=at,
+        messages=made,
+        shown=len(messages),
+        replaces=Digest("0" * 16) if draw(_rarely) else messages_digest(messages),
+        how="by chance",
+        usage=draw(st.none() | _usages),
+        by=draw(st.none() | st.just(ADA)),
+    )
 
 
 def _fingerprint(gate: Gate) -> Digest:
@@ -402,7 +441,9 @@ def events(draw: st.DrawFn, state: Continuation) -> AnyEvent:
 started = st.builds(
     Started,
     at=st.just(EPOCH),
-    definition=st.sampled_from([True] * 7 + [False]).flatmap(lambda usual: st.just(AGENT) if usual else definitions),
+    definition=st.sampled_from([AGENT] * 5 + [COMPACTING] * 2 + [None]).flatmap(
+        lambda usual: definitions if usual is None else st.just(usual)
+    ),
     prompt=st.just(User(content="Order tea.")) | users,
     nonce=st.just("root"),
     worker=st.sampled_from(WORKERS),
@@ -484,7 +525,7 @@ def _way_on(state: Continuation, choose: Callable[[Call], Choice]) -> AnyEvent:
                     attempt=call.attempt,
                 )
     reply = Reply(message=Assistant(content="All done."))
-    return ModelReplied(at=at, reply=reply, shown=len(state.messages))
+    return ModelReplied(at=at, reply=reply, shown=len(state.messages), compactions=state.context.times)
 
 
 def who_may(call: Call) -> Person:
@@ -656,6 +697,7 @@ class World:
             at=at,
             reply=Reply(message=said, usage=Usage(input=10, output=5)),
             shown=len(state.messages),
+            compactions=state.context.times,
             proposals=tuple(
                 proposal_for(state, request, f"{self.root} {request.id} {at.timestamp():.0f}", ask=False, at=at)
                 for request in requests
