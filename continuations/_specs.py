@@ -48,7 +48,7 @@ class BadBudget(CallerError, ValueError):
 
 
 class BadCompaction(CallerError, ValueError):
-    """A compaction's threshold is not above zero."""
+    """A compaction's threshold is not above zero, or it is to keep fewer than no messages."""
 
 
 class Budget(Value, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from ._compaction import compaction_fault, messages_digest, without_results
 from ._events import Compacted
 from ._ids import loop_name, root_of
 from ._moves import NotApplicable
+from ._specs import BadCompaction
 from .care import Care
 from .history import Saved
 from .leases import living
@@ -22,10 +23,13 @@ class Compacting(Care):
 
         Raises:
             NoSuchLoop: there is none of that name.
+            BadCompaction: `keep` is below zero.
             NotApplicable: it has ended, or there is nothing to leave out.
             StillDriven: a living worker drives it; an agent's own `compaction` does it meanwhile.
             Moved: somebody moved it first. It is as they left it.
         """
+        if keep < 0:
+            raise BadCompaction(f"{keep} results cannot be kept.", hint="Give 0 or a number above it.")
         who, saved = self._person(by), self._history.load(loop_name(loop))
         claim = living(self._store.lease(root_of(saved.loop)), self._now())
         if claim is not None:

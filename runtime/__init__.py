@@ -4,7 +4,7 @@ from ._actor import BranchGone
 from ._agent import Agent, AgentTool, BadAgent, UnknownAgent
 from ._attempts import Ask, SleepUntil
 from ._changed import ChangedAgent, VanishedTool
-from ._compaction import BadStrategy, Compaction, DropToolResults, Shorten, Summarize, drop_tool_results, summarize
+from ._compaction import Compaction, DropToolResults, Shorten, Summarize, drop_tool_results, summarize
 from ._context import ToolContext
 from ._lease import Driven, LeaseLost
 from ._model import Model, ModelRequest, ModelUnavailable, TooLong
@@ -22,7 +22,6 @@ __all__ = [
     "Ask",
     "BadAgent",
     "BadArguments",
-    "BadStrategy",
     "BranchGone",
     "ChangedAgent",
     "Committed",

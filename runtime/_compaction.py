@@ -10,7 +10,7 @@ import trio
 from caesura.continuations import (
     AgentSpec,
     Assistant,
-    CallerError,
+    BadCompaction,
     Compacted,
     CompactionFailed,
     CompactionSpec,
@@ -39,10 +39,6 @@ Shorten = Callable[[Sequence[Message]], Sequence[Message] | Awaitable[Sequence[M
 """A function of one's own that compacts: given all messages, it returns those to go on with. It may be async."""
 
 
-class BadStrategy(CallerError, ValueError):
-    """A way to compact is set so that it cannot work."""
-
-
 @dataclass(frozen=True)
 class Summarize:
     """Compaction by a summary that a model writes; made by `summarize`."""
@@ -65,7 +61,7 @@ def summarize(*, keep: int = 10, model: Model | None = None) -> Summarize:
     `model` writes the summary, the agent's own if it is not given.
 
     Raises:
-        BadStrategy: `keep` is below zero.
+        BadCompaction: `keep` is below zero.
     """
     return Summarize(model=model, keep=_checked(keep))
 
@@ -76,14 +72,14 @@ def drop_tool_results(*, keep: int = 10) -> DropToolResults:
     Those that the model has not read yet stay, and so does what people decided or answered.
 
     Raises:
-        BadStrategy: `keep` is below zero.
+        BadCompaction: `keep` is below zero.
     """
     return DropToolResults(keep=_checked(keep))
 
 
 def _checked(keep: int) -> int:
     if keep < 0:
-        raise BadStrategy(f"{keep} messages cannot be kept.", hint="Give 0 or a number above it.")
+        raise BadCompaction(f"{keep} messages cannot be kept.", hint="Give 0 or a number above it.")
     return keep
 
 

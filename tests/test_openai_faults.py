@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from caesura.continuations import Assistant
-from caesura.runtime import ModelUnavailable
+from caesura.runtime import ModelUnavailable, TooLong
 from tests.serving import (
     GOOD_DAY,
     SOON,
@@ -106,6 +106,7 @@ async def test_a_refusal_is_told_at_once_with_what_to_do(handler: Any, said: str
     error, asked = await fails(handler)
     assert said in str(error)
     assert advice in error.hint
+    assert isinstance(error, TooLong) == (advice == "too long")
     assert asked == 1
 
 

@@ -21,6 +21,7 @@ from caesura.continuations import (
     Usage,
     User,
 )
+from caesura.runtime import TooLong
 from tests import serving as server
 from tests.serving import HELLO, SOON, dropped, nobody, refusal, request, serving, sse, stalled, streamed, whole
 
@@ -281,6 +282,7 @@ async def test_a_refusal_is_told_at_once(handler: Any, said: str) -> None:
     error, asked = await fails(handler)
     assert asked == 1
     assert said in str(error)
+    assert isinstance(error, TooLong) == (said == "Long")
 
 
 async def test_a_rate_limit_is_waited_out() -> None:

@@ -21,6 +21,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
             Command("resume", "_drive", "resume", "LOOP", "Go on with a loop from where it is."),
             Command("tell", "_steer", "tell", "LOOP TEXT", "Say something to a loop."),
             Command("pause", "_steer", "pause", "LOOP", "Let a loop stand still until it is resumed."),
+            Command("compact", "_steer", "compact", "LOOP", "Shorten what a loop's model is sent."),
             Command("cancel", "_steer", "cancel", "LOOP", "End a loop and everything nested in it."),
         ),
     ),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from caesura.continuations import BadName, GitStore, Loops, NoPerson, Saved, Status, address, loop_name, root_of
+from caesura.continuations import BadName, GitStore, Loops, NoPerson, Saved, Status, address, count, loop_name, root_of
 
 from ._decide import going_on
 from ._gitdiff import set_up
@@ -86,6 +86,29 @@ def pause(
     with where.loops() as loops:
         saved = loops.pause(loop, reason, by=by)
         _steered(where, loops, saved, f"Paused {saved.loop}.", resume=True, json=json)
+
+
+def compact(
+    loop: LoopArgument,
+    /,
+    *,
+    keep: Annotated[int, Parameter(name="--keep", help="How many of the newest results stay.")] = 10,
+    by: By = None,
+    repo: Repo = None,
+    json: Json = False,
+) -> None:
+    """Shorten what a loop's model is sent: leave out what tools returned, but for the newest results.
+
+    What the model has not read yet stays, and so does what people said, decided or answered. The loop must not be driven
+    meanwhile. All of it is in the loop's earlier commits: 'caesura fork LOOP~1' goes on from there. With --json: {"loop",
+    "status", "commit", "pending"}.
+    """
+    where = place(repo)
+    with where.loops() as loops:
+        saved = loops.compact(loop, keep=keep, by=by)
+        then = saved.state.status is Status.ACTIVE
+        what = f"Compacted {saved.loop}: what tools returned is left out, but for the newest {count(keep, 'result')}."
+        _steered(where, loops, saved, what, resume=then, json=json)
 
 
 def cancel(

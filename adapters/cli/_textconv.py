@@ -101,6 +101,11 @@ def _record(value: dict[str, Any]) -> Iterator[str]:
     for told in value.get("told", ()):
         yield "told, and not heard yet:"
         yield from _text(told["content"])
+    context = value.get("context", {})
+    if context.get("times"):
+        yield f"compactions {context['times']}"
+    if context.get("overflow") == "told":
+        yield "the messages are too long for the model"
     if value.get("memory"):
         yield f"memory {json.dumps(value['memory'], ensure_ascii=False, sort_keys=True)}"
     if value.get("limit"):
@@ -154,6 +159,8 @@ def _definition(value: dict[str, Any]) -> Iterator[str]:
     yield from _schema("result", value.get("result"), indent="")
     for name in value.get("suspensions", ()):
         yield f"suspends by {name}"
+    if value.get("compaction"):
+        yield f"compacts at {value['compaction']['at']} tokens: {value['compaction']['how']}"
     if value.get("budget"):
         yield "budget " + ", ".join(f"{amount} {name}" for name, amount in value["budget"].items())
 

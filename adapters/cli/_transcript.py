@@ -29,6 +29,9 @@ def transcript(saved: Saved, children: Mapping[CallId, Page], now: dt.datetime, 
     page = Page().add((saved.loop, "bold"), "  ", (state.agent, "cyan"), "  ", status_piece(state.status.value))
     page.add((f"commit {saved.commit}", "dim"))
     page.add((f"{spent_text(state.total)}; model {state.definition.model.name}; last step {ago(state.at, now)}", "dim"))
+    if state.context.times:
+        times = "once" if state.context.times == 1 else f"{state.context.times} times"
+        page.add((f"its messages were compacted {times}; all of them are in its earlier commits", "dim"))
     calls: dict[str, str] = {}
     for message in state.messages:
         page.add("")

@@ -1,7 +1,7 @@
 """Replies that break: which failures that arrive inside an answer are worth another call."""
 
 from caesura.continuations import Json
-from caesura.runtime import ModelUnavailable
+from caesura.runtime import ModelUnavailable, TooLong
 
 from ._values import mapping, sentence, text
 
@@ -42,15 +42,19 @@ def told(error: Json) -> ModelUnavailable:
     status = int(code) if isinstance(code, int) or (isinstance(code, str) and code.isdecimal()) else 0
     blames_request = 400 <= status < 500 and status not in _TEMPORARY_STATUSES
     if blames_request or kind in _FINAL or text(code) in _FINAL or text(code).startswith(("invalid_", "image_")):
-        return ModelUnavailable(f"The server refused the request: {message}", hint=refusal_hint(text(code), message))
+        return refused(f"The server refused the request: {message}", text(code), message)
     return Broken(f"The server failed while answering: {message}")
 
 
-def refusal_hint(code: str, message: str) -> str:
-    """What to do about a request that the server will not take, from its code and message."""
+def refused(what: str, code: str, message: str) -> ModelUnavailable:
+    """What to raise for a request that the server will not take: `what` it did, its code and its message."""
     lowered = message.lower()
     if code == "context_length_exceeded" or "context length" in lowered or "context window" in lowered:
-        return "The conversation is too long for the model: fork the loop from an earlier commit, or use another model."
+        hint = "The conversation is too long for the model: 'caesura compact' shortens it, or use another model."
+        return TooLong(what, hint=hint)
     if code == "insufficient_quota":
-        return "The account's quota is used up: check the plan and billing with the provider."
-    return "Check the model's name, its settings and the tools' schemas; the loop can then be resumed."
+        return ModelUnavailable(
+            what, hint="The account's quota is used up: check the plan and billing with the provider."
+        )
+    hint = "Check the model's name, its settings and the tools' schemas; the loop can then be resumed."
+    return ModelUnavailable(what, hint=hint)

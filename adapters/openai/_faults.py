@@ -11,7 +11,7 @@ import openai
 from caesura.continuations import Json
 from caesura.runtime import ModelUnavailable
 
-from ._broken import Broken, refusal_hint
+from ._broken import Broken, refused
 from ._values import mapping, sentence, text
 
 # What the client raises, what its transport does once a stream is open, and what decoding bytes does.
@@ -92,7 +92,7 @@ def _refused(fault: openai.APIStatusError, base_url: str, key: str) -> ModelUnav
         case _ if status >= 500:
             hint = f"The server is failing: {_RESUME}."
         case _:
-            hint = refusal_hint(code, said)
+            return refused(answer, code, said)
     return ModelUnavailable(answer, hint=hint)
 
 
