@@ -182,12 +182,12 @@ async def _called(
     function: Shorten, messages: tuple[Message, ...], threads: trio.CapacityLimiter
 ) -> tuple[Message, ...]:
     """Ask a function of somebody's own; a plain one, which may take its time, in a thread."""
-    if inspect.iscoroutinefunction(function):
-        made = await function(messages)
+    made: object
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+        begun = function(messages)
+        made = await begun if inspect.isawaitable(begun) else begun
     else:
         made = await trio.to_thread.run_sync(function, messages, abandon_on_cancel=True, limiter=threads)
-        if inspect.isawaitable(made):
-            made = await made
     if not isinstance(made, Sequence) or not all(isinstance(one, User | Assistant | Result) for one in made):
         raise _Failed("the function did not return a sequence of messages")
     return tuple(made)

@@ -99,9 +99,10 @@ def compact(
 ) -> None:
     """Shorten what a loop's model is sent: leave out what tools returned, but for the newest results.
 
-    What the model has not read yet stays, and so does what people said, decided or answered. The loop must not be driven
-    meanwhile. All of it is in the loop's earlier commits: 'caesura fork LOOP~1' goes on from there. With --json: {"loop",
-    "status", "commit", "pending"}.
+    What the model has not read yet stays, and so does what people said, decided or answered. The loop must not be
+    driven meanwhile. All of it is in the loop's earlier commits: 'caesura fork LOOP~1' goes on from there.
+
+    With --json: {"loop", "status", "commit", "pending"}.
     """
     where = place(repo)
     with where.loops() as loops:
