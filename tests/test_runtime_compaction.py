@@ -469,12 +469,11 @@ def test_a_kill_at_any_commit_around_a_compaction_loses_and_doubles_nothing(
     name = "tests.test_runtime_compaction.whole_story"
     (tmp_path / "plain").mkdir()
     (plain,) = processes.run((name, tmp_path / "plain" / "r.git", tmp_path / "plain" / "ledger"))
-    moves = plain.value["moves"]
     expected = _story(tmp_path / "plain")
     assert expected.count("Compacted") >= 2
     places = [place + 1 for place, event in enumerate(expected) if event == "Compacted"]
-    deaths = {f"{when}:{place + shift}" for when in ("before", "after") for place in places for shift in (-1, 0, 1)}
-    assert max(places) < moves
+    deaths = {f"{when}:{place + shift}" for when in ("before", "after") for place in places[:2] for shift in (-1, 0, 1)}
+    assert max(places) < plain.value["moves"]
     for death in sorted(deaths):
         path, ledger = tmp_path / death / "r.git", tmp_path / death / "ledger"
         path.parent.mkdir()
