@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import trio
+from msgspec.structs import replace
 
 from caesura.continuations import (
     AgentSpec,
@@ -31,10 +32,14 @@ from caesura.continuations import (
     Policy,
     Reply,
     Request,
+    Result,
+    Usage,
 )
+from caesura.continuations._compaction import estimate
 from caesura.runtime import (
     Agent,
     Ask,
+    Compaction,
     ModelRequest,
     ModelUnavailable,
     Moment,
@@ -44,8 +49,11 @@ from caesura.runtime import (
     SleepUntil,
     Tool,
     ToolContext,
+    TooLong,
     ask,
+    drop_tool_results,
     sleep_until,
+    summarize,
     suspension,
     tool,
 )
@@ -283,6 +291,39 @@ async def changes(at: Recorder) -> None:
     await at.resume("renamed", renamed, changes=Changes(renamed={"buyer": "shopper"}))
 
 
+async def compactions(at: Recorder) -> None:
+    """Messages that became too many: summarized, dropped, by hand; a function that took too much; too long at once."""
+
+    @tool
+    def leaf(number: int) -> str:
+        """Read a leaf of a book."""
+        return f"leaf {number}: " + "word " * 200
+
+    def reader(by: Any, at: int = 600) -> Agent:
+        return Agent("reader", "Read.", tools=[leaf], compaction=Compaction(at=at, by=by))
+
+    def reads(asked: ModelRequest) -> Reply:
+        last = asked.messages[-1]
+        number = int(last.content.split(":")[0].split()[1]) if isinstance(last, Result) else 0
+        if asked.instructions.startswith("You summarize"):
+            return say("It has read some leaves.")
+        usage = Usage(input=estimate(asked.messages), output=5)
+        return replace(say("done") if number == 4 else ask_for(("leaf", {"number": number + 1})), usage=usage)
+
+    def too_long(asked: ModelRequest) -> Reply:
+        if estimate(asked.messages) > 550:
+            raise TooLong("The messages are too long.", hint="Shorten them.")
+        return replace(reads(asked), usage=Usage())
+
+    await at.run("summarized", reader(summarize(keep=2)), reads)
+    await at.run("results-dropped", reader(drop_tool_results(keep=1)), reads)
+    await at.run("compaction-refused", reader(lambda messages: messages[1:]), reads)
+    await at.run("too-long", reader(drop_tool_results(keep=0), at=10_000), too_long)
+    await at.run("compacted-by-hand", Agent("reader", "Read.", tools=[leaf]), reads, budget=Budget(steps=4))
+    with at.loops() as loops:
+        loops.compact("compacted-by-hand", keep=1, by=GRACE)
+
+
 async def policies(at: Recorder) -> None:
     """Several people where a policy asks for them; too few, and one who does not count; too late, both ways."""
     buyer, script = Agent("buyer", "Buy.", tools=[order]), lines(ask_for(TEA), say("done"))
@@ -325,7 +366,7 @@ async def imports(at: Recorder) -> None:
 async def record(folder: Path) -> Path:
     """Record every story; the repository."""
     at = Recorder(folder)
-    for story in (decisions, waits, attempts, gates, changes, policies, repairs, imports):
+    for story in (decisions, waits, attempts, gates, changes, compactions, policies, repairs, imports):
         await story(at)
     return at.path
 

@@ -42,8 +42,10 @@ from caesura.continuations import (
     with_decisions,
     without_results,
 )
-from caesura.continuations._compaction import DECISIONS, context_size, decision_in, estimate
+from caesura.continuations._compaction import DECISIONS, context_size, decision_in, estimate, last_round
 from caesura.continuations._moves import rejection
+from caesura.continuations._verify_bonds import Recorded
+from caesura.continuations._verify_compaction import compaction_faults
 from tests.models import check_results
 from tests.strategies import ADA, AGENT, EPOCH, ROOT, WORKERS, finish, last, sequences
 
@@ -181,6 +183,36 @@ def test_a_reply_to_messages_that_were_compacted_meanwhile_does_not_count(
     with pytest.raises(NotApplicable):
         step(after, replace(replied(state, Assistant(content="Done.")), at=state.at))
     assert step(after, replace(replied(after, Assistant(content="Done.")), at=state.at)).messages[-1].content == "Done."
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_the_step_and_the_verification_agree_on_what_a_compaction_may_take(data: st.DataObject) -> None:
+    talk: list[Message] = [PROMPT]
+    for _ in range(data.draw(st.integers(1, 4))):
+        asked = data.draw(st.lists(st.sampled_from(["look", "order"]), max_size=2))
+        talk.append(asks(*asked) if asked else Assistant(content="Hm."))
+        talk += [
+            data.draw(st.sampled_from([result(LONG, f"c{n}"), replace(REJECTED, tool_call_id=f"c{n}")]))
+            for n in range(len(asked))
+        ]
+        talk += [User(content="Go on.")] * (not asked)
+    made = [one for one in talk if data.draw(st.sampled_from([True, True, True, False]))]
+    if data.draw(st.booleans()):
+        made = [*talk[:1], *made, *talk[last_round(talk) :]]
+    if data.draw(st.booleans()):
+        made = list(without_results(AGENT, made, 1))
+    if data.draw(st.booleans()):
+        made = list(with_decisions(talk, made))
+    state, fault = loop(tuple(talk)), compaction_fault(talk, made)
+    after = replace(state, messages=tuple(made))
+    said = {"Event": ("Compacted",)}
+    commit = Recorded(event="Compacted", said=said, author=ADA, previous=None, further=(), before=state, after=after)
+    found = list(compaction_faults(commit, state))
+    if fault is None:
+        assert found == []
+    elif fault != "they are not shorter":
+        assert found, fault
 
 
 @pytest.mark.parametrize(

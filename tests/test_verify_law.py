@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 
 from caesura.continuations import (
     AgentChanged,
+    Assistant,
     Call,
     CallState,
     Cancelled,
@@ -18,16 +20,22 @@ from caesura.continuations import (
     ChildFinished,
     ChildResumed,
     ChildSuspended,
+    Compacted,
     ConflictError,
     Continuation,
     Decided,
     Decision,
     Ending,
+    Function,
     Gate,
     GitStore,
     MemoryStore,
+    Message,
+    ModelReplied,
     Person,
+    Proposal,
     Repaired,
+    Reply,
     Result,
     Resumed,
     Rule,
@@ -35,6 +43,7 @@ from caesura.continuations import (
     Store,
     Suspended,
     Told,
+    ToolRequest,
     ToolStarted,
     Usage,
     User,
@@ -395,6 +404,88 @@ def test_a_message_that_tells_something_else_than_the_state_is_found() -> None:
     ):
         found = Scene().forge(TOLD, _told, message=replaced(old, new))
         assert any(expected in fault for fault in found), (new, found)
+
+
+# Compactions -------------------------------------------------------------------------------------------------------
+
+
+class Talk(Scene):
+    """A loop that has read two results, had a call rejected, and has a result that its model has not read yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = MemoryStore()
+        self.world = World(self.store, ["look", "order"])
+        self.world.settle()
+        self.world.decide(self.world.loops.pending()[0], "reject")
+        state = self.head().state
+        asked = Assistant(tool_calls=(ToolRequest(id="c9", function=Function(name="look", arguments="{}")),))
+        reply = Reply(message=asked, usage=Usage(input=10, output=5))
+        proposals = (Proposal(nonce="later"),)
+        self.world.commit(
+            self.head(), ModelReplied(at=EPOCH, reply=reply, shown=len(state.messages), proposals=proposals)
+        )
+        for _ in range(2):
+            self.world.perform(next(self.world.due()))
+
+
+COMPACTED = Compacted(at=EPOCH, messages=(), shown=0, replaces="0" * 16, how="by hand")  # type: ignore[arg-type]
+
+
+def _compacted(*messages: Message, head: int = 1, tail: int = 2, **context: Any) -> Forge:
+    """The first `head` messages, these, and the last `tail` of a state in the place of all of them."""
+
+    def change(state: Continuation) -> Continuation:
+        kept = (*state.messages[:head], *messages, *state.messages[len(state.messages) - tail :])
+        return replace(state, messages=kept, context=replace(state.context, **{"times": 1, "left": 50} | context))
+
+    return change
+
+
+WORD = User(content="Rejected by Ada Lovelace. The call did not run.")
+TAKEN: dict[str, tuple[object, Forge, str]] = {
+    "the prompt": (COMPACTED, _compacted(WORD, head=0), "the compaction took the prompt away"),
+    "a result that was not read": (COMPACTED, _compacted(WORD, tail=1), "changed the model's last reply"),
+    "a decision": (COMPACTED, _compacted(), "what the model was told of a decision: order"),
+    "a result": (COMPACTED, _compacted(WORD, head=3), "left 'c1' without its result"),
+    "a reply": (
+        COMPACTED,
+        _compacted(Result(tool_call_id="c0", content="read"), WORD),
+        "left a result of 'c0', which nothing asks for",
+    ),
+    "the count": (COMPACTED, _compacted(WORD, times=0), "Compacted made 0 compactions 0"),
+    "all, by another event": (TOLD, _compacted(WORD), "messages that were there are gone or changed"),
+    "what it left, by another event": (
+        TOLD,
+        lambda s: replace(_told(s), context=replace(s.context, left=9)),
+        "Told changed its context",
+    ),
+    "a cost that is not told": (
+        COMPACTED,
+        lambda s: replace(_compacted(WORD)(s), spent=replace(s.spent, steps=9)),
+        "Compacted made 2 model calls 9",
+    ),
+    "what was told": (
+        COMPACTED,
+        lambda s: _told(_compacted(WORD)(s)),
+        "the compaction lost or invented something that the loop was told",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_compaction_that_takes_what_must_stay_is_found(name: str) -> None:
+    event, change, expected = TAKEN[name]
+    scene = Talk()
+    assert faults(scene.store) == []
+    assert any(expected in fault for fault in scene.forge(event, change)), faults(scene.store)
+
+
+def test_an_honest_compaction_has_no_fault() -> None:
+    scene = Talk()
+    assert scene.forge(COMPACTED, _compacted(WORD)) == []
+    scene.world.settle()
+    assert faults(scene.store) == []
 
 
 # Decisions ---------------------------------------------------------------------------------------------------------
