@@ -132,8 +132,9 @@ def _unpaired(messages: Sequence[Message]) -> str | None:
 
 def lost_decisions(before: Sequence[Message], after: Sequence[Message]) -> tuple[str, ...]:
     """What the model was told of people's decisions and would no longer read: calls, each with what was said of it."""
-    shown = [_heard(one) for one in after]
-    lost = ((call, word) for call, word in _decisions(before) if not any(word in text for text in shown))
+    shown = set(map(_heard, after))
+    whole = "\0".join(shown)
+    lost = ((call, word) for call, word in _decisions(before) if word not in shown and word not in whole)
     return tuple(dict.fromkeys(f"{call}: {word}" if call else word for call, word in lost))
 
 

@@ -4,6 +4,7 @@ import re
 
 from ._calls import Call, CallState, Needs, Person
 from ._changes import as_lines, differences
+from ._codec import encode_message
 from ._compaction import context_size
 from ._events import (
     AgentChanged,
@@ -285,17 +286,21 @@ def _changed(before: Continuation | None, event: AgentChanged, after: Continuati
 
 def _compacted(before: Continuation | None, event: Compacted, after: Continuation) -> tuple[str, str]:
     old = () if before is None else before.messages
-    new = [message for message in after.messages if message not in old]
+    known = set(map(encode_message, old))
+    new = [message for message in after.messages if encode_message(message) not in known]
     policy = after.definition.compaction
     above = policy is not None and context_size(after) >= policy.at
-    subject = f"compacted {count(len(old), 'message')} to {len(after.messages)}"
+    if len(old) == len(after.messages):
+        subject = f"compacted {len(new)} of {count(len(old), 'message')}"
+    else:
+        subject = f"compacted {count(len(old), 'message')} to {len(after.messages)}"
     told = [
         f"By this: {event.how}. {len(after.messages) - len(new)} are as they were, {len(new)} new or shorter.",
         "This commit's first parent has all of them.",
         *(["That is still more than the agent's threshold."] if above else []),
     ]
     texts = (text_of(message.content) for message in new if isinstance(message, User))
-    return subject, "\n\n".join([" ".join(told), *map(excerpt, texts)])
+    return subject, "\n\n".join(map(excerpt, [" ".join(told), *texts]))
 
 
 def _call(before: Continuation | None, after: Continuation, call_id: str) -> Call | None:

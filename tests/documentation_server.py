@@ -15,6 +15,10 @@ def script(request: dict[str, Any]) -> dict[str, Any]:
     told = messages[-1]["content"] if messages[-1]["role"] == "user" else ""
     if system["content"].startswith("You plan"):
         return _lead(results, told)
+    if system["content"].startswith("You read logs"):
+        return _auditor(results)
+    if system["content"].startswith("You summarize"):
+        return _say(f"The logs up to {_day(told)} were read: every request was answered with 200 within 0.01 s.")
     return _ops(results)
 
 
@@ -36,6 +40,22 @@ def _ops(results: list[str]) -> dict[str, Any]:
     if results[-1].startswith("Rejected"):
         return _say(f"api stays as it is. {results[-1].removesuffix(' The call did not run.')}")
     return _say(f"Done: {results[-1]}")
+
+
+_DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday"]
+
+
+def _auditor(results: list[str]) -> dict[str, Any]:
+    """Read one day's log after the other; which was last is read from what it is still shown."""
+    day = _day(results[-1]) if results else ""
+    if day == _DAYS[-1]:
+        return _say("Nothing was wrong this week.")
+    return _call("", "read_log", day=_DAYS[_DAYS.index(day) + 1 if day else 0])
+
+
+def _day(text: str) -> str:
+    """The last day of which a log is in a text."""
+    return max((day for day in _DAYS if f"{day}:" in text), key=_DAYS.index)
 
 
 def _say(content: str) -> dict[str, Any]:

@@ -398,9 +398,8 @@ def test_a_commit_says_what_was_compacted_how_and_at_what_cost() -> None:
     event = compacted(state, made, usage=Usage(input=900, output=60), model="scribe-1")
     said = describe(ROOT, state, event, step(state, event))
     assert said.subject == "ops: compacted 11 messages to 6"
-    assert said.body.startswith(
-        "By this: by hand. 4 are as they were, 2 new or shorter. This commit's first parent has all"
-    )
+    told = "By this: by hand. 4 are as they were, 2 new or shorter. This commit's first parent has all of them."
+    assert " ".join(said.body.split()).startswith(told)
     assert "Tea was sought." in said.body
     assert [pair for pair in said.trailers if pair[0] in ("Event", "Messages", "Context", "Model", "Tokens")] == [
         ("Event", "Compacted"),

@@ -13,6 +13,7 @@ EXECUTED = [
     "docs/data-model.md",
     "docs/approvals.md",
     "docs/changes.md",
+    "docs/compaction.md",
     "docs/history.md",
     "docs/recipes.md",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from caesura.continuations import Commit, Durability, GitStore, Started, User, loop_name, start
+from caesura.continuations import Commit, Context, Durability, GitStore, Started, User, loop_name, start
 from caesura.continuations.store import _disk
 from tests.strategies import ADA, AGENT, EPOCH, ROBOT, WORKERS
 
@@ -120,3 +120,25 @@ def test_the_first_step_after_a_load_costs_what_every_step_costs(tmp_path: Path,
 
     (tmp_path / "again").mkdir()
     assert cost(step(tmp_path, length)[0]) == cost(step(tmp_path / "again", length, fresh=True)[0])
+
+
+def test_a_compaction_writes_what_it_changed_and_the_folders_above_all_that_moved(tmp_path: Path) -> None:
+    path = tmp_path / "200.git"
+    store = GitStore.open(path, create=True)
+    before = written(store, 200)
+    before = written(store, 400, before)
+    messages = (*before.state.messages[:1], User(content="A summary."), *before.state.messages[300:])
+    after = replace(before.state, messages=messages, context=Context(times=1))
+    work = Work()
+    with pytest.MonkeyPatch.context() as patch:
+        work.install(patch)
+        commit = store.write(after, parents=(before.id,), message="compacted", author=ADA, committer=ROBOT)
+    # The commit, its tree, the record, messages/, two folders of 64 and of 38; and the summary.
+    assert len([one for one in work.paths("write") if one.parent == path / "objects"]) == 7
+    # Of the hundred that stay none is opened: they were read once, with the loop.
+    assert len([one for one in work.paths("opened") if path / "objects" in one.parents]) == 7
+    store.close()
+    fresh = GitStore.open(path)
+    assert fresh.read(commit.id).state.messages == messages
+    assert fresh.read(before.id).state.messages == before.state.messages
+    fresh.close()

@@ -268,15 +268,20 @@ class GitStore(Store):
     def _messages_tree(self, batch: Batch, messages: tuple[Message, ...], base: _Known | None, weight: Weight) -> str:
         if len(messages) > MAX_MESSAGES:
             raise too_large("The loop", f"{len(messages):,} messages", f"{MAX_MESSAGES:,}")
-        kept, tree = 0, None
-        if base is not None and messages[: len(base.commit.state.messages)] == base.commit.state.messages:
-            kept, tree = len(base.commit.state.messages), self._trees.read(base.tree)[MESSAGES].id
-            weight.messages = base.weight.messages
+        kept, tree, there = 0, None, set[str]()
+        if base is not None:
+            before, old = base.commit.state.messages, self._trees.read(base.tree)[MESSAGES].id
+            if messages[: len(before)] == before:
+                kept, tree, weight.messages = len(before), old, base.weight.messages
+            else:  # compacted: of what is there already nothing need be written, or synced, again
+                there = {blob for _, blob in self._trees.messages(old)}
         blobs: dict[tuple[str, ...], str] = {}
         for index in range(kept, len(messages)):
             data = encode_message(messages[index])
             weight.messages += len(data)
-            blobs[message_path(index)] = batch.add("blob", data)
+            blobs[message_path(index)] = blob = batch.add("blob", data)
+            if blob in there:
+                del batch[blob]
         weight.add(weight.messages)
         if tree is not None and not blobs:
             return tree  # as it is: it need not be written, or synced, again
