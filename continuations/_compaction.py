@@ -64,9 +64,11 @@ def due(state: Continuation) -> bool:
 
 def filled(state: Continuation, event: ModelReplied) -> Context:
     """What a reply tells of the messages' size: those that it was shown, and itself without its reasoning."""
-    known, usage = replace(state.context, overflow=""), event.reply.usage
+    known, usage = state.context, event.reply.usage
+    if known.overflow:
+        known = replace(known, overflow="")
     if state.definition.compaction is None or not usage.total:
-        return replace(known, tokens=0, messages=0)
+        return replace(known, tokens=0, messages=0) if known.tokens else known  # as it was, or it would be written
     since = estimate(state.messages[event.shown :])
     tokens = usage.total - usage.reasoning + since
     return replace(known, tokens=tokens, messages=len(state.messages) + 1)

@@ -42,6 +42,7 @@ from caesura.continuations import (
     with_decisions,
     without_results,
 )
+from caesura.continuations._codec import encode_record
 from caesura.continuations._compaction import DECISIONS, context_size, decision_in, estimate, last_round
 from caesura.continuations._moves import rejection
 from caesura.continuations._verify_bonds import Recorded
@@ -418,6 +419,8 @@ def test_only_agents_that_compact_keep_a_count_of_their_context(steps: list[Any]
     state = last(steps)
     if state.definition.compaction is None and not any(isinstance(one.event, Compacted) for one in steps):
         assert (state.context.tokens, state.context.messages) == (0, 0)
+        if not any(isinstance(one.event, CompactionFailed | ModelFailed) for one in steps):
+            assert b"context" not in encode_record(state)
 
 
 def test_a_threshold_is_above_zero() -> None:
