@@ -8,8 +8,7 @@ from ._moves import NotApplicable
 from ._specs import BadCompaction
 from .care import Care
 from .history import Saved
-from .leases import living
-from .repair import StillDriven
+from .leases import StillDriven, living
 
 
 class Compacting(Care):
