@@ -8,7 +8,7 @@ from ._moves import NotApplicable
 from ._specs import BadCompaction
 from .care import Care
 from .history import Saved
-from .leases import StillDriven, living
+from .leases import held
 
 
 class Compacting(Care):
@@ -25,30 +25,25 @@ class Compacting(Care):
             BadCompaction: `keep` is below zero.
             NotApplicable: it has ended, or there is nothing to leave out.
             StillDriven: a living worker drives it; an agent's own `compaction` does it meanwhile.
-            Moved: somebody moved it first. It is as they left it.
         """
         if keep < 0:
             raise BadCompaction(f"{keep} results cannot be kept.", hint="Give 0 or a number above it.")
-        who, saved = self._person(by), self._history.load(loop_name(loop))
-        claim = living(self._store.lease(root_of(saved.loop)), self._now())
-        if claim is not None:
-            raise StillDriven(
-                f"{saved.loop} is driven by {claim.process}.",
-                hint="Pause it first, or let its agent's own compaction do it.",
+        name, who = loop_name(loop), self._person(by)
+        with held(self._store, root_of(name), self._now()):
+            saved = self._history.load(name)
+            before = saved.state.messages
+            after = without_results(saved.state.definition, before, keep)
+            if saved.state.ending is None and compaction_fault(before, after) is not None:
+                raise NotApplicable(
+                    f"There is nothing to leave out of {name}, beside its newest {keep} results.",
+                    hint="A smaller --keep leaves more out.",
+                )
+            event = Compacted(
+                at=self._now(),
+                messages=after,
+                shown=len(before),
+                replaces=messages_digest(before),
+                how=f"all but the newest {keep} results of tools were left out",
+                by=who,
             )
-        before = saved.state.messages
-        after = without_results(saved.state.definition, before, keep)
-        if saved.state.ending is None and compaction_fault(before, after) is not None:
-            raise NotApplicable(
-                f"There is nothing to leave out of {saved.loop}, beside its newest {keep} results.",
-                hint="A smaller --keep leaves more out.",
-            )
-        event = Compacted(
-            at=self._now(),
-            messages=after,
-            shown=len(before),
-            replaces=messages_digest(before),
-            how=f"all but the newest {keep} results of tools were left out",
-            by=who,
-        )
-        return self._history.append(saved, event, who)
+            return self._history.apply(saved, event, who)

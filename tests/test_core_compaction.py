@@ -98,13 +98,14 @@ def compacted(state: Continuation, messages: tuple[Message, ...], **fields: Any)
     return Compacted(at=EPOCH, messages=messages, shown=shown, replaces=bound, how="by hand", **fields)
 
 
-def replied(state: Continuation, message: Assistant, usage: Usage | None = None, **fields: Any) -> ModelReplied:
+def replied(state: Continuation, message: Assistant, usage: Usage | None = None) -> ModelReplied:
     proposals = tuple(Proposal(nonce=f"n{place}") for place in range(len(message.tool_calls)))
     return ModelReplied(
         at=EPOCH,
         reply=Reply(message=message, usage=usage or Usage(input=10, output=5)),
         proposals=proposals,
-        **({"shown": len(state.messages), "compactions": state.context.times} | fields),
+        shown=len(state.messages),
+        compactions=state.context.times,
     )
 
 

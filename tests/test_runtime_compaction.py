@@ -5,6 +5,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -557,7 +558,7 @@ async def test_a_reply_to_messages_that_somebody_compacted_meanwhile_is_dropped_
     store = MemoryStore()
     world = World(store, clerk(None), lambda asked: held(asked) if len(results(asked)) == 4 else reading(asked))
     # As if the lease had run out: only then can somebody else get in between.
-    monkeypatch.setattr("caesura.continuations.compacting.living", lambda lease, now: None)
+    monkeypatch.setattr("caesura.continuations.compacting.held", lambda store, root, now: nullcontext())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(world.run)
         await held.asked.wait()
