@@ -22,7 +22,7 @@ from ._calls import (
 )
 from ._changes import Change, Changes, Difference, Severity, Treatment, as_lines, differences
 from ._codec import NewerFormat, TooDeep, Unreadable, decode_message, encode_message
-from ._compaction import compaction_fault, messages_digest, with_decisions, without_results
+from ._compaction import compaction_fault, estimate_tokens, messages_digest, with_decisions, without_results
 from ._describe import Description, describe
 from ._effects import (
     AdoptAgent,
@@ -329,6 +329,7 @@ __all__ = [
     "differences",
     "digest",
     "encode_message",
+    "estimate_tokens",
     "excerpt",
     "export_loop",
     "from_json",

@@ -27,7 +27,7 @@ _AGAIN = 4
 # When --------------------------------------------------------------------------------------------------------------
 
 
-def estimate(messages: Sequence[Message]) -> int:
+def estimate_tokens(messages: Sequence[Message]) -> int:
     """The tokens that messages take, roughly: a quarter of their bytes, and a thousand for an image."""
     return sum(map(_bytes, messages)) // _BYTES
 
@@ -46,7 +46,7 @@ def _bytes(message: Message) -> int:
 def context_size(state: Continuation) -> int:
     """The tokens that the model's next request takes: what its last reply told, and an estimate of what came since."""
     known = state.context
-    return known.tokens + estimate(state.messages[known.messages :])
+    return known.tokens + estimate_tokens(state.messages[known.messages :])
 
 
 def due(state: Continuation) -> bool:
@@ -69,7 +69,7 @@ def filled(state: Continuation, event: ModelReplied) -> Context:
         known = replace(known, overflow="")
     if state.definition.compaction is None or not usage.total:
         return replace(known, tokens=0, messages=0) if known.tokens else known  # as it was, or it would be written
-    since = estimate(state.messages[event.shown :])
+    since = estimate_tokens(state.messages[event.shown :])
     tokens = usage.total - usage.reasoning + since
     return replace(known, tokens=tokens, messages=len(state.messages) + 1)
 
@@ -105,7 +105,7 @@ def compaction_fault(before: Sequence[Message], after: Sequence[Message]) -> str
     lost = lost_decisions(before, after)
     if lost:
         return f"what the model was told of a decision is gone: {lost[0]}"
-    if estimate(after) >= estimate(before):
+    if estimate_tokens(after) >= estimate_tokens(before):
         return "they are not shorter"
     return None
 
@@ -249,7 +249,7 @@ def compacted(state: Continuation, event: Compacted) -> Continuation:
     fault = compaction_fault(state.messages, messages)
     if fault is not None:
         raise NotApplicable(f"The messages cannot be compacted so: {fault}.", hint="The loop goes on as it was.")
-    known, was, now = state.context, estimate(state.messages), estimate(messages)
+    known, was, now = state.context, estimate_tokens(state.messages), estimate_tokens(messages)
     context = Context(times=known.times + 1)
     if known.tokens:
         size = context_size(state)

@@ -295,7 +295,7 @@ def _compacted(before: Continuation | None, event: Compacted, after: Continuatio
     else:
         subject = f"compacted {count(len(old), 'message')} to {len(after.messages)}"
     told = [
-        f"By this: {event.how}. {len(after.messages) - len(new)} are as they were, {len(new)} new or shorter.",
+        f"By {event.how}: {len(after.messages) - len(new)} are as they were, {len(new)} new or shorter.",
         "This commit's first parent has all of them.",
         *(["That is still more than the agent's threshold."] if above else []),
     ]

@@ -43,7 +43,7 @@ class Compacting(Care):
                 messages=after,
                 shown=len(before),
                 replaces=messages_digest(before),
-                how=f"all but the newest {keep} results of tools were left out",
+                how=f"drop_tool_results(keep={keep})",
                 by=who,
             )
             return self._history.apply(saved, event, who)

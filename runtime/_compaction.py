@@ -21,6 +21,7 @@ from caesura.continuations import (
     Usage,
     User,
     compaction_fault,
+    estimate_tokens,
     messages_digest,
     printable,
     text_of,
@@ -57,8 +58,9 @@ class DropToolResults:
 def summarize(*, keep: int = 10, model: Model | None = None) -> Summarize:
     """Compact by a summary: it takes the place of all but the newest `keep` messages, or a few more.
 
-    The prompt and whatever people said stay as they are, and so do the model's last reply and what follows it.
-    `model` writes the summary, the agent's own if it is not given.
+    They are fewer if they alone take more than half of the threshold. The prompt and whatever people said stay as they
+    are, and so do the model's last reply and what follows it. `model` writes the summary, the agent's own if it is not
+    given.
 
     Raises:
         BadCompaction: `keep` is below zero.
@@ -69,7 +71,8 @@ def summarize(*, keep: int = 10, model: Model | None = None) -> Summarize:
 def drop_tool_results(*, keep: int = 10) -> DropToolResults:
     """Compact without a model: leave out what tools returned, but for the newest `keep` results.
 
-    Those that the model has not read yet stay, and so does what people decided or answered.
+    They are fewer as long as more than half of the threshold would stay taken. Those that the model has not read yet
+    stay, and so does what people decided or answered.
 
     Raises:
         BadCompaction: `keep` is below zero.
@@ -106,13 +109,14 @@ class Compaction:
     def spec(self) -> CompactionSpec:
         """The definition as data, for the continuation."""
         match self.by:
+            case Summarize(model=None, keep=keep):
+                how = f"summarize(keep={keep})"
             case Summarize(model=model, keep=keep):
-                by = "" if model is None else f" by {model.spec.name}"
-                how = f"a summary{by} in the place of all but the newest {keep} messages"
+                how = f"summarize(keep={keep}, model={'' if model is None else model.spec.name})"
             case DropToolResults(keep=keep):
-                how = f"all but the newest {keep} results of tools are left out"
+                how = f"drop_tool_results(keep={keep})"
             case function:
-                how = f"the function {getattr(function, '__name__', type(function).__name__)}"
+                how = getattr(function, "__name__", type(function).__name__)
         return CompactionSpec(at=self.at, how=how)
 
 
@@ -168,12 +172,20 @@ async def compact(services: "Services", agent: "Agent", saved: Saved) -> Compact
 
 async def _shorter(policy: Compaction, services: "Services", agent: "Agent", saved: Saved) -> _Shorter:
     state = saved.state
+    # Where the model finds the messages too long before they reach the threshold, that is set too high.
+    room = min(policy.at, estimate_tokens(state.messages)) // 2
     match policy.by:
         case DropToolResults(keep=keep):
-            return _Shorter(without_results(state.definition, state.messages, keep))
+            for kept in range(keep, -1, -1):
+                shorter = without_results(state.definition, state.messages, kept)
+                if estimate_tokens(shorter) <= room:
+                    break
+            return _Shorter(shorter)
         case Summarize(model=model, keep=keep):
             services.listen(Thinking(loop=saved.loop, agent=agent.name))
-            return await _summarized(model or services.model_of(agent), state.definition, state.messages, keep)
+            return await _summarized(
+                model or services.model_of(agent), state.definition, state.messages, _cut(state.messages, keep, room)
+            )
         case function:
             return _Shorter(await _called(function, state.messages, services.threads))
 
@@ -208,11 +220,10 @@ _RESULT = 4000
 """Characters of a result, at its beginning and end, that the model which summarizes reads."""
 
 
-async def _summarized(model: Model, definition: AgentSpec, messages: tuple[Message, ...], keep: int) -> _Shorter:
-    cut = _cut(messages, keep)
+async def _summarized(model: Model, definition: AgentSpec, messages: tuple[Message, ...], cut: int) -> _Shorter:
     told = tuple(one for one in messages[1:cut] if isinstance(one, User) and not _is_summary(one))
     if cut - 1 <= len(told):
-        raise _Failed(f"there is nothing to summarize beside the newest {keep} messages")
+        raise _Failed("there is nothing to summarize beside what stays")
     request = ModelRequest(
         agent=definition.name,
         instructions=_INSTRUCTIONS,
@@ -232,12 +243,14 @@ def _unheard(text: str) -> None:
     """The text of a summary as it streams is nothing that the loop says."""
 
 
-def _cut(messages: tuple[Message, ...], keep: int) -> int:
+def _cut(messages: tuple[Message, ...], keep: int, room: int) -> int:
     """The place before which messages are summarized: no reply is parted from its results, and the last one stays."""
     last = max(place for place, one in enumerate(messages) if isinstance(one, Assistant))
     cut = max(1, min(last, len(messages) - keep))
     while isinstance(messages[cut], Result):
         cut -= 1
+    while cut < last and (isinstance(messages[cut], Result) or estimate_tokens(messages[cut:]) > room):
+        cut += 1
     return cut
 
 

@@ -35,7 +35,7 @@ from caesura.continuations import (
     Result,
     Usage,
 )
-from caesura.continuations._compaction import estimate
+from caesura.continuations._compaction import estimate_tokens
 from caesura.runtime import (
     Agent,
     Ask,
@@ -307,11 +307,11 @@ async def compactions(at: Recorder) -> None:
         number = int(last.content.split(":")[0].split()[1]) if isinstance(last, Result) else 0
         if asked.instructions.startswith("You summarize"):
             return say("It has read some leaves.")
-        usage = Usage(input=estimate(asked.messages), output=5)
+        usage = Usage(input=estimate_tokens(asked.messages), output=5)
         return replace(say("done") if number == 4 else ask_for(("leaf", {"number": number + 1})), usage=usage)
 
     def too_long(asked: ModelRequest) -> Reply:
-        if estimate(asked.messages) > 550:
+        if estimate_tokens(asked.messages) > 550:
             raise TooLong("The messages are too long.", hint="Shorten them.")
         return replace(reads(asked), usage=Usage())
 

@@ -111,5 +111,5 @@ def test_a_compaction_by_the_agent_is_shown_as_it_happens_and_as_text_by_git(she
         text=True,
         check=True,
     ).stdout
-    assert "compacts at 100 tokens: all but the newest 1 results of tools are left out" in text
+    assert "compacts at 100 tokens: drop_tool_results(keep=1)" in text
     assert "\ncompactions 3\n" in text

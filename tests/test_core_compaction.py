@@ -43,7 +43,7 @@ from caesura.continuations import (
     without_results,
 )
 from caesura.continuations._codec import encode_record
-from caesura.continuations._compaction import DECISIONS, context_size, decision_in, estimate, last_round
+from caesura.continuations._compaction import DECISIONS, context_size, decision_in, estimate_tokens, last_round
 from caesura.continuations._moves import rejection
 from caesura.continuations._verify_bonds import Recorded
 from caesura.continuations._verify_compaction import compaction_faults
@@ -129,7 +129,7 @@ def test_no_compaction_that_is_taken_loses_what_must_stay(steps: list[Any], data
         )
         place = max(at for at, message in enumerate(old.messages) if isinstance(message, Assistant))
         assert new.messages[-len(old.messages) + place :] == old.messages[place:]
-        assert estimate(new.messages) < estimate(old.messages)
+        assert estimate_tokens(new.messages) < estimate_tokens(old.messages)
         check_results(new)
         said = "\n".join(message.content for message in new.messages if not isinstance(message, Assistant | User))
         said += "\n".join(str(message.content) for message in new.messages if isinstance(message, User))
@@ -294,7 +294,7 @@ def test_without_a_count_the_messages_are_estimated_and_an_image_is_not_its_byte
     assert _due(loop(at=2000))
     assert not _due(loop(at=2400))
     image = User(content=(Image(image_url=ImageUrl(url="data:image/png;base64," + "A" * 100_000)),))
-    assert 1000 <= estimate((image,)) < 1100
+    assert 1000 <= estimate_tokens((image,)) < 1100
 
 
 def test_a_compaction_that_does_not_get_below_the_threshold_is_not_followed_by_another_before_much_has_come() -> None:
@@ -330,9 +330,9 @@ def test_a_compacted_array_keeps_the_models_count_of_what_stays() -> None:
         loop(TALK[:8], at=9000), replied(loop(TALK[:8]), Assistant(content=None), Usage(input=4000, output=90))
     )
     state = replace(state, gate=None)
-    before = estimate(state.messages)
+    before = estimate_tokens(state.messages)
     after = step(state, compacted(state, with_decisions(TALK, without_results(AGENT, state.messages, 0))))
-    assert context_size(after) == 4090 - before + estimate(after.messages)
+    assert context_size(after) == 4090 - before + estimate_tokens(after.messages)
     assert after.context.times == 1
 
 
@@ -400,7 +400,7 @@ def test_a_commit_says_what_was_compacted_how_and_at_what_cost() -> None:
     event = compacted(state, made, usage=Usage(input=900, output=60), model="scribe-1")
     said = describe(ROOT, state, event, step(state, event))
     assert said.subject == "ops: compacted 11 messages to 6"
-    told = "By this: by hand. 4 are as they were, 2 new or shorter. This commit's first parent has all of them."
+    told = "By by hand: 4 are as they were, 2 new or shorter. This commit's first parent has all of them."
     assert " ".join(said.body.split()).startswith(told)
     assert "Tea was sought." in said.body
     assert [pair for pair in said.trailers if pair[0] in ("Event", "Messages", "Context", "Model", "Tokens")] == [

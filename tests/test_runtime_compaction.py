@@ -33,7 +33,7 @@ from caesura.continuations import (
     tally,
     text_of,
 )
-from caesura.continuations._compaction import DECISIONS, estimate
+from caesura.continuations._compaction import DECISIONS, estimate_tokens
 from caesura.continuations.verify import verify
 from caesura.runtime import (
     Agent,
@@ -99,7 +99,7 @@ class Reading:
         last = asked.messages[-1]
         page = int(last.content.split(":")[0].split()[1]) if isinstance(last, Result) and "page" in last.content else 0
         reply = self.next(page, asked)
-        usage = Usage(input=estimate(asked.messages), output=10) if self._counts else Usage()
+        usage = Usage(input=estimate_tokens(asked.messages), output=10) if self._counts else Usage()
         return Reply(message=reply.message, usage=usage)
 
     def next(self, page: int, asked: ModelRequest) -> Reply:
@@ -130,7 +130,7 @@ async def test_old_results_are_dropped_whenever_the_messages_reach_the_threshold
     assert outcome.text == "12 pages read."
     done = commits(world, "Compacted")
     assert len(done) >= 3
-    assert max(estimate(asked.messages) for asked in model.asked) < AT + 1100
+    assert max(estimate_tokens(asked.messages) for asked in model.asked) < AT + 1100
     for commit in done:
         (before,) = (world.loops().show(parent).state for parent in commit.parents)
         assert len(commit.state.messages) == len(before.messages)
@@ -161,7 +161,7 @@ async def test_a_summary_takes_the_place_of_what_came_before_and_of_the_last_sum
     assert shown[0] == "Read the book."
     assert sum(text.startswith("Summary of the conversation so far:") for text in shown) == 1
     assert state.spent.steps == len(model.asked) + len(model.summaries)
-    assert state.spent.usage.input == sum(estimate(a.messages) for a in model.asked) + 700 * len(model.summaries)
+    assert state.spent.usage.input == sum(estimate_tokens(a.messages) for a in model.asked) + 700 * len(model.summaries)
     check_results(state)
     assert verify(GitStore.open(tmp_path / "r.git")).faults == ()
     first = commits(world, "Compacted")[0]
@@ -190,6 +190,16 @@ async def test_what_people_said_and_decided_outlives_every_summary() -> None:
     (kept,) = (text for text in shown if text.startswith(DECISIONS))
     assert kept.endswith('- burn {"page": 7}: Rejected by Ada Lovelace: it is a library book. The call did not run.')
     assert verify(world.store).faults == ()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("by", [summarize(keep=10), drop_tool_results(keep=10)])
+async def test_fewer_are_kept_than_wanted_if_they_alone_are_too_many(by: Any) -> None:
+    model = Reading(9)
+    world = World(MemoryStore(), clerk(Compaction(at=AT, by=by)), model)
+    assert (await world.run()).text == "9 pages read."
+    assert len(commits(world, "Compacted")) >= 3
+    assert commits(world, "CompactionFailed") == []
+    assert max(estimate_tokens(asked.messages) for asked in model.asked) < AT + 1100
 
 
 async def test_a_function_of_ones_own_compacts_in_a_thread_or_as_a_task() -> None:
