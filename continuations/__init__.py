@@ -113,6 +113,7 @@ from ._text import call_text, count, excerpt, one_line, printable, span
 from ._trajectory import Entry, EntryKind
 from ._validate import InvalidAnswer, misfit
 from .archive import Nested
+from .bundles import Arrival, Diverged
 from .comparison import Comparison, Divergence, Tally, compare, line, tally
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, SecretName, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
@@ -124,6 +125,7 @@ from .policy import ApprovalRule, BadPolicy, Policy
 from .repair import Hopeless, Mend, Plan, Repair
 from .signatures import AllowedSigners, Checked, NoSigningKey, Signer, SigningFailed, split_signature
 from .store import (
+    BadBundle,
     Commit,
     Durability,
     Lease,
@@ -138,6 +140,7 @@ from .store import (
     TooLarge,
     Torn,
     Unavailable,
+    is_bundle,
 )
 from .verify import Fault, Report
 
@@ -159,8 +162,10 @@ __all__ = [
     "Answered",
     "AnyEvent",
     "ApprovalRule",
+    "Arrival",
     "Assistant",
     "Attempt",
+    "BadBundle",
     "BadDocument",
     "BadName",
     "BadPerson",
@@ -196,6 +201,7 @@ __all__ = [
     "Description",
     "Difference",
     "Digest",
+    "Diverged",
     "Divergence",
     "Durability",
     "Effect",
@@ -323,6 +329,7 @@ __all__ = [
     "from_json",
     "idempotency_key",
     "import_loop",
+    "is_bundle",
     "line",
     "living",
     "loop_name",

@@ -57,8 +57,12 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
             Command(
                 "textconv", "_gitdiff", "textconv", "FILE", "Print a file of a commit as text, for git to compare."
             ),
-            Command("export", "_interchange", "export_", "REVISION", "Write a continuation for another system."),
-            Command("import", "_interchange", "import_", "LOOP FILE", "Make a loop of another system's continuation."),
+            Command(
+                "export", "_interchange", "export_", "LOOP...", "Write loops to a file, or one for another system."
+            ),
+            Command(
+                "import", "_interchange", "import_", "[LOOP] FILE", "Take loops from a file, or from another system."
+            ),
             Command("demo", "_demo", "demo", "", "Watch agents suspend, be decided on and resume; needs no model."),
             Command("completion", "_completion", "completion", "SHELL", "Print a completion script for your shell."),
         ),

@@ -4,9 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 from ._errors import TooLarge, Torn
 from ._memory import MemoryStore
+from ._plumbing import is_bundle
 from ._protocol import (
+    BadBundle,
+    Bundle,
     Commit,
     Durability,
+    Keeper,
     Lease,
     Locked,
     Mender,
@@ -25,9 +29,12 @@ if TYPE_CHECKING:
     from ._git import GitStore
 
 __all__ = [
+    "BadBundle",
+    "Bundle",
     "Commit",
     "Durability",
     "GitStore",
+    "Keeper",
     "Lease",
     "Locked",
     "MemoryStore",
@@ -43,6 +50,7 @@ __all__ = [
     "Torn",
     "Trace",
     "Unavailable",
+    "is_bundle",
 ]
 
 

@@ -20,13 +20,14 @@ from .._codec import (
     encode_record,
 )
 from .._errors import SavedStateError
-from .._ids import BadName, CallId, CommitId, LoopName, split_address
+from .._ids import BadName, CallId, CommitId, LoopName, parent_name, split_address
 from .._messages import Message
 from .._state import Child, Continuation, Record
 from .._text import one_line
 from ._errors import Torn, too_large
 from ._exclusive import common
 from ._format import FILE, FOLDER, Entry, RawCommit, commit_bytes, is_id
+from ._keeper import GitKeeper
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
 from ._leases import LeaseFiles
 from ._leftovers import leftovers
@@ -36,6 +37,7 @@ from ._objects import Batch, Objects
 from ._protocol import (
     Commit,
     Durability,
+    Keeper,
     Lease,
     Mender,
     Move,
@@ -75,7 +77,7 @@ class GitStore(Store):
         self._repo = repository
         folder = Path(repository.path)
         self._folder = common(folder)
-        durable = durability == "power-cut"
+        self._durable = durable = durability == "power-cut"
         self._objects = Objects(self._folder / "objects", durable=durable)
         self._refs = JointRefs(self._folder, folder, logging=_logging(repository), durable=durable, who=self._who)
         self._leases = LeaseFiles(self._folder)
@@ -133,7 +135,7 @@ class GitStore(Store):
         known = self._cache.get(new)
         note = "" if known is None else one_line(known.commit.message.partition("\n")[0])
         self._refs.swap(LOOPS + loop, old, new, f"caesura: {note}")
-        if old is None and self._repo.is_bare:
+        if old is None and parent_name(loop) is None and self._repo.is_bare:
             self._refs.see_to_head(LOOPS + loop)
 
     def move_all(self, moves: Sequence[Move], note: str) -> None:
@@ -239,6 +241,9 @@ class GitStore(Store):
         other = None if copy is None else GitStore.open(copy)
         found = None if other is None else (other._objects, other._refs)
         return GitMender(self._folder, self._objects, self._refs, LOOPS, found)
+
+    def keeper(self) -> Keeper:
+        return GitKeeper(self._folder, LOOPS, GitStore.open, durable=self._durable)
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return leftovers(self._folder, self._refs, LOOPS)
