@@ -118,6 +118,7 @@ from .comparison import Comparison, Divergence, Tally, compare, line, tally
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, SecretName, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .judgement import Judge, Objection
+from .keep import NotEnded
 from .leases import TERM, Claim, StillDriven, claim_of, living
 from .loops import Loops, NoSuchRequest
 from .overview import LoopInfo, ready, utc_now
@@ -249,6 +250,7 @@ __all__ = [
     "NoSuchRevision",
     "NotALoop",
     "NotApplicable",
+    "NotEnded",
     "NotEntitled",
     "NotExportable",
     "Objection",

@@ -1,16 +1,67 @@
-"""Keeping: loops carried elsewhere."""
+"""Keeping: loops that have ended put out of the way, loops carried elsewhere."""
 
+import datetime as dt
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from ._ids import CommitId, LoopName, loop_name
+from ._errors import CallerError, SavedStateError
+from ._ids import CommitId, LoopName, loop_name, parent_name
 from .archive import Archive
 from .bundles import Arrival, read_bundle, write_bundle
+from .history import saved_from
+from .overview import LoopInfo, overview
+
+
+class NotEnded(CallerError):
+    """A loop still works, or waits for somebody."""
 
 
 class Keep(Archive):
     """What keeps loops elsewhere, and forgets them here."""
+
+    def ended(self, age: dt.timedelta = dt.timedelta()) -> list[LoopName]:
+        """The root loops that have ended, their last step so long ago at least; not those in the archive."""
+        found: list[LoopName] = []
+        for name in self._store.heads():
+            if parent_name(name) is None:
+                with suppress(SavedStateError):
+                    saved = self._history.load(name)
+                    if saved.state.ending is not None and self._now() - saved.state.at >= age:
+                        found.append(name)
+        return found
+
+    def check_ended(self, loops: Iterable[str]) -> None:
+        """Make sure that loops have ended, or are in the archive already.
+
+        Raises:
+            NoSuchLoop: there is none of a name.
+            NotEnded: one still works, or waits for somebody.
+        """
+        for loop in loops:
+            name = loop_name(loop)
+            if self._store.head(name) is None and self._store.head(name, archived=True) is not None:
+                continue
+            state = self._history.load(name).state
+            if state.ending is None:
+                raise NotEnded(
+                    f"{name} has not ended: it is {state.status}.",
+                    hint=f"Let it end, or end it: 'caesura cancel {name}'.",
+                )
+
+    def shelf(self, *, nested: bool = False) -> tuple[list[LoopInfo], dict[LoopName, SavedStateError]]:
+        """The loops in the archive at a glance, and those there that cannot be read, with why."""
+        infos: list[LoopInfo] = []
+        unreadable = dict(self._store.torn(archived=True))
+        for name, head in self.archived().items():
+            if nested or parent_name(name) is None:
+                try:
+                    saved = saved_from(name, self._store.read(head))
+                    infos.append(overview(self._history, saved, self._now()))
+                except SavedStateError as error:
+                    unreadable[name] = error
+        return infos, unreadable
 
     def export_bundle(self, *loops: str, file: str | os.PathLike[str]) -> Mapping[LoopName, CommitId]:
         """Write root loops, all that is nested in them and all their history to a file: a bundle, as git's are.

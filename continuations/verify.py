@@ -16,6 +16,7 @@ from .overview import utc_now
 from .store import Store, Torn
 
 _MEND = "'caesura repair {}' goes back to the last good commit, or takes what is lost from a copy."
+_BACK = "'caesura archive --restore {}' brings it back; then see 'caesura repair'."
 _FORGED = "Caesura did not make this: look at it with 'git show {}', and fork what came before it."
 
 
@@ -72,22 +73,28 @@ class _Walk:
         self._steps: dict[CommitId, _Step] = {}
         self._faults: list[Fault] = []
         self._told: set[str] = set()
+        self._mend = _MEND
 
     def report(self, loops: Iterable[LoopName] | None) -> Report:
         """Walk, and tell."""
         heads = self._store.heads()
-        problems = self._store.torn()
-        names = self._chosen({*heads, *problems}, loops)
-        for name in names:
-            if name in problems:
-                self._fault(name, CommitId(""), str(problems[name]), _MEND.format(name))
-            else:
-                self._branch(name, heads[name])
-        for name in names:
-            if name in heads:
-                self._kinship(name, heads)
+        shelved = self._store.heads(archived=True)
+        problems, lost = self._store.torn(), self._store.torn(archived=True)
+        names = self._chosen({*heads, *problems, *shelved, *lost}, loops)
+        number = 0
+        for there, torn, self._mend in ((heads, problems, _MEND), (shelved, lost, _BACK)):
+            chosen = [name for name in names if name in there or name in torn]
+            for name in chosen:
+                if name in torn:
+                    self._fault(name, CommitId(""), str(torn[name]), self._hint(name))
+                else:
+                    self._branch(name, there[name])
+            for name in chosen:
+                if name in there:
+                    self._kinship(name, there)
+            number += len(chosen)
         return Report(
-            loops=len(names),
+            loops=number,
             commits=len(self._steps),
             faults=tuple(self._faults),
             notes=tuple(self._notes(heads)) if loops is None else (),
@@ -104,6 +111,9 @@ class _Walk:
                 raise NoSuchLoop(f"There is no loop {loop!r}.", hint="'caesura loops' lists the loops there are.")
             chosen |= found
         return sorted(chosen)
+
+    def _hint(self, loop: LoopName) -> str:
+        return self._mend.format(root_of(loop) if self._mend is _BACK else loop)
 
     def _fault(self, loop: str, commit: CommitId, what: str, hint: str) -> None:
         self._faults.append(Fault(loop=loop, commit=commit, what=what, hint=hint))
@@ -134,7 +144,7 @@ class _Walk:
             # What is in many commits is told once.
             if str(error) not in self._told:
                 self._told.add(str(error))
-                self._fault(loop, commit, str(error), _MEND.format(loop) if isinstance(error, Torn) else error.hint)
+                self._fault(loop, commit, str(error), self._hint(loop) if isinstance(error, Torn) else error.hint)
             return
         said = trailers(found.message)
         own = found.parents[0] if found.parents and said.get("Event", ("",))[0] not in FIRST else None

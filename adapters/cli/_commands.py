@@ -57,6 +57,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
             Command(
                 "textconv", "_gitdiff", "textconv", "FILE", "Print a file of a commit as text, for git to compare."
             ),
+            Command("archive", "_archive", "archive", "[LOOP...]", "Take loops that have ended out of the way."),
             Command(
                 "export", "_interchange", "export_", "LOOP...", "Write loops to a file, or one for another system."
             ),
