@@ -7,9 +7,10 @@ from pathlib import Path
 from ._errors import ConflictError
 from ._ids import CommitId, LoopName, parent_name, root_name, root_of
 from ._messages import Value
+from .erasing import held_by
 from .history import History, LoopExists, NoSuchLoop
 from .leases import check_undriven
-from .store import BadBundle, Move, Moved, Store, Torn
+from .store import BadBundle, Keeper, Move, Moved, Store, Torn
 from .verify import verify
 
 
@@ -78,6 +79,7 @@ def read_bundle(
                 hint="Nothing was imported. Let whoever made it run 'caesura verify' there.",
             )
         heads = _named(dict(bundle.store.heads()), name, file)
+        _check_wanted(store.keeper(), bundle.store, heads, file)
         arrivals = tuple(_arrivals(store, bundle.store, heads))
         for root in sorted({root_of(arrival.loop) for arrival in arrivals if arrival.moved}):
             check_undriven(store, root, now)
@@ -110,6 +112,21 @@ def _named(heads: dict[LoopName, CommitId], name: str | None, file: Path) -> Map
         )
     root = root_name(name)
     return {LoopName(root + loop.removeprefix(roots[0])): head for loop, head in heads.items()}
+
+
+def _check_wanted(keeper: Keeper, bundle: Store, heads: Mapping[LoopName, CommitId], file: Path) -> None:
+    """What was erased here must not come back by the way.
+
+    Raises:
+        BadBundle: a loop was erased here, and the bundle holds a commit of it.
+    """
+    for loop, stone in keeper.erased().items():
+        gone = held_by(stone.message)
+        if any(commit in gone for head in heads.values() for commit, _ in bundle.line(head)):
+            raise BadBundle(
+                f"{loop} was erased here by {stone.author.name}, and {file} would bring it back.",
+                hint=f"If that is what you want: git update-ref -d refs/archive/erased/{loop}",
+            )
 
 
 def _arrivals(store: Store, bundle: Store, heads: Mapping[LoopName, CommitId]) -> Iterator[Arrival]:

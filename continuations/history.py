@@ -266,6 +266,8 @@ class History:
         try:
             self.store.move(loop, None, commit)
         except Moved:
+            if self._head(loop) is None:
+                raise  # the commit itself is gone
             raise taken(loop) from None
         return saved_from(loop, found)
 

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from ._calls import Person
 from ._errors import CallerError, SavedStateError
 from ._ids import CommitId, LoopName, loop_name, parent_name
-from .archive import Archive
+from .archive import Archive, root_loop
 from .bundles import Arrival, read_bundle, write_bundle
+from .erasing import erase
 from .history import saved_from
 from .overview import LoopInfo, overview
+from .store import Erased
 
 
 class NotEnded(CallerError):
@@ -93,3 +96,28 @@ class Keep(Archive):
             StillDriven: a living worker drives a loop that is to go on.
         """
         return read_bundle(self._history, Path(file), name, self._now(), progress)
+
+    def erase(
+        self,
+        loop: str,
+        why: str = "",
+        *,
+        forks: bool = False,
+        by: Person | str | None = None,
+        agree: Callable[[tuple[LoopName, ...]], bool] = lambda loops: True,
+    ) -> Erased | None:
+        """Take a root loop, archived or not, out of the repository for good: no object holds anything of it any more.
+
+        What others hold too stays with them: a message of the same words, say. A commit on ``refs/archive/erased/``
+        says who erased it, when, `why`, and where its refs were. With `forks`, loops that share a commit with it go,
+        too. `agree` is shown which loops would, and may refuse: then nothing is erased, and None is returned. An
+        erasure that was interrupted is finished by doing it again.
+
+        Raises:
+            NoSuchLoop, Nested: there is none of that name, or it is nested in another.
+            StillDriven: a living worker drives a loop of the repository.
+            StillReached: something else leads to a commit of it.
+            Unclean, Torn, Unavailable: something in the repository is in the way.
+        """
+        who, root = self._person(by), root_loop(loop)
+        return erase(self._history, root, why, forks=forks, by=who, now=self._now(), agree=agree)

@@ -97,3 +97,40 @@ def test_a_damaged_loop_in_the_archive_is_told_of_and_repaired_once_it_is_back(s
     assert shell("archive", "done", "--restore").status == 0
     assert shell("repair", "done", "--yes").status == 0
     assert shell("verify").status == 0
+
+
+def test_what_is_erased_is_shown_first_and_gone_once_somebody_agrees(shell: Shell) -> None:
+    before = refs(shell)
+    told = shell("erase", "done", "--dry-run")
+    assert (told.status, told.out) == (0, "done would be erased.\n")
+    told = shell("erase", "done")
+    assert told.status == 2
+    assert "There is no way back." in told.err
+    terminal = shell.terminal("erase", "done")
+    terminal.until("Erase? [y/N] ")
+    terminal.type("n")
+    assert terminal.end() == 1
+    assert refs(shell) == before
+    assert shell("fork", "done", "--name", "copy").status == 0
+    told = shell("erase", "done", "--yes")
+    assert told.status == 1
+    assert "a part of refs/heads/loops/copy as well" in told.err
+    assert shell("erase", "done", "--with-forks", "--dry-run").out == "copy, done would be erased.\n"
+    told = shell("erase", "done", "--with-forks", "--yes", "--why", "Ada asked for it.", "--json").json
+    assert (list(told["erased"]), told["done"], told["objects"] > 20) == (["copy", "done"], True, True)
+    assert refs(shell) == [
+        "refs/archive/erased/copy",
+        "refs/archive/erased/done",
+        "refs/heads/loops/waits",
+        "refs/heads/loops/waits.it-1",
+    ]
+    assert git(repository(shell), "log", "-1", "--format=%an: %s", "refs/archive/erased/done") == (
+        "Ada Tester: done: erased: Ada asked for it."
+    )
+    assert git(repository(shell), "config", "--get-regexp", "^caesura.done", check=False) == ""
+    assert shell("erase", "done.it-1", "--yes").status == 2
+    assert shell("erase", "done", "--yes").out == "0 objects gone.\n"
+    told = shell("verify")
+    assert (told.status, "note" in told.out) == (0, False)
+    told = shell("show", "done")
+    assert told.status == 2

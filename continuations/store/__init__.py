@@ -3,14 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from ._errors import TooLarge, Torn
+from ._keeping import BadBundle, Bundle, Erased, Keeper, StillReached, Unclean
 from ._memory import MemoryStore
 from ._plumbing import is_bundle
 from ._protocol import (
-    BadBundle,
-    Bundle,
     Commit,
     Durability,
-    Keeper,
     Lease,
     Locked,
     Mender,
@@ -33,6 +31,7 @@ __all__ = [
     "Bundle",
     "Commit",
     "Durability",
+    "Erased",
     "GitStore",
     "Keeper",
     "Lease",
@@ -45,11 +44,13 @@ __all__ = [
     "NoSuchRevision",
     "NotALoop",
     "Reader",
+    "StillReached",
     "Store",
     "TooLarge",
     "Torn",
     "Trace",
     "Unavailable",
+    "Unclean",
     "is_bundle",
 ]
 

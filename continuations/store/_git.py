@@ -20,14 +20,17 @@ from .._codec import (
     encode_record,
 )
 from .._errors import SavedStateError
-from .._ids import BadName, CallId, CommitId, LoopName, parent_name, split_address
+from .._ids import CallId, CommitId, LoopName, is_call_id, parent_name
 from .._messages import Message
 from .._state import Child, Continuation, Record
 from .._text import one_line
+from ._eraser import ARCHIVE, LOOPS
 from ._errors import Torn, too_large
 from ._exclusive import common
+from ._forgetter import check_there, erasures
 from ._format import FILE, FOLDER, Entry, RawCommit, commit_bytes, is_id
 from ._keeper import GitKeeper
+from ._keeping import Keeper
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
 from ._leases import LeaseFiles
 from ._leftovers import leftovers
@@ -37,7 +40,6 @@ from ._objects import Batch, Objects
 from ._protocol import (
     Commit,
     Durability,
-    Keeper,
     Lease,
     Mender,
     Move,
@@ -54,20 +56,18 @@ from ._revisions import Revisions
 from ._together import JointRefs, Swap, check_unused
 from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged
 
-LOOPS = "refs/heads/loops/"
-ARCHIVE = "refs/archive/loops/"
-
 _CACHED = 256
 _OWN = 4  # libgit2's level of a person's own configuration; above it are the repository's
 
 
 @dataclass(frozen=True)
 class _Known:
-    """A commit that was read or written, its tree and what it takes."""
+    """A commit that was read or written, its tree and what it takes; `erasures` is how many there had been by then."""
 
     commit: Commit
     tree: str
     weight: Weight
+    erasures: int
 
 
 class GitStore(Store):
@@ -134,7 +134,8 @@ class GitStore(Store):
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
         known = self._cache.get(new)
         note = "" if known is None else one_line(known.commit.message.partition("\n")[0])
-        self._refs.swap(LOOPS + loop, old, new, f"caesura: {note}")
+        since = None if known is None else known.erasures
+        self._refs.swap(LOOPS + loop, old, new, f"caesura: {note}", lambda: check_there(self._folder, (new,), since))
         if old is None and parent_name(loop) is None and self._repo.is_bare:
             self._refs.see_to_head(LOOPS + loop)
 
@@ -144,7 +145,10 @@ class GitStore(Store):
             if one.new is None:
                 check_unused(self._folder, one.ref, bare=self._repo.is_bare)
         if swaps:
-            self._refs.swap_all(swaps, f"caesura: {one_line(note)}")
+            fresh = {one.new for one in moves if one.new is not None} - {one.old for one in moves}
+            since = min((known.erasures for one in fresh if (known := self._cache.get(one))), default=None)
+            check = partial(check_there, self._folder, fresh, since if fresh <= self._cache.keys() else None)
+            self._refs.swap_all(swaps, f"caesura: {one_line(note)}", check)
         left = next(iter(self.heads()), None)
         if left is not None and self._repo.is_bare:
             self._refs.see_to_head(LOOPS + left)
@@ -183,6 +187,7 @@ class GitStore(Store):
         committer: Person,
         sign: Callable[[bytes], str] | None = None,
     ) -> Commit:
+        since = erasures(self._folder)
         base = self._known(parents[0], 0) if parents else None
         batch, weight = Batch(), Weight()
         tree = self._tree(batch, state, base, weight)
@@ -194,7 +199,7 @@ class GitStore(Store):
         with _trouble("The step could not be written", "Check the repository's permissions and free space."):
             self._objects.write(batch)
         commit = Commit(id=name, state=state, parents=parents, author=author, message=message)
-        return self._remember(_Known(commit, tree, weight)).commit
+        return self._remember(_Known(commit, tree, weight, since)).commit
 
     def raw(self, commit: CommitId) -> bytes:
         if not is_id(commit):
@@ -243,7 +248,9 @@ class GitStore(Store):
         return GitMender(self._folder, self._objects, self._refs, LOOPS, found)
 
     def keeper(self) -> Keeper:
-        return GitKeeper(self._folder, LOOPS, GitStore.open, durable=self._durable)
+        self._cache.clear()  # what is forgotten must not come back from here
+        bare = self._repo.is_bare
+        return GitKeeper(self._folder, self._objects, self._refs, GitStore.open, bare=bare, durable=self._durable)
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return leftovers(self._folder, self._refs, LOOPS)
@@ -299,12 +306,13 @@ class GitStore(Store):
             raise NotALoop(f"{one_line(commit)!r} is not a commit.", hint="Name a loop, or a commit of one.")
         if above > MAX_DEPTH:
             raise too_large("The continuation", f"loops nested more than {MAX_DEPTH} deep", f"{MAX_DEPTH}")
+        since = erasures(self._folder)
         raw = self._revisions.commit(commit)
         weight = Weight()
         state = self._load(commit, raw, above, weight)
         parents = tuple(map(CommitId, raw.parents))
         found = Commit(id=commit, state=state, parents=parents, author=raw.author, message=raw.message)
-        return self._remember(_Known(found, raw.tree, weight))
+        return self._remember(_Known(found, raw.tree, weight, since))
 
     def _remember(self, known: _Known) -> _Known:
         self._cache[known.commit.id] = known
@@ -336,7 +344,7 @@ class GitStore(Store):
         children: dict[CallId, Child] = {}
         commits = [(self._revisions.commit(parent).tree, CommitId(parent)) for parent in raw.parents]
         for entry in self._trees.read(folder).values():
-            if not _can_be_call(entry.name):
+            if not is_call_id(entry.name):
                 raise damaged(f"{CHILDREN}/{one_line(entry.name)} has a name that no call can have")
             match = next((pair for pair in commits if pair[0] == entry.id), None)
             if match is None:
@@ -362,13 +370,6 @@ class GitStore(Store):
 
 def _folder(archived: bool) -> str:
     return ARCHIVE if archived else LOOPS
-
-
-def _can_be_call(name: str) -> bool:
-    try:
-        return split_address(f"x.{name}")[1] == name
-    except BadName:
-        return False
 
 
 def _logging(repository: pygit2.Repository) -> Logging:

@@ -1,24 +1,59 @@
-"""What keeps and forgets in a git repository: bundles in and out."""
+"""What keeps and forgets in a git repository: bundles in and out, and what is erased."""
 
-from collections.abc import Callable, Iterator, Mapping
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from .._calls import Person
 from .._ids import CommitId, LoopName
+from ._eraser import LOOPS, TOMBSTONES, Eraser
+from ._keeping import BadBundle, Bundle, Erased, Keeper
+from ._objects import Objects
 from ._plumbing import GitFailed, beside, git, is_bundle, pack_of, take_over
-from ._protocol import BadBundle, Bundle, Keeper, Store, Unavailable
+from ._protocol import Store, Trace, Unavailable
+from ._reader import CheckedReader
+from ._together import JointRefs
 
 
 class GitKeeper(Keeper):
     """Keeps and forgets the loops of one repository; `opened` opens another as a store."""
 
-    def __init__(self, folder: Path, loops: str, opened: Callable[[Path], Store], *, durable: bool) -> None:
-        self._objects, self._loops, self._opened, self._durable = folder / "objects", loops, opened, durable
+    def __init__(
+        self,
+        folder: Path,
+        objects: Objects,
+        refs: JointRefs,
+        opened: Callable[[Path], Store],
+        *,
+        bare: bool,
+        durable: bool,
+    ) -> None:
+        self._objects, self._opened, self._durable = folder / "objects", opened, durable
+        self._refs, self._reader = refs, CheckedReader(objects)
+        self._eraser = Eraser(folder, objects, refs, bare=bare, durable=durable)
+
+    def kin(self, root: LoopName) -> tuple[LoopName, ...]:
+        return self._eraser.kin(root)
+
+    def erase(
+        self,
+        roots: Iterable[LoopName],
+        said: Callable[[LoopName, Mapping[str, CommitId]], str],
+        by: Person,
+        at: dt.datetime,
+        check: Callable[[Iterable[LoopName]], None],
+    ) -> Erased:
+        return self._eraser.erase(roots, said, by, at, check)
+
+    def erased(self) -> Mapping[LoopName, Trace]:
+        stones = self._refs.loops(TOMBSTONES)
+        return {name: self._reader.trace(CommitId(head)) for name, head in stones if isinstance(head, str)}
 
     def bundle(self, heads: Mapping[LoopName, CommitId], file: Path) -> None:
         if file.exists():
             raise BadBundle(f"{file} is there already.", hint="Name another file, or delete that one.")
-        refs = {self._loops + loop: commit for loop, commit in heads.items()}
+        refs = {LOOPS + loop: commit for loop, commit in heads.items()}
         with beside(self._objects, refs) as aside:
             try:
                 git(aside, "bundle", "create", "--quiet", str(file.absolute()), "--branches")
@@ -35,7 +70,7 @@ class GitKeeper(Keeper):
                     aside,
                     *("-c", "fetch.fsckObjects=true", "-c", "fetch.unpackLimit=1", "-c", "core.alternateRefsCommand=:"),
                     *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"),
-                    *(str(file.absolute()), f"+{self._loops}*:{self._loops}*"),
+                    *(str(file.absolute()), f"+{LOOPS}*:{LOOPS}*"),
                 )
             except GitFailed as error:
                 raise BadBundle(

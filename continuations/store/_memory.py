@@ -15,9 +15,9 @@ from .._state import Continuation
 from .._text import one_line
 from ._errors import gone
 from ._format import is_id
+from ._keeping import Keeper
 from ._protocol import (
     Commit,
-    Keeper,
     Lease,
     Mender,
     Move,

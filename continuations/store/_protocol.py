@@ -2,9 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
@@ -12,6 +10,9 @@ from .._calls import Person
 from .._errors import CallerError, ConflictError, SavedStateError
 from .._ids import CommitId, LoopName
 from .._state import Continuation
+
+if TYPE_CHECKING:
+    from ._keeping import Keeper
 
 Durability = Literal["power-cut", "crash"]
 """What a step survives once it was acknowledged: a power cut too, or only the death of its process."""
@@ -35,10 +36,6 @@ class Unavailable(CallerError):
 
 class Locked(ConflictError):
     """Another process held a branch's lock for longer than any commit takes."""
-
-
-class BadBundle(CallerError):
-    """A file is no bundle that loops can be imported from, or exported to."""
 
 
 class NoPerson(CallerError):
@@ -161,44 +158,6 @@ class Mender(Protocol):
 
         Raises:
             Moved: something else stands there by now.
-        """
-        ...
-
-
-class Bundle(Protocol):
-    """What a bundle holds, unpacked beside a repository: nothing of it is in there yet."""
-
-    @property
-    def store(self) -> "Store":
-        """Its loops, and all that the repository holds."""
-        ...
-
-    def take(self, heads: Mapping[LoopName, CommitId]) -> None:
-        """Put all that these heads reach into the repository; no branch moves.
-
-        Raises:
-            Unavailable: it cannot be written. Nothing was.
-        """
-        ...
-
-
-class Keeper(Protocol):
-    """What keeps a repository's loops elsewhere, and forgets them here."""
-
-    def bundle(self, heads: Mapping[LoopName, CommitId], file: Path) -> None:
-        """Write loops with all that these heads reach into one file, in git's own format.
-
-        Raises:
-            BadBundle: there is such a file.
-            Unavailable: it cannot be written, or something is missing from the repository.
-        """
-        ...
-
-    def unbundle(self, file: Path) -> AbstractContextManager[Bundle]:
-        """Unpack such a file beside the repository, for as long as the context lasts.
-
-        Raises:
-            BadBundle: it is no bundle, is cut short, or holds what git finds fault with.
         """
         ...
 
@@ -348,7 +307,7 @@ class Store(Protocol):
         """
         ...
 
-    def keeper(self) -> Keeper:
+    def keeper(self) -> "Keeper":
         """What it takes to keep loops elsewhere, and to forget them.
 
         Raises:
