@@ -123,6 +123,7 @@ from .leases import TERM, Claim, StillDriven, claim_of, living
 from .loops import Loops, NoSuchRequest
 from .overview import LoopInfo, ready, utc_now
 from .policy import ApprovalRule, BadPolicy, Policy
+from .pruning import Cut, NotPrunable, Pruned
 from .repair import Hopeless, Mend, Plan, Repair
 from .signatures import AllowedSigners, Checked, NoSigningKey, Signer, SigningFailed, split_signature
 from .store import (
@@ -200,6 +201,7 @@ __all__ = [
     "Contended",
     "Content",
     "Continuation",
+    "Cut",
     "Decided",
     "Decision",
     "Description",
@@ -257,11 +259,13 @@ __all__ = [
     "NotEnded",
     "NotEntitled",
     "NotExportable",
+    "NotPrunable",
     "Objection",
     "Person",
     "Plan",
     "Policy",
     "Proposal",
+    "Pruned",
     "Question",
     "Redaction",
     "Repair",

@@ -16,6 +16,7 @@ from ._step import name_calls
 from ._text import one_line
 from ._trailers import trailers
 from ._verify_bonds import Past, Recorded, bonds
+from ._verify_pruned import PRUNED, pruned_faults
 from ._verify_state import begun, standing_faults
 
 FIRST = frozenset({"Started", "Imported"})
@@ -107,6 +108,9 @@ def faults(
     yield from standing_faults(after)
     if previous is None:
         yield from begun(commit)
+    elif event == PRUNED:
+        yield from () if before is None else pruned_faults(commit, before)
+        return
     elif before is not None:
         yield from _moved(commit, before)
     else:

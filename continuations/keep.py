@@ -14,6 +14,7 @@ from .bundles import Arrival, read_bundle, write_bundle
 from .erasing import erase
 from .history import saved_from
 from .overview import LoopInfo, overview
+from .pruning import Cut, Pruned, prune
 from .store import Erased
 
 
@@ -96,6 +97,28 @@ class Keep(Archive):
             StillDriven: a living worker drives a loop that is to go on.
         """
         return read_bundle(self._history, Path(file), name, self._now(), progress)
+
+    def prune(
+        self,
+        *loops: str,
+        keep: int,
+        by: Person | str | None = None,
+        agree: Callable[[tuple[Cut, ...]], bool] = lambda cuts: True,
+    ) -> Pruned:
+        """Shorten the histories of root loops that have ended, archived or not, and of what is nested in them.
+
+        Of each loop the first commit stays as it is, and the last `keep` with their trees, authors, times and messages,
+        under new ids; what lies between becomes one commit, or several, which say whose steps they stand for. What only
+        led there is gone from the repository. `agree` is shown what would be done, and may refuse: then nothing is.
+
+        Raises:
+            NoSuchLoop, Nested: there is none of a name, or it is nested in another.
+            NotPrunable: one has not ended, holds signed commits that would change, or would not verify any more.
+            StillDriven: a living worker drives one.
+            Unclean, Torn, Unavailable: something in the repository is in the way.
+        """
+        who, roots = self._person(by), [root_loop(loop) for loop in loops]
+        return prune(self._history, roots, keep, by=who, now=self._now(), agree=agree)
 
     def erase(
         self,

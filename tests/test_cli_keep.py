@@ -134,3 +134,36 @@ def test_what_is_erased_is_shown_first_and_gone_once_somebody_agrees(shell: Shel
     assert (told.status, "note" in told.out) == (0, False)
     told = shell("show", "done")
     assert told.status == 2
+
+
+def test_what_is_pruned_is_shown_first_and_verifies_afterwards(shell: Shell) -> None:
+    for word in ("Once more.", "And again."):
+        assert shell("tell", "done", word).status == 0
+        assert shell("resume", "done", "--agents", LEAD).status == 0
+    head = object_of(repository(shell), "loops/done")
+    told = shell("prune", "done", "--keep", "1", "--dry-run")
+    assert told.status == 0
+    assert told.out.startswith("done: ")
+    assert " commits would become " in told.out
+    assert shell("prune", "done", "--keep", "1").status == 2
+    terminal = shell.terminal("prune", "done", "--keep", "1")
+    terminal.until("Prune? [y/N] ")
+    terminal.type("n")
+    assert terminal.end() == 1
+    assert shell("prune", "waits", "--yes").status == 2
+    assert shell("prune", "--keep", "1", "--yes").status == 2
+    assert shell("prune", "done", "--keep", "0", "--yes").status == 2
+    assert shell("prune", "done", "--status", "failed", "--yes").status == 2
+    assert object_of(repository(shell), "loops/done") == head
+    assert shell("prune", "--finished", "--status", "failed", "--yes").out == "There is nothing to prune.\n"
+    told = shell("prune", "--finished", "--status", "completed", "--keep", "1", "--yes", "--json").json
+    assert told["done"]
+    assert told["objects"] > 5
+    assert [cut["loop"] for cut in told["cuts"]] == ["done", "done.it-1"]
+    assert shell("prune", "done", "--keep", "1", "--yes").out == "There is nothing to prune.\n"
+    told = shell("verify")
+    assert told.status == 0
+    assert "pruned by Ada Tester <ada@example.com>: their steps cannot be checked any more." in told.out
+    assert shell("show", "done").status == shell("diff", "done", "waits").status == 0
+    assert shell("tell", "done", "Go on.").status == 0
+    assert shell("resume", "done", "--agents", LEAD).status == 0

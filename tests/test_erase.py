@@ -1,12 +1,10 @@
 """Erasing: no byte of what a loop said is anywhere in the repository, and of the others nothing is missing."""
 
 import os
-import shutil
 import subprocess
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -39,8 +37,8 @@ from caesura.continuations import (
     loop_name,
     utc_now,
 )
-from caesura.continuations.store import _disk
 from tests.damage import file_of, git, is_whole, object_of, snapshot, tear
+from tests.killed import killed_after
 from tests.strategies import ADA, EPOCH, GRACE, NESTED, World
 
 OPS, OTHER = loop_name("ops"), loop_name("other")
@@ -119,7 +117,7 @@ PACKED: dict[str, Callable[[Path], object]] = {
     "loose": lambda folder: None,
     "packed": lambda folder: repacked(folder, "-a"),
     "packed and loose": lambda folder: git(folder, "repack", "-a", "--quiet"),
-    "two packs": lambda folder: [repacked(folder, *words) for words in (("-a",), ("-a", "--depth=0"))],
+    "two packs": lambda folder: twice_packed(folder),
     "with git's caches": lambda folder: (
         git(folder, "repack", "-a", "-b", "--quiet"),
         git(folder, "commit-graph", "write", "--reachable"),
@@ -135,6 +133,11 @@ def repacked(folder: Path, *words: str) -> None:
     git(folder, "-c", "extensions.preciousObjects=false", "prune-packed")
     for file in folder.glob("objects/[0-9a-f][0-9a-f]/*"):
         file.unlink()
+
+
+def twice_packed(folder: Path) -> None:
+    for depth in (50, 0):
+        repacked(folder, "-a", f"--depth={depth}")
 
 
 @pytest.mark.parametrize("archived", [False, True])
@@ -384,6 +387,10 @@ def test_only_a_root_loop_that_was_ever_there_is_erased(folder: Path, loops: Loo
 # Again ---------------------------------------------------------------------------------------------------------------
 
 
+def _erase(opened: Loops) -> None:
+    opened.erase("ops", by=ADA)
+
+
 def test_an_erasure_that_is_killed_anywhere_is_finished_by_the_next(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,11 +398,11 @@ def test_an_erasure_that_is_killed_anywhere_is_finished_by_the_next(
     for file in sorted(folder.glob("objects/[0-9a-f][0-9a-f]/*"))[::2]:
         file.unlink()
     others = reachable(folder, "--glob=refs/heads/loops/other*")
-    calls = killed_after(10**6, folder, tmp_path / "whole", monkeypatch)
+    calls = killed_after(10**6, folder, tmp_path / "whole", _erase, monkeypatch)
     assert calls > 50
     for last in range(0, calls, 3):
         copy = tmp_path / str(last)
-        assert killed_after(last, folder, copy, monkeypatch) == last
+        assert killed_after(last, folder, copy, _erase, monkeypatch) <= last
         git(copy, "fsck", "--strict", "--no-dangling", check=False)
         with Loops.open(copy) as opened:
             assert opened.verify("other").faults == ()
@@ -403,31 +410,6 @@ def test_an_erasure_that_is_killed_anywhere_is_finished_by_the_next(
             assert begun == bool(list(copy.glob("caesura.erasing*")))
             opened.erase("ops", by=ADA)
         check_erased(copy, others)
-
-
-def killed_after(last: int, folder: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Erase the loop in a copy, and stop before a call to the disk; how many calls there were."""
-    shutil.copytree(folder, copy)
-    number = 0
-    with monkeypatch.context() as patched:
-
-        def counted(call: Callable[..., object]) -> Callable[..., object]:
-            def carried_out(*arguments: object) -> object:
-                nonlocal number
-                if number >= last:
-                    raise KeyboardInterrupt
-                number += 1
-                return call(*arguments)
-
-            return carried_out
-
-        for name in ("write", "append", "rename", "link", "unlink", "make_folder", "remove_folder", "begin", "grow"):
-            patched.setattr(_disk, name, counted(getattr(_disk, name)))
-        with Loops.open(copy) as opened, suppress(KeyboardInterrupt):
-            opened.erase("ops", by=ADA)
-    for left in copy.glob("objects/tmp_obj_caesura-*"):
-        left.unlink()  # its process is not gone in truth, so that the next one would leave it alone
-    return number
 
 
 def test_erasing_again_changes_nothing_and_a_new_loop_may_have_the_name(folder: Path, loops: Loops) -> None:

@@ -58,6 +58,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
                 "textconv", "_gitdiff", "textconv", "FILE", "Print a file of a commit as text, for git to compare."
             ),
             Command("archive", "_archive", "archive", "[LOOP...]", "Take loops that have ended out of the way."),
+            Command("prune", "_prune", "prune", "[LOOP...]", "Shorten the histories of loops that have ended."),
             Command("erase", "_erase", "erase", "LOOP", "Take what a loop held out of the repository for good."),
             Command(
                 "export", "_interchange", "export_", "LOOP...", "Write loops to a file, or one for another system."

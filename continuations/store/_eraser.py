@@ -23,7 +23,9 @@ from ._format import Malformed, commit_bytes, read_commit, read_tree
 from ._keeping import Erased, StillReached
 from ._leads import ids_of, leads, lines, logs_of_head
 from ._leases import LeaseFiles
+from ._leftovers import ERASING, PRUNING
 from ._objects import Batch, Objects
+from ._protocol import Move
 from ._together import JointRefs, Swap, check_unused
 
 LOOPS, ARCHIVE, TOMBSTONES = "refs/heads/loops/", "refs/archive/loops/", "refs/archive/erased/"
@@ -70,7 +72,7 @@ class Eraser:
             family = self._family(set(chosen))
             content = self._content(family)
             self._check_alone(family, content)
-            doomed = content.objects | (self._forgetter.plan(name) or set())
+            doomed = content.objects | (self._forgetter.plan(ERASING + name) or set())
             commits = content.commits | doomed
             left = {*family, *self._left_logs(chosen)}
             others = self._others(left, commits)
@@ -85,13 +87,13 @@ class Eraser:
                     tombstones[one] = self._tombstone(one, said(one, was), by, at)
                     swaps.append(Swap(TOMBSTONES + one, self._refs.get(TOMBSTONES + one), tombstones[one]))
                 doomed -= self._forgetter.reached(tombstones.values())  # one may be left of an attempt before
-                self._forgetter.put_plan(name, doomed)
+                self._forgetter.put_plan(ERASING + name, doomed)
                 moves([*swaps, *(Swap(ref, head, None) for ref, head in family.items())], "caesura: erased")
             self._forget_logs(left, commits)
             gone = self._forgetter.forget(doomed)
             for one in chosen:
                 leases.forget(one)
-            self._forgetter.drop_plan(name)
+            self._forgetter.drop_plan(ERASING + name)
             done.append(Erased(tombstones=tombstones, gone=gone, shared=shared))
 
         self._refs.alone(change)
@@ -99,6 +101,34 @@ class Eraser:
         if left is not None and self._bare:
             self._refs.see_to_head(LOOPS + left)
         return done[-1]
+
+    def prune(self, root: LoopName, moves: Sequence[Move], check: Callable[[Iterable[LoopName]], None]) -> int:
+        """See `Keeper.prune`."""
+        done: list[int] = []
+        swaps = [Swap((ARCHIVE if one.archived else LOOPS) + one.loop, one.old, one.new) for one in moves]
+
+        def change(move: Callable[[Sequence[Swap], str], None]) -> None:
+            check(LeaseFiles(self._folder).all())
+            begun = self._forgetter.plan(PRUNING + root)
+            if not swaps and begun is None:
+                return
+            self._forgetter.check_clean()
+            for one in swaps:
+                check_unused(self._folder, one.ref, bare=self._bare)
+            heads = {one.ref: one.old for one in swaps if one.old is not None}
+            content = self._content(heads)
+            doomed = content.objects | (begun or set())
+            self._forgetter.put_plan(PRUNING + root, doomed)
+            if swaps:
+                move(swaps, "caesura: pruned")
+            commits = content.commits | doomed
+            self._forget_logs([ref for place in PLACES for ref in self._refs.all(place) if _root(ref) == root], commits)
+            doomed -= self._others(set(), commits)
+            done.append(self._forgetter.forget(doomed))
+            self._forgetter.drop_plan(PRUNING + root)
+
+        self._refs.alone(change)
+        return sum(done[-1:])
 
     # What it is --------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from . import _disk
 from ._errors import Torn
 from ._format import is_id
 from ._keeping import Unclean
-from ._leftovers import ASIDE, ERASING, torn_files
+from ._leftovers import ASIDE, torn_files
 from ._objects import Objects
 from ._packs import Pack
 from ._plumbing import GitFailed, git, pack_of, take_over
@@ -117,16 +117,16 @@ class Forgetter:
     # The list of what is to go -----------------------------------------------------------------------------------
 
     def plan(self, name: str) -> set[str] | None:
-        """The objects that were to go when an erasure was interrupted; None if none was."""
+        """The objects that were to go when something was interrupted; None if nothing was. `name` is of its list."""
         try:
-            with _disk.opened(self._folder / (ERASING + name)) as opened:
+            with _disk.opened(self._folder / name) as opened:
                 return {line for line in opened.readall().decode("latin-1").split("\n") if is_id(line)}
         except FileNotFoundError:
             return None
 
     def put_plan(self, name: str, doomed: Iterable[str]) -> None:
         """Keep the list of what is to go until it is gone."""
-        new, file = self._folder / f"{ERASING}{name}.new", self._folder / (ERASING + name)
+        new, file = self._folder / f"{name}.new", self._folder / name
         _disk.unlink(new)
         _disk.write(new, "".join(f"{one}\n" for one in sorted(doomed)).encode())
         if self._durable:
@@ -136,7 +136,7 @@ class Forgetter:
 
     def drop_plan(self, name: str) -> None:
         """Forget the list itself."""
-        _disk.unlink(self._folder / (ERASING + name))
+        _disk.unlink(self._folder / name)
         self._settle(self._folder)
 
     # Forgetting --------------------------------------------------------------------------------------------------

@@ -1,17 +1,18 @@
 """What keeps and forgets in a git repository: bundles in and out, and what is erased."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from .._calls import Person
 from .._ids import CommitId, LoopName
 from ._eraser import LOOPS, TOMBSTONES, Eraser
+from ._format import commit_bytes, read_commit
 from ._keeping import BadBundle, Bundle, Erased, Keeper
-from ._objects import Objects
+from ._objects import Batch, Objects
 from ._plumbing import GitFailed, beside, git, is_bundle, pack_of, take_over
-from ._protocol import Store, Trace, Unavailable
+from ._protocol import Move, Store, Trace, Unavailable
 from ._reader import CheckedReader
 from ._together import JointRefs
 
@@ -30,8 +31,26 @@ class GitKeeper(Keeper):
         durable: bool,
     ) -> None:
         self._objects, self._opened, self._durable = folder / "objects", opened, durable
-        self._refs, self._reader = refs, CheckedReader(objects)
+        self._pool, self._refs, self._reader = objects, refs, CheckedReader(objects)
         self._eraser = Eraser(folder, objects, refs, bare=bare, durable=durable)
+
+    def written_again(
+        self, commit: CommitId, parents: tuple[CommitId, ...], message: str, by: Person | None, at: dt.datetime
+    ) -> CommitId:
+        data = self._pool.get(commit, "commit")
+        raw, batch = read_commit(data), Batch()
+        if by is not None:
+            made = commit_bytes(raw.tree, parents, author=by, committer=by, at=at, message=message)
+        else:
+            head = data.partition(b"\n\n")[0].split(b"\n")
+            lines = [head[0], *(f"parent {one}".encode() for one in parents), *head[1 + len(raw.parents) :]]
+            made = b"\n".join(lines) + b"\n\n" + message.encode()
+        name = CommitId(batch.add("commit", made))
+        self._pool.write(batch)
+        return name
+
+    def prune(self, root: LoopName, moves: Sequence[Move], check: Callable[[Iterable[LoopName]], None]) -> int:
+        return self._eraser.prune(root, moves, check)
 
     def kin(self, root: LoopName) -> tuple[LoopName, ...]:
         return self._eraser.kin(root)

@@ -1,7 +1,7 @@
 """What keeps loops elsewhere, in bundles, and forgets them here."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +11,7 @@ import msgspec
 from .._calls import Person
 from .._errors import CallerError, ConflictError
 from .._ids import CommitId, LoopName
-from ._protocol import Store, Trace
+from ._protocol import Move, Store, Trace
 
 
 class BadBundle(CallerError):
@@ -68,6 +68,27 @@ class Keeper(Protocol):
 
         Raises:
             BadBundle: it is no bundle, is cut short, or holds what git finds fault with.
+        """
+        ...
+
+    def written_again(
+        self, commit: CommitId, parents: tuple[CommitId, ...], message: str, by: Person | None, at: dt.datetime
+    ) -> CommitId:
+        """Write a commit with the tree of another, after other parents, that no ref points to yet.
+
+        It is made by whom the other was, when it was; or by a person, then.
+        """
+        ...
+
+    def prune(self, root: LoopName, moves: Sequence[Move], check: Callable[[Iterable[LoopName]], None]) -> int:
+        """Move branches of a root loop and those nested in it, and forget what only led to where they were.
+
+        Returns how many objects are gone. What was interrupted is finished by doing it again, without moves.
+
+        Raises:
+            Moved: a branch is somewhere else.
+            Unclean: something is in the way of telling what leads to what.
+            Unavailable: something is damaged, checked out, or cannot be written.
         """
         ...
 
