@@ -14,6 +14,7 @@ EXECUTED = [
     "docs/approvals.md",
     "docs/changes.md",
     "docs/history.md",
+    "docs/keeping.md",
     "docs/recipes.md",
 ]
 
