@@ -117,19 +117,24 @@ from ._text import call_text, count, excerpt, one_line, printable, span
 from ._trajectory import Entry, EntryKind
 from ._validate import InvalidAnswer, misfit
 from .archive import Nested
+from .bundles import Arrival, Diverged
 from .comparison import Comparison, Divergence, Tally, compare, line, tally
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, SecretName, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .judgement import Judge, Objection
+from .keep import NotEnded
 from .leases import TERM, Claim, StillDriven, claim_of, living
 from .loops import Loops, NoSuchRequest
 from .overview import LoopInfo, ready, utc_now
 from .policy import ApprovalRule, BadPolicy, Policy
+from .pruning import Cut, NotPrunable, Pruned
 from .repair import Hopeless, Mend, Plan, Repair
 from .signatures import AllowedSigners, Checked, NoSigningKey, Signer, SigningFailed, split_signature
 from .store import (
+    BadBundle,
     Commit,
     Durability,
+    Erased,
     Lease,
     Locked,
     MemoryStore,
@@ -138,10 +143,13 @@ from .store import (
     NoPerson,
     NoSuchRevision,
     NotALoop,
+    StillReached,
     Store,
     TooLarge,
     Torn,
     Unavailable,
+    Unclean,
+    is_bundle,
 )
 from .verify import Fault, Report
 
@@ -163,8 +171,10 @@ __all__ = [
     "Answered",
     "AnyEvent",
     "ApprovalRule",
+    "Arrival",
     "Assistant",
     "Attempt",
+    "BadBundle",
     "BadCompaction",
     "BadDocument",
     "BadName",
@@ -201,17 +211,20 @@ __all__ = [
     "Content",
     "Context",
     "Continuation",
+    "Cut",
     "Decided",
     "Decision",
     "Description",
     "Difference",
     "Digest",
+    "Diverged",
     "Divergence",
     "Durability",
     "Effect",
     "Ending",
     "Entry",
     "EntryKind",
+    "Erased",
     "Expire",
     "Expired",
     "Fault",
@@ -253,13 +266,16 @@ __all__ = [
     "NoSuchRevision",
     "NotALoop",
     "NotApplicable",
+    "NotEnded",
     "NotEntitled",
     "NotExportable",
+    "NotPrunable",
     "Objection",
     "Person",
     "Plan",
     "Policy",
     "Proposal",
+    "Pruned",
     "Question",
     "Redaction",
     "Repair",
@@ -287,6 +303,7 @@ __all__ = [
     "Started",
     "Status",
     "StillDriven",
+    "StillReached",
     "Stop",
     "Store",
     "StrangeBranch",
@@ -308,6 +325,7 @@ __all__ = [
     "Transition",
     "Treatment",
     "Unavailable",
+    "Unclean",
     "Unreadable",
     "Usage",
     "User",
@@ -335,6 +353,7 @@ __all__ = [
     "from_json",
     "idempotency_key",
     "import_loop",
+    "is_bundle",
     "line",
     "living",
     "loop_name",

@@ -17,6 +17,7 @@ from ._text import one_line
 from ._trailers import trailers
 from ._verify_bonds import Past, Recorded, bonds
 from ._verify_compaction import COMPACTIONS, compaction_faults, context_faults
+from ._verify_pruned import PRUNED, pruned_faults
 from ._verify_state import begun, standing_faults
 
 FIRST = frozenset({"Started", "Imported"})
@@ -109,6 +110,9 @@ def faults(
     yield from standing_faults(after)
     if previous is None:
         yield from begun(commit)
+    elif event == PRUNED:
+        yield from () if before is None else pruned_faults(commit, before)
+        return
     elif before is not None:
         yield from _moved(commit, before)
     else:

@@ -34,7 +34,7 @@ class Archive(Care):
             Nested: it is nested in another.
             StillDriven: a living worker drives it.
         """
-        self._shift(_root(loop), archived=True)
+        self._shift(root_loop(loop), archived=True)
 
     def restore(self, loop: str) -> None:
         """Bring a loop, with all that was nested in it, back from the archive; it goes on as if it had not been there.
@@ -44,7 +44,7 @@ class Archive(Care):
             Nested: it is nested in another.
             LoopExists: there is another loop of that name by now.
         """
-        self._shift(_root(loop), archived=False)
+        self._shift(root_loop(loop), archived=False)
 
     def _shift(self, root: LoopName, *, archived: bool) -> None:
         with held(self._store, root, self._now()):
@@ -80,7 +80,12 @@ def _family(heads: Mapping[LoopName, CommitId], root: LoopName) -> Mapping[LoopN
     return {name: head for name, head in heads.items() if root_of(name) == root}
 
 
-def _root(loop: str) -> LoopName:
+def root_loop(loop: str) -> LoopName:
+    """Check the name of a root loop.
+
+    Raises:
+        Nested: it is nested in another.
+    """
     name = loop_name(loop)
     if parent_name(name) is not None:
         raise Nested(f"{name} is nested in {root_of(name)}, and goes where that goes.", hint=f"Name {root_of(name)}.")

@@ -95,7 +95,7 @@ class History:
             if self.store.head(root_of(loop), archived=True) is not None:
                 raise NoSuchLoop(
                     f"{loop} is in the archive.",
-                    hint=f"'caesura show {loop}' shows it, 'caesura fork {loop}' goes on from there.",
+                    hint=f"'caesura archive --restore {root_of(loop)}' brings it back, 'caesura show {loop}' shows it.",
                 )
             raise NoSuchLoop(f"There is no loop {loop!r}.", hint="'caesura loops' lists the loops there are.")
         return found
@@ -266,6 +266,8 @@ class History:
         try:
             self.store.move(loop, None, commit)
         except Moved:
+            if self._head(loop) is None:
+                raise  # the commit itself is gone
             raise taken(loop) from None
         return saved_from(loop, found)
 

@@ -155,6 +155,11 @@ class _Planner:
         names = sorted({*heads, *torn, *loops, *gone})
         roots = {root_of(loop) for loop in loops}
         for loop in loops:
+            if self._store.head(root_of(loop), archived=True) is not None and root_of(loop) not in heads:
+                raise NoSuchLoop(
+                    f"{loop} is in the archive.",
+                    hint=f"Bring it back first: 'caesura archive --restore {root_of(loop)}'.",
+                )
             if loop not in heads and loop not in torn and not self._known(loop):
                 raise NoSuchLoop(
                     f"There is no loop {loop!r}, and no commit of one.", hint="'caesura loops' lists them."

@@ -8,14 +8,17 @@ from ._errors import SavedStateError
 from ._ids import CallId, CommitId, LoopName, parent_name, root_of
 from ._messages import Value
 from ._state import Continuation
+from ._text import one_line
 from ._trailers import trailers
 from ._verify import FIRST, faults
+from ._verify_pruned import PRUNED
 from .history import NoSuchLoop
 from .leases import living
 from .overview import utc_now
 from .store import Store, Torn
 
 _MEND = "'caesura repair {}' goes back to the last good commit, or takes what is lost from a copy."
+_BACK = "'caesura archive --restore {}' brings it back; then see 'caesura repair'."
 _FORGED = "Caesura did not make this: look at it with 'git show {}', and fork what came before it."
 
 
@@ -41,17 +44,21 @@ def verify(
     store: Store,
     loops: Iterable[LoopName] | None = None,
     *,
+    at: Mapping[LoopName, CommitId] | None = None,
     now: Callable[[], dt.datetime] = utc_now,
     progress: Callable[[int], None] = lambda commits: None,
 ) -> Report:
     """Judge loops with all that is nested in them, or every loop; `progress` is told the commits looked at so far.
+
+    With `at`, these commits are judged as heads that loops may come to have, and no branch is.
 
     Memory grows by some 300 bytes for each commit, and with nothing else.
 
     Raises:
         NoSuchLoop: there is none of a name that was given.
     """
-    return _Walk(store, now(), progress).report(loops)
+    walk = _Walk(store, now(), progress)
+    return walk.report(loops) if at is None else walk.judged(at)
 
 
 class _Step(Value, frozen=True, kw_only=True):
@@ -72,26 +79,42 @@ class _Walk:
         self._steps: dict[CommitId, _Step] = {}
         self._faults: list[Fault] = []
         self._told: set[str] = set()
+        self._became: dict[CommitId, list[CommitId]] = {}
+        self._pruned: list[str] = []
+        self._mend = _MEND
 
     def report(self, loops: Iterable[LoopName] | None) -> Report:
         """Walk, and tell."""
         heads = self._store.heads()
-        problems = self._store.torn()
-        names = self._chosen({*heads, *problems}, loops)
-        for name in names:
-            if name in problems:
-                self._fault(name, CommitId(""), str(problems[name]), _MEND.format(name))
-            else:
-                self._branch(name, heads[name])
-        for name in names:
-            if name in heads:
-                self._kinship(name, heads)
+        shelved = self._store.heads(archived=True)
+        problems, lost = self._store.torn(), self._store.torn(archived=True)
+        names = self._chosen({*heads, *problems, *shelved, *lost}, loops)
+        number = 0
+        for there, torn, self._mend in ((heads, problems, _MEND), (shelved, lost, _BACK)):
+            chosen = [name for name in names if name in there or name in torn]
+            for name in chosen:
+                if name in torn:
+                    self._fault(name, CommitId(""), str(torn[name]), self._hint(name))
+                else:
+                    self._branch(name, there[name])
+            for name in chosen:
+                if name in there:
+                    self._kinship(name, there)
+            number += len(chosen)
         return Report(
-            loops=len(names),
+            loops=number,
             commits=len(self._steps),
             faults=tuple(self._faults),
-            notes=tuple(self._notes(heads)) if loops is None else (),
+            notes=(*self._pruned, *(self._notes(heads) if loops is None else ())),
         )
+
+    def judged(self, heads: Mapping[LoopName, CommitId]) -> Report:
+        """Walk from commits that are no heads yet, and tell."""
+        for name, head in heads.items():
+            self._branch(name, head)
+        for name in heads:
+            self._kinship(name, heads)
+        return Report(loops=len(heads), commits=len(self._steps), faults=tuple(self._faults))
 
     @staticmethod
     def _chosen(known: set[LoopName], loops: Iterable[LoopName] | None) -> list[LoopName]:
@@ -104,6 +127,9 @@ class _Walk:
                 raise NoSuchLoop(f"There is no loop {loop!r}.", hint="'caesura loops' lists the loops there are.")
             chosen |= found
         return sorted(chosen)
+
+    def _hint(self, loop: LoopName) -> str:
+        return self._mend.format(root_of(loop) if self._mend is _BACK else loop)
 
     def _fault(self, loop: str, commit: CommitId, what: str, hint: str) -> None:
         self._faults.append(Fault(loop=loop, commit=commit, what=what, hint=hint))
@@ -134,13 +160,25 @@ class _Walk:
             # What is in many commits is told once.
             if str(error) not in self._told:
                 self._told.add(str(error))
-                self._fault(loop, commit, str(error), _MEND.format(loop) if isinstance(error, Torn) else error.hint)
+                self._fault(loop, commit, str(error), self._hint(loop) if isinstance(error, Torn) else error.hint)
             return
         said = trailers(found.message)
         own = found.parents[0] if found.parents and said.get("Event", ("",))[0] not in FIRST else None
         before = None if own is None else self._steps.get(own)
         self._steps[commit] = _Step(previous=own, depth=1 if before is None else before.depth + 1)
         name = said.get("Loop", (loop,))[0]
+        for was in map(CommitId, said.get("Was", ())):
+            self._became.setdefault(was, []).append(commit)
+            self._compare(name, commit, was)
+        for written_again in self._became.get(commit, ()):
+            self._compare(name, written_again, commit)
+        if said.get("Event") == (PRUNED,):
+            number, first = (one_line(said.get(key, ("",))[0], 40) for key in ("Commits", "From"))
+            who = one_line(str(found.author))
+            self._pruned.append(
+                f"{loop} {commit[:12]} stands for {number} commits from {first[:12]} on, pruned by {who}:"
+                " their steps cannot be checked any more."
+            )
         for what in faults(found.message, found.author, found.parents, found.state, self):
             self._fault(name, commit, what, _FORGED.format(commit[:12]))
         if len(self._steps) % 100 == 0:
@@ -148,6 +186,8 @@ class _Walk:
 
     def state(self, commit: CommitId) -> Continuation | None:
         """The state in a commit that the walk has been at, or None if it is none of a loop."""
+        if commit not in self._steps:
+            commit = self._became.get(commit, [commit])[0]
         try:
             return self._reader.read(commit).state if commit in self._steps else None
         except SavedStateError:
@@ -155,12 +195,22 @@ class _Walk:
 
     def follows(self, new: CommitId, old: CommitId) -> bool:
         """Whether one commit is the other, or comes after it in the same loop's own history."""
+        return any(self._follows(new, one) for one in (old, *self._became.get(old, ())))
+
+    def _follows(self, new: CommitId, old: CommitId) -> bool:
         first = self._steps.get(old)
         at: CommitId | None = new
         while at is not None and at != old:
             step = self._steps.get(at)
             at = None if step is None or first is None or step.depth <= first.depth else step.previous
         return at is not None
+
+    def _compare(self, loop: str, commit: CommitId, was: CommitId) -> None:
+        """Whether a commit that says it was another is the same, as far as that can be told."""
+        for other in (was, *self._became[was]):
+            if other in self._steps and self.state(other) != self.state(commit):
+                self._fault(loop, commit, f"it is not what {was[:12]} was", _FORGED.format(commit[:12]))
+                return
 
     # Branches ----------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ EXECUTED = [
     "docs/changes.md",
     "docs/compaction.md",
     "docs/history.md",
+    "docs/keeping.md",
     "docs/recipes.md",
 ]
 

@@ -58,8 +58,15 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
             Command(
                 "textconv", "_gitdiff", "textconv", "FILE", "Print a file of a commit as text, for git to compare."
             ),
-            Command("export", "_interchange", "export_", "REVISION", "Write a continuation for another system."),
-            Command("import", "_interchange", "import_", "LOOP FILE", "Make a loop of another system's continuation."),
+            Command("archive", "_archive", "archive", "[LOOP...]", "Take loops that have ended out of the way."),
+            Command("prune", "_prune", "prune", "[LOOP...]", "Shorten the histories of loops that have ended."),
+            Command("erase", "_erase", "erase", "LOOP", "Take what a loop held out of the repository for good."),
+            Command(
+                "export", "_interchange", "export_", "LOOP...", "Write loops to a file, or one for another system."
+            ),
+            Command(
+                "import", "_interchange", "import_", "[LOOP] FILE", "Take loops from a file, or from another system."
+            ),
             Command("demo", "_demo", "demo", "", "Watch agents suspend, be decided on and resume; needs no model."),
             Command("completion", "_completion", "completion", "SHELL", "Print a completion script for your shell."),
         ),

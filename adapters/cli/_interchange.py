@@ -1,19 +1,32 @@
-"""Export and import: continuations of agent-continuations."""
+"""Export and import: continuations of agent-continuations, and loops whole in bundles."""
 
 import json as jsonlib
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from caesura.continuations import CallerError, GitStore, Loops
+from caesura.continuations import (
+    Arrival,
+    CallerError,
+    CommitId,
+    GitStore,
+    LoopName,
+    Loops,
+    count,
+    is_bundle,
+    parent_name,
+    root_of,
+)
 
 from ._decide import tell_rest
+from ._faults import BadUsage
 from ._json import decided_json
-from ._options import STDIN, By, Json, Repo, place
-from ._output import Page, err, out, write_json
-from ._task import Agents, ModelApi, ModelName, make_task
+from ._options import STDIN, By, Json, Place, Repo, place, shown
+from ._output import Page, err, out, passing, write_json
+from ._task import Agents, ModelApi, ModelName, Task, make_task
 
 
 class BadFile(CallerError):
@@ -21,11 +34,16 @@ class BadFile(CallerError):
 
 
 def export_(
-    revision: Annotated[
-        str, Parameter(help="A loop, or any git revision of one: a branch, 'name~3', a commit.", show_default=False)
+    *revisions: Annotated[
+        str,
+        Parameter(
+            help="A loop, or any git revision of one: a branch, 'name~3', a commit. For a bundle: loops.",
+            show_default=False,
+        ),
     ],
-    /,
-    *,
+    bundle: Annotated[
+        Path | None, Parameter(name="--bundle", help="Write the loops, whole with their history, to this file.")
+    ] = None,
     form: Annotated[
         bool,
         Parameter(
@@ -35,21 +53,46 @@ def export_(
     repo: Repo = None,
     json: Json = False,
 ) -> None:
-    """Write a loop as the continuation object of agent-continuations, to standard output.
+    """Write a loop as the continuation object of agent-continuations, to standard output; or loops as a bundle.
 
     The object is JSON, nested as the agents are. What the format has no place for is left out.
+
+    With --bundle, loops are written to a file of git's own format, with all that is nested in them and all their
+    history, for 'caesura import FILE' on another machine. With --json: {"bundle", "loops": {loop: commit}}.
     """
+    if not revisions or (len(revisions) > 1 and bundle is None):
+        raise BadUsage(
+            "Name what to export." if not revisions else "One loop at a time makes a continuation object.",
+            hint="Several loops go into a bundle: --bundle FILE.",
+        )
     with place(repo).loops() as loops:
-        document = loops.export(revision, form=form)
+        if bundle is not None:
+            _bundled(bundle, loops.export_bundle(*revisions, file=bundle), json=json)
+            return
+        document = loops.export(revisions[0], form=form)
     if json:
         write_json(document)
     else:
         sys.stdout.write(jsonlib.dumps(document, indent=2) + "\n")
 
 
+def _bundled(file: Path, heads: Mapping[LoopName, CommitId], *, json: bool) -> None:
+    if json:
+        write_json({"bundle": str(file), "loops": dict(heads)})
+        return
+    roots = sorted({root_of(loop) for loop in heads})
+    out(Page().add(f"{shown(file)} holds {', '.join(roots)}."))
+    err(Page().add(("on the other machine: ", "dim"), (f"caesura import {file.name}", "green")))
+
+
 def import_(
-    loop: Annotated[str, Parameter(help="The name of the loop to make.", show_default=False)],
-    file: Annotated[str, Parameter(help="The continuation object; - reads standard input.", show_default=False)],
+    loop: Annotated[
+        str, Parameter(help="The name of the loop to make. For a bundle it may be left out.", show_default=False)
+    ],
+    file: Annotated[
+        str | None,
+        Parameter(help="The continuation object, or a bundle; - reads an object from standard input."),
+    ] = None,
     /,
     *,
     agent: Annotated[str | None, Parameter(name="--agent", help="The root loop's agent, as for 'caesura run'.")] = None,
@@ -68,24 +111,69 @@ def import_(
     repo: Repo = None,
     json: Json = False,
 ) -> None:
-    """Make a loop of a continuation object of agent-continuations, and decide what its form decides.
+    """Make a loop of a continuation object of agent-continuations, and decide what its form decides; or take a bundle.
 
-    With --json: {"loop", "status", "commit", "pending"}.
+    A bundle, which 'caesura export --bundle' makes, is verified first, as 'caesura verify' does; then its loops are
+    loops here, or go on as far as they did there. One that went on otherwise here is refused: give it another name.
+
+    With --json: {"loop", "status", "commit", "pending"}; for a bundle {"loops": [{"loop", "commit", "was"}]}.
     """
+    where = place(repo, writes=True)
+    named, source = (None, loop) if file is None else (loop, file)
+    if source != STDIN and is_bundle(Path(source)):
+        if agent is not None or agents is not None or model is not None or api is not None or not decide:
+            raise BadUsage("A bundle needs no agents, and decides nothing.", hint="Leave the options out.")
+        store = GitStore.open(where.repo, create=True, durability=where.config.durability)
+        with Loops(store, redaction=where.config.redaction) as loops:
+            arrivals = loops.import_bundle(source, named, progress=_progress)
+            passing("")
+        _arrived(arrivals, json=json)
+        return
+    if named is None:
+        raise BadUsage(
+            f"{source} is no bundle, and a continuation object needs a name.", hint="caesura import LOOP FILE"
+        )
+    _make(where, named, source, make_task(where, agents, agent, model=model, api=api), decide=decide, by=by, json=json)
+
+
+def _make(where: Place, name: str, source: str, task: "Task", *, decide: bool, by: str | None, json: bool) -> None:
+    """Make a loop of a continuation object."""
     from ._agents import everyone
 
-    where = place(repo, writes=True)
-    document = _read(file)
-    task = make_task(where, agents, agent, model=model, api=api)
+    document = _read(source)
     specs = [one.spec(task.spec_of(one)) for one in everyone([task.agent])]
     store = GitStore.open(where.repo, create=True, durability=where.config.durability)
     with Loops(store, redaction=where.config.redaction) as loops:
-        saved = loops.import_(loop, document, agent=specs[0], agents=specs, by=by, decide=decide)
+        saved = loops.import_(name, document, agent=specs[0], agents=specs, by=by, decide=decide)
         if json:
             write_json(decided_json(saved, loops.pending(saved.loop)))
             return
         out(Page().add(saved.loop))
         tell_rest(task.where, loops, saved, to=err)
+
+
+def _progress(commits: int) -> None:
+    passing(f"{count(commits, 'commit')} checked …")
+
+
+def _arrived(arrivals: Sequence[Arrival], *, json: bool) -> None:
+    if json:
+        write_json({"loops": [{"loop": one.loop, "commit": one.commit, "was": one.was} for one in arrivals]})
+        return
+    page = Page()
+    for one in arrivals:
+        tree = [other for other in arrivals if root_of(other.loop) == one.loop]
+        if parent_name(one.loop) is not None:
+            continue
+        if one.was is None:
+            told = "is here now"
+        else:
+            told = (
+                "went on to where the bundle has it" if any(each.moved for each in tree) else "is as far here already"
+            )
+        nested = f", with {count(len(tree) - 1, 'loop')} nested in it" if len(tree) > 1 else ""
+        page.add((one.loop, "bold"), f" {told}{nested}.")
+    out(page)
 
 
 def _read(file: str) -> object:

@@ -16,6 +16,8 @@ from caesura.continuations import (
     Saved,
     SavedStateError,
     child_name,
+    count,
+    parent_name,
     root_of,
     utc_now,
 )
@@ -67,6 +69,7 @@ def pending(
 def loops(
     *,
     all_: Annotated[bool, Parameter(name="--all", negative="", help="List the loops nested in others, too.")] = False,
+    archived: Annotated[bool, Parameter(name="--archived", negative="", help="List those in the archive.")] = False,
     repo: Repo = None,
     json: Json = False,
 ) -> int:
@@ -78,16 +81,29 @@ def loops(
     """
     where = place(repo)
     with where.loops() as opened:
-        found, unreadable = opened.all(nested=all_), opened.unreadable()
+        shelved = 0
+        if archived:
+            found, unreadable = opened.shelf(nested=all_)
+        else:
+            found, unreadable = opened.all(nested=all_), opened.unreadable()
+            shelved = sum(1 for name in opened.archived() if parent_name(name) is None)
     if json:
         write_json({"loops": [info_json(info) for info in found], "unreadable": _told(unreadable)})
         return _complete(unreadable)
     _warn(unreadable)
     if found:
         out(_table(found))
+    elif archived:
+        out(Page().add("There are no loops in the archive."))
     else:
         start = where.paste("run", raw='"…"' if where.config.agents else 'MODULE.py:AGENT "…"')
         out(Page().add(f"There are no loops in {shown(where.repo)} yet.").add("start one: ", (start, "green")))
+    if shelved:
+        err(
+            Page().add(
+                (f"{count(shelved, 'loop')} in the archive: ", "dim"), (where.paste("loops", "--archived"), "green")
+            )
+        )
     return _complete(unreadable)
 
 
@@ -136,10 +152,14 @@ def show(
     with where.loops() as loops:
         saved = loops.show(revision)
         at_head = _is_head(loops, revision)
+        is_archived = not at_head and revision in loops.archived()
         if json:
             write_json(state_json(loops, saved, at_head=at_head))
             return
         page = state_page(loops, saved, utc_now(), at_head=at_head, full=full)
+    if is_archived:
+        back = where.paste("archive", root_of(saved.loop), "--restore")
+        err(Page().add(f"{saved.loop} is in the archive. ", ("bring it back: ", "dim"), (back, "green")))
     if saved.state.status == "suspended" and at_head:
         page.add("").add(("what it waits for: ", "dim"), (where.paste("pending", saved.loop), "green"))
     out(page)

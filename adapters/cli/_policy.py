@@ -1,6 +1,5 @@
 """``[policy]`` of the settings: whose decisions count, and how many a tool needs."""
 
-import re
 from pathlib import Path
 from typing import Literal
 
@@ -8,8 +7,7 @@ import msgspec
 
 from caesura.continuations import ApprovalRule, BadPolicy, Needs, Policy
 
-_SPAN = re.compile(r"([1-9][0-9]{0,6})\s*([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+from ._ages import seconds_in
 
 
 class RuleTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -61,7 +59,7 @@ def policy_of(table: PolicyTable, folder: Path) -> Policy:
 
 
 def _seconds(text: str) -> int:
-    match = _SPAN.fullmatch(text.strip())
-    if match is None:
+    seconds = seconds_in(text)
+    if seconds is None:
         raise BadPolicy(f"expires = {text!r} is no time.", hint="Write it like '30m', '2h' or '7d'.")
-    return int(match[1]) * _SECONDS[match[2]]
+    return seconds

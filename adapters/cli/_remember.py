@@ -24,6 +24,11 @@ def recall(repo: Path, loop: LoopName) -> str:
     return found if _COMMAND.fullmatch(found) else ""
 
 
+def forget(repo: Path, loop: LoopName) -> None:
+    """Keep nothing of a loop that is gone."""
+    _git(repo, "--remove-section", f"caesura.{root_of(loop)}")
+
+
 def inherit(repo: Path, source: LoopName, fork: LoopName) -> None:
     """Let a fork be gone on with as the loop that it comes from."""
     known = recall(repo, source)

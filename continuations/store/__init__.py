@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from ._errors import TooLarge, Torn
+from ._keeping import BadBundle, Bundle, Erased, Keeper, StillReached, Unclean
 from ._memory import MemoryStore
+from ._plumbing import is_bundle
 from ._protocol import (
     Commit,
     Durability,
@@ -25,9 +27,13 @@ if TYPE_CHECKING:
     from ._git import GitStore
 
 __all__ = [
+    "BadBundle",
+    "Bundle",
     "Commit",
     "Durability",
+    "Erased",
     "GitStore",
+    "Keeper",
     "Lease",
     "Locked",
     "MemoryStore",
@@ -38,11 +44,14 @@ __all__ = [
     "NoSuchRevision",
     "NotALoop",
     "Reader",
+    "StillReached",
     "Store",
     "TooLarge",
     "Torn",
     "Trace",
     "Unavailable",
+    "Unclean",
+    "is_bundle",
 ]
 
 

@@ -20,13 +20,17 @@ from .._codec import (
     encode_record,
 )
 from .._errors import SavedStateError
-from .._ids import BadName, CallId, CommitId, LoopName, split_address
+from .._ids import CallId, CommitId, LoopName, is_call_id, parent_name
 from .._messages import Message
 from .._state import Child, Continuation, Record
 from .._text import one_line
+from ._eraser import ARCHIVE, LOOPS
 from ._errors import Torn, too_large
 from ._exclusive import common
+from ._forgetter import check_there, erasures
 from ._format import FILE, FOLDER, Entry, RawCommit, commit_bytes, is_id
+from ._keeper import GitKeeper
+from ._keeping import Keeper
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
 from ._leases import LeaseFiles
 from ._leftovers import leftovers
@@ -47,13 +51,10 @@ from ._protocol import (
     Unavailable,
 )
 from ._reader import CheckedReader
-from ._refs import Logging
 from ._revisions import Revisions
+from ._settings import logged, person
 from ._together import JointRefs, Swap, check_unused
 from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged
-
-LOOPS = "refs/heads/loops/"
-ARCHIVE = "refs/archive/loops/"
 
 _CACHED = 256
 _OWN = 4  # libgit2's level of a person's own configuration; above it are the repository's
@@ -61,11 +62,12 @@ _OWN = 4  # libgit2's level of a person's own configuration; above it are the re
 
 @dataclass(frozen=True)
 class _Known:
-    """A commit that was read or written, its tree and what it takes."""
+    """A commit that was read or written, its tree and what it takes; `erasures` is how many there had been by then."""
 
     commit: Commit
     tree: str
     weight: Weight
+    erasures: int
 
 
 class GitStore(Store):
@@ -75,9 +77,15 @@ class GitStore(Store):
         self._repo = repository
         folder = Path(repository.path)
         self._folder = common(folder)
-        durable = durability == "power-cut"
+        self._durable = durable = durability == "power-cut"
         self._objects = Objects(self._folder / "objects", durable=durable)
-        self._refs = JointRefs(self._folder, folder, logging=_logging(repository), durable=durable, who=self._who)
+        self._refs = JointRefs(
+            self._folder,
+            folder,
+            logging=logged(repository.config, bare=repository.is_bare),
+            durable=durable,
+            who=self._who,
+        )
         self._leases = LeaseFiles(self._folder)
         self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
         self._trees = Trees(self._objects)
@@ -132,8 +140,9 @@ class GitStore(Store):
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
         known = self._cache.get(new)
         note = "" if known is None else one_line(known.commit.message.partition("\n")[0])
-        self._refs.swap(LOOPS + loop, old, new, f"caesura: {note}")
-        if old is None and self._repo.is_bare:
+        since = None if known is None else known.erasures
+        self._refs.swap(LOOPS + loop, old, new, f"caesura: {note}", lambda: check_there(self._folder, (new,), since))
+        if old is None and parent_name(loop) is None and self._repo.is_bare:
             self._refs.see_to_head(LOOPS + loop)
 
     def move_all(self, moves: Sequence[Move], note: str) -> None:
@@ -142,7 +151,10 @@ class GitStore(Store):
             if one.new is None:
                 check_unused(self._folder, one.ref, bare=self._repo.is_bare)
         if swaps:
-            self._refs.swap_all(swaps, f"caesura: {one_line(note)}")
+            fresh = {one.new for one in moves if one.new is not None} - {one.old for one in moves}
+            since = min((known.erasures for one in fresh if (known := self._cache.get(one))), default=None)
+            check = partial(check_there, self._folder, fresh, since if fresh <= self._cache.keys() else None)
+            self._refs.swap_all(swaps, f"caesura: {one_line(note)}", check)
         left = next(iter(self.heads()), None)
         if left is not None and self._repo.is_bare:
             self._refs.see_to_head(LOOPS + left)
@@ -181,6 +193,7 @@ class GitStore(Store):
         committer: Person,
         sign: Callable[[bytes], str] | None = None,
     ) -> Commit:
+        since = erasures(self._folder)
         base = self._known(parents[0], 0) if parents else None
         batch, weight = Batch(), Weight()
         tree = self._tree(batch, state, base, weight)
@@ -192,7 +205,7 @@ class GitStore(Store):
         with _trouble("The step could not be written", "Check the repository's permissions and free space."):
             self._objects.write(batch)
         commit = Commit(id=name, state=state, parents=parents, author=author, message=message)
-        return self._remember(_Known(commit, tree, weight)).commit
+        return self._remember(_Known(commit, tree, weight, since)).commit
 
     def raw(self, commit: CommitId) -> bytes:
         if not is_id(commit):
@@ -210,15 +223,7 @@ class GitStore(Store):
         )
 
     def person(self) -> Person:
-        config = self._repo.config
-        name = os.environ.get("GIT_AUTHOR_NAME") or _setting(config, "user.name")
-        email = os.environ.get("GIT_AUTHOR_EMAIL") or _setting(config, "user.email")
-        if not name or not email:
-            raise NoPerson(
-                "Git does not know who you are, and a decision needs a name.",
-                hint="git config --global user.name 'Your Name'; git config --global user.email you@example.com",
-            )
-        return Person(name=name, email=email)
+        return person(self._repo.config)
 
     def setting(self, name: str) -> str | None:
         own = [entry for entry in self._repo.config if entry.name == name and entry.level <= _OWN]
@@ -239,6 +244,11 @@ class GitStore(Store):
         other = None if copy is None else GitStore.open(copy)
         found = None if other is None else (other._objects, other._refs)
         return GitMender(self._folder, self._objects, self._refs, LOOPS, found)
+
+    def keeper(self) -> Keeper:
+        self._cache.clear()  # what is forgotten must not come back from here
+        bare = self._repo.is_bare
+        return GitKeeper(self._folder, self._objects, self._refs, GitStore.open, bare=bare, durable=self._durable)
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return leftovers(self._folder, self._refs, LOOPS)
@@ -299,12 +309,13 @@ class GitStore(Store):
             raise NotALoop(f"{one_line(commit)!r} is not a commit.", hint="Name a loop, or a commit of one.")
         if above > MAX_DEPTH:
             raise too_large("The continuation", f"loops nested more than {MAX_DEPTH} deep", f"{MAX_DEPTH}")
+        since = erasures(self._folder)
         raw = self._revisions.commit(commit)
         weight = Weight()
         state = self._load(commit, raw, above, weight)
         parents = tuple(map(CommitId, raw.parents))
         found = Commit(id=commit, state=state, parents=parents, author=raw.author, message=raw.message)
-        return self._remember(_Known(found, raw.tree, weight))
+        return self._remember(_Known(found, raw.tree, weight, since))
 
     def _remember(self, known: _Known) -> _Known:
         self._cache[known.commit.id] = known
@@ -336,7 +347,7 @@ class GitStore(Store):
         children: dict[CallId, Child] = {}
         commits = [(self._revisions.commit(parent).tree, CommitId(parent)) for parent in raw.parents]
         for entry in self._trees.read(folder).values():
-            if not _can_be_call(entry.name):
+            if not is_call_id(entry.name):
                 raise damaged(f"{CHILDREN}/{one_line(entry.name)} has a name that no call can have")
             match = next((pair for pair in commits if pair[0] == entry.id), None)
             if match is None:
@@ -362,29 +373,6 @@ class GitStore(Store):
 
 def _folder(archived: bool) -> str:
     return ARCHIVE if archived else LOOPS
-
-
-def _can_be_call(name: str) -> bool:
-    try:
-        return split_address(f"x.{name}")[1] == name
-    except BadName:
-        return False
-
-
-def _logging(repository: pygit2.Repository) -> Logging:
-    """Which refs git would log the moves of here."""
-    value = _setting(repository.config, "core.logAllRefUpdates").lower()
-    if value == "always":
-        return "always"
-    wanted = value in ("true", "yes", "on", "1") or (not value and not repository.is_bare)
-    return "branches" if wanted else "no"
-
-
-def _setting(config: pygit2.Config, key: str) -> str:
-    try:
-        return config[key] or ""
-    except KeyError:
-        return ""
 
 
 @contextmanager

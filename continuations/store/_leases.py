@@ -1,9 +1,12 @@
 """Leases, as files beside the repository's refs: renewing one leaves nothing behind in the history or the objects."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from .._ids import LoopName
+from .._ids import BadName, LoopName, root_name
+from . import _disk
 from ._exclusive import in_turn
 from ._protocol import Lease, Moved
 
@@ -24,6 +27,18 @@ class LeaseFiles:
         except FileNotFoundError:
             return None
         return _lease(data)
+
+    def all(self) -> Iterator[LoopName]:
+        """The root loops that have leases, of the living or of the dead."""
+        with suppress(FileNotFoundError):
+            for file in sorted(self._folder.iterdir()):
+                with suppress(BadName):
+                    yield root_name(file.name)
+
+    def forget(self, root: LoopName) -> None:
+        """Take away the lease of a loop that is gone; for one who has exclusive access."""
+        for name in (root, f"{root}.new"):
+            _disk.unlink(self._folder / name)
 
     def swap(self, root: LoopName, old: Lease | None, data: bytes | None) -> Lease | None:
         """Put a lease in the place of the one that was read.

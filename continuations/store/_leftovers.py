@@ -15,6 +15,9 @@ from ._refs import Refs
 ASIDE = "caesura-aside"
 """The folder in the repository that keeps what a repair has moved aside."""
 
+ERASING, PRUNING = "caesura.erasing.", "caesura.pruning."
+"""What the names of lists of objects that are to go begin with; the loop's follows."""
+
 _ALONE = ("HEAD.lock", "packed-refs.lock", "config.lock", "index.lock")
 
 
@@ -38,6 +41,10 @@ def leftovers(folder: Path, refs: Refs, loops: str) -> Iterator[tuple[str, str]]
     for name, file in torn_files(folder / "objects"):
         where = file.relative_to(folder)
         yield name, f"{where} is damaged, and no loop needs object {name}; 'caesura repair' moves it aside."
+    for begun, what, command in ((ERASING, "an erasure", "erase"), (PRUNING, "a pruning", "prune")):
+        for file in sorted(folder.glob(f"{begun}*")):
+            loop = file.name.removeprefix(begun).removesuffix(".new")
+            yield "", f"{file.name} is of {what} that was interrupted; 'caesura {command} {loop}' finishes it."
     kept = sum(1 for one in (folder / ASIDE).rglob("*") if one.is_file())
     if kept:
         yield (

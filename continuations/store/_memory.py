@@ -15,7 +15,20 @@ from .._state import Continuation
 from .._text import one_line
 from ._errors import gone
 from ._format import is_id
-from ._protocol import Commit, Lease, Mender, Move, Moved, NoSuchRevision, NotALoop, Reader, Store, Trace, Unavailable
+from ._keeping import Keeper
+from ._protocol import (
+    Commit,
+    Lease,
+    Mender,
+    Move,
+    Moved,
+    NoSuchRevision,
+    NotALoop,
+    Reader,
+    Store,
+    Trace,
+    Unavailable,
+)
 
 _REVISION = re.compile(r"(?P<base>[^~^]+)(?P<steps>(?:~\d*|\^\d*)*)")
 
@@ -161,6 +174,9 @@ class MemoryStore(Store):
 
     def mender(self, copy: str | os.PathLike[str] | None = None) -> Mender:
         raise Unavailable("A store in memory has nothing that could be mended.", hint="It holds no files.")
+
+    def keeper(self) -> Keeper:
+        raise Unavailable("A store in memory keeps nothing but in memory.", hint="Open a repository.")
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return iter(())

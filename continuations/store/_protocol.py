@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
@@ -10,6 +10,9 @@ from .._calls import Person
 from .._errors import CallerError, ConflictError, SavedStateError
 from .._ids import CommitId, LoopName
 from .._state import Continuation
+
+if TYPE_CHECKING:
+    from ._keeping import Keeper
 
 Durability = Literal["power-cut", "crash"]
 """What a step survives once it was acknowledged: a power cut too, or only the death of its process."""
@@ -301,5 +304,13 @@ class Store(Protocol):
 
         Raises:
             Unavailable: there is no such copy, or nothing that could be mended.
+        """
+        ...
+
+    def keeper(self) -> "Keeper":
+        """What it takes to keep loops elsewhere, and to forget them.
+
+        Raises:
+            Unavailable: there are no files to do it with.
         """
         ...

@@ -100,8 +100,17 @@ class Refs:
 
     # Moving ------------------------------------------------------------------------------------------------------
 
-    def swap(self, ref: str, old: str | None, new: str | None, note: str = "") -> None:
+    def swap(
+        self,
+        ref: str,
+        old: str | None,
+        new: str | None,
+        note: str = "",
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Point a ref at `new` if it is at `old` now; None is no ref, `TORN` a damaged one.
+
+        `check` is called first, when nobody else of ours can change anything any more, and may refuse.
 
         Raises:
             Moved: it is elsewhere.
@@ -109,7 +118,12 @@ class Refs:
             Locked: somebody else's lock on it stays.
             Unavailable: it cannot be written.
         """
-        self._patiently(ref, lambda locks: self._swap(locks, ref, old, new, note))
+
+        def change(locks: Locks) -> None:
+            check()
+            self._swap(locks, ref, old, new, note)
+
+        self._patiently(ref, change)
 
     def torn_lines(self) -> tuple[str, ...]:
         """The lines of the packed refs that are none, or are cut short."""

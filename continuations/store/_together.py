@@ -5,8 +5,9 @@ they are into the packed refs, then these are replaced by a copy in which all of
 whoever would move one meanwhile.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,8 +52,10 @@ class JointRefs(Refs):
             if head is not None and not is_id(head) and self.get(head) is None:
                 self.set_head(ref)
 
-    def swap_all(self, swaps: Sequence[Swap], note: str = "") -> None:
+    def swap_all(self, swaps: Sequence[Swap], note: str = "", check: Callable[[], None] = lambda: None) -> None:
         """Move refs, all of them or none: so also for whoever looks after a crash or a power cut.
+
+        `check` is called first, when nobody else of ours can change anything any more, and may refuse.
 
         Raises:
             Moved: one of them is elsewhere.
@@ -61,7 +64,23 @@ class JointRefs(Refs):
             Unavailable: they cannot be written.
         """
         first, *more = (one.ref for one in swaps)
-        self._patiently(first, lambda locks: self._swap_all(locks, swaps, note), *more)
+
+        def change(locks: Locks) -> None:
+            check()
+            self._swap_all(locks, swaps, note)
+
+        self._patiently(first, change, *more)
+
+    def alone(self, change: Callable[[Callable[[Sequence[Swap], str], None]], None]) -> None:
+        """Do something while no process of ours moves refs or takes leases.
+
+        `change` is given what moves refs as `swap_all` does. It is called again if somebody else's lock was in its way.
+
+        Raises:
+            Locked: others never let go of theirs.
+            Unavailable: something cannot be written.
+        """
+        self._patiently("HEAD", lambda locks: change(partial(self._swap_all, locks)))
 
     def _swap_all(self, locks: Locks, swaps: Sequence[Swap], note: str) -> None:
         for one in swaps:

@@ -1,0 +1,209 @@
+"""Objects taken out of a repository for good: those that are named, wherever they are, and no others.
+
+Git forgets nothing that may still be wanted, and where loops are kept it is told to delete no object at all. So this
+is our own code: files of objects are deleted, packs are written anew without what is to go.
+"""
+
+import tempfile
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from . import _disk
+from ._errors import Torn
+from ._format import is_id
+from ._keeping import Unclean
+from ._leftovers import ASIDE, torn_files
+from ._objects import Objects
+from ._packs import Pack
+from ._plumbing import GitFailed, git, pack_of, take_over
+from ._protocol import Moved, Unavailable
+
+_ERASURES = "caesura.erased"
+
+
+def erasures(folder: Path) -> int:
+    """How often something was erased here: what was there then need not be there now."""
+    try:
+        return (folder / _ERASURES).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def check_there(folder: Path, commits: Collection[str], since: int | None) -> None:
+    """Make sure that commits are still there with all that they lead to; they were, after so many erasures.
+
+    Raises:
+        Moved: something of them was erased.
+    """
+    if commits and since != erasures(folder):
+        given = "".join(f"{one}\n" for one in commits).encode()
+        try:
+            git(folder, "rev-list", "--objects", "--quiet", "--stdin", given=given)
+        except GitFailed as error:
+            raise Moved(f"Something of {next(iter(commits))} was erased.", hint="Read it again.") from error
+
+
+class Forgetter:
+    """Takes objects out of the repository in a folder; only for one who has exclusive access to it."""
+
+    def __init__(self, folder: Path, objects: Objects, *, durable: bool) -> None:
+        self._folder, self._objects, self._durable = folder, objects, durable
+
+    # What there is -----------------------------------------------------------------------------------------------
+
+    def reached(self, ids: Iterable[str], *words: str) -> set[str]:
+        """All that some objects lead to, themselves among it; ids of nothing lead nowhere.
+
+        Raises:
+            Unavailable: something that they lead to is missing or damaged.
+        """
+        given = "".join(f"{one}\n" for one in sorted(set(ids))).encode()
+        options = ("rev-list", "--objects", "--no-object-names", "--ignore-missing", "--stdin", *words)
+        return set(self._git(*options, given=given).split())
+
+    def commits(self, ids: Iterable[str], *words: str) -> set[str]:
+        """The commits that some objects lead to.
+
+        Raises:
+            Unavailable: one of them is missing or damaged.
+        """
+        given = "".join(f"{one}\n" for one in sorted(set(ids))).encode()
+        return set(self._git("rev-list", "--ignore-missing", "--stdin", *words, given=given).split())
+
+    def holding(self, commits: Iterable[str]) -> set[str]:
+        """The refs that lead to one of these commits."""
+        words = [f"--contains={one}" for one in commits]
+        return set(self._git("for-each-ref", "--format=%(refname)", *words).split("\n")) if words else set()
+
+    def all(self) -> Iterator[tuple[str, str]]:
+        """Every object there is, with its kind."""
+        words = ("cat-file", "--batch-all-objects", "--unordered", "--batch-check=%(objectname) %(objecttype)")
+        for line in self._git(*words).splitlines():
+            name, _, kind = line.partition(" ")
+            yield name, kind
+
+    def _git(self, *words: str, given: bytes = b"") -> str:
+        try:
+            return git(self._folder, *words, given=given).decode()
+        except GitFailed as error:
+            raise Unavailable(
+                f"Git cannot tell what leads to what here: {error}.",
+                hint="'caesura verify' says what is damaged, 'caesura repair' mends it.",
+            ) from error
+
+    def check_clean(self) -> None:
+        """Make sure that every byte in the repository is one that can be told whose it is.
+
+        Raises:
+            Unclean: there are damaged or half-written objects, or such as are not to be touched, or not ours.
+        """
+        self._objects.tidy()
+        objects = self._folder / "objects"
+        for _, file in torn_files(objects):
+            raise _unclean(file, self._folder, "is damaged", "'caesura repair' moves it aside.")
+        for file in (self._folder / ASIDE).rglob("*"):
+            if file.is_file():
+                raise _unclean(file, self._folder, "was moved aside by a repair", f"Delete {self._folder / ASIDE}.")
+        for pattern in ("tmp_*", "pack/tmp_*", "pack/.tmp*", "[0-9a-f][0-9a-f]/tmp_*"):
+            for file in objects.glob(pattern):
+                raise _unclean(file, self._folder, "is half an object", "If no git works here, delete it.")
+        for file in (*objects.glob("pack/*.keep"), *objects.glob("pack/*.promisor")):
+            raise _unclean(file, self._folder, "says that a pack is not to be touched", "If it may be, delete it.")
+        for file in (objects / "info" / "alternates", self._folder / "shallow"):
+            if file.exists():
+                raise _unclean(file, self._folder, "says that objects are elsewhere", "Erase it where they are.")
+
+    # The list of what is to go -----------------------------------------------------------------------------------
+
+    def plan(self, name: str) -> set[str] | None:
+        """The objects that were to go when something was interrupted; None if nothing was. `name` is of its list."""
+        try:
+            with _disk.opened(self._folder / name) as opened:
+                return {line for line in opened.readall().decode("latin-1").split("\n") if is_id(line)}
+        except FileNotFoundError:
+            return None
+
+    def put_plan(self, name: str, doomed: Iterable[str]) -> None:
+        """Keep the list of what is to go until it is gone."""
+        new, file = self._folder / f"{name}.new", self._folder / name
+        _disk.unlink(new)
+        _disk.write(new, "".join(f"{one}\n" for one in sorted(doomed)).encode())
+        if self._durable:
+            _disk.sync(new)
+        _disk.rename(new, file)
+        self._settle(self._folder)
+
+    def drop_plan(self, name: str) -> None:
+        """Forget the list itself."""
+        _disk.unlink(self._folder / name)
+        self._settle(self._folder)
+
+    # Forgetting --------------------------------------------------------------------------------------------------
+
+    def forget(self, doomed: set[str]) -> int:
+        """Take objects out, wherever they are; how many there were. When this returns, it outlasts a power cut.
+
+        Raises:
+            OSError: the disk is full, or may not be written. What is gone by then is gone.
+        """
+        _disk.append(self._folder / _ERASURES, b".")  # who is about to name one of them looks again
+        gone = {name for name in doomed if self._forget_loose(name)}
+        for folder in sorted({name[:2] for name in gone}):
+            self._settle(self._folder / "objects" / folder)
+        for index in sorted((self._folder / "objects" / "pack").glob("*.idx")):
+            gone |= self._forget_packed(index, doomed)
+        if gone:
+            self._forget_caches()
+        self._objects.close()
+        return len(gone)
+
+    def _forget_loose(self, name: str) -> bool:
+        file = self._folder / "objects" / name[:2] / name[2:]
+        if not file.exists():
+            return False
+        _disk.unlink(file)
+        return True
+
+    def _forget_packed(self, index: Path, doomed: set[str]) -> set[str]:
+        """Write a pack anew without some objects; which of them were in it."""
+        pack = Pack(index)
+        try:
+            ids = set(pack.ids())
+        finally:
+            pack.close()
+        gone = ids & doomed
+        if gone:
+            objects = self._folder / "objects"
+            with tempfile.TemporaryDirectory(prefix="caesura-") as scratch:
+                try:
+                    made = pack_of(self._folder, Path(scratch), sorted(ids - doomed))
+                except GitFailed as error:
+                    raise Torn(
+                        f"{index.with_suffix('.pack')} cannot be written anew: {error}.",
+                        hint="'caesura verify' says what is damaged, 'caesura repair' mends it.",
+                    ) from error
+                if made is not None:
+                    take_over(made, objects, durable=self._durable)
+            # Git looks for indexes: without one there is no pack.
+            for kind in (".idx", ".rev", ".bitmap", ".mtimes", ".promisor", ".pack"):
+                _disk.unlink(index.with_suffix(kind))
+            self._settle(index.parent)
+        return gone
+
+    def _forget_caches(self) -> None:
+        """Take away what git makes of packs and commits to be quicker, and makes again."""
+        objects = self._folder / "objects"
+        for pattern in ("pack/multi-pack-index*", "info/commit-graph", "info/commit-graphs/*", "info/packs"):
+            for file in objects.glob(pattern):
+                with suppress(IsADirectoryError, PermissionError):
+                    _disk.unlink(file)
+                    self._settle(file.parent)
+
+    def _settle(self, folder: Path) -> None:
+        if self._durable:
+            _disk.sync(folder)
+
+
+def _unclean(file: Path, folder: Path, what: str, hint: str) -> Unclean:
+    return Unclean(f"{file.relative_to(folder)} {what}: it may hold what is to be forgotten.", hint=hint)

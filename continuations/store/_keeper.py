@@ -1,0 +1,124 @@
+"""What keeps and forgets in a git repository: bundles in and out, and what is erased."""
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from .._calls import Person
+from .._ids import CommitId, LoopName
+from ._eraser import LOOPS, TOMBSTONES, Eraser
+from ._format import commit_bytes, read_commit
+from ._keeping import BadBundle, Bundle, Erased, Keeper
+from ._objects import Batch, Objects
+from ._plumbing import GitFailed, beside, git, is_bundle, pack_of, take_over
+from ._protocol import Move, Store, Trace, Unavailable
+from ._reader import CheckedReader
+from ._together import JointRefs
+
+
+class GitKeeper(Keeper):
+    """Keeps and forgets the loops of one repository; `opened` opens another as a store."""
+
+    def __init__(
+        self,
+        folder: Path,
+        objects: Objects,
+        refs: JointRefs,
+        opened: Callable[[Path], Store],
+        *,
+        bare: bool,
+        durable: bool,
+    ) -> None:
+        self._objects, self._opened, self._durable = folder / "objects", opened, durable
+        self._pool, self._refs, self._reader = objects, refs, CheckedReader(objects)
+        self._eraser = Eraser(folder, objects, refs, bare=bare, durable=durable)
+
+    def written_again(
+        self, commit: CommitId, parents: tuple[CommitId, ...], message: str, by: Person | None, at: dt.datetime
+    ) -> CommitId:
+        data = self._pool.get(commit, "commit")
+        raw, batch = read_commit(data), Batch()
+        if by is not None:
+            made = commit_bytes(raw.tree, parents, author=by, committer=by, at=at, message=message)
+        else:
+            head = data.partition(b"\n\n")[0].split(b"\n")
+            lines = [head[0], *(f"parent {one}".encode() for one in parents), *head[1 + len(raw.parents) :]]
+            made = b"\n".join(lines) + b"\n\n" + message.encode()
+        name = CommitId(batch.add("commit", made))
+        self._pool.write(batch)
+        return name
+
+    def prune(self, root: LoopName, moves: Sequence[Move], check: Callable[[Iterable[LoopName]], None]) -> int:
+        return self._eraser.prune(root, moves, check)
+
+    def kin(self, root: LoopName) -> tuple[LoopName, ...]:
+        return self._eraser.kin(root)
+
+    def erase(
+        self,
+        roots: Iterable[LoopName],
+        said: Callable[[LoopName, Mapping[str, CommitId]], str],
+        by: Person,
+        at: dt.datetime,
+        check: Callable[[Iterable[LoopName]], None],
+    ) -> Erased:
+        return self._eraser.erase(roots, said, by, at, check)
+
+    def erased(self) -> Mapping[LoopName, Trace]:
+        stones = self._refs.loops(TOMBSTONES)
+        return {name: self._reader.trace(CommitId(head)) for name, head in stones if isinstance(head, str)}
+
+    def bundle(self, heads: Mapping[LoopName, CommitId], file: Path) -> None:
+        if file.exists():
+            raise BadBundle(f"{file} is there already.", hint="Name another file, or delete that one.")
+        refs = {LOOPS + loop: commit for loop, commit in heads.items()}
+        with beside(self._objects, refs) as aside:
+            try:
+                git(aside, "bundle", "create", "--quiet", str(file.absolute()), "--branches")
+            except GitFailed as error:
+                raise Unavailable(f"No bundle could be made: {error}.", hint="'caesura verify' says more.") from error
+
+    @contextmanager
+    def unbundle(self, file: Path) -> Iterator[Bundle]:
+        if not is_bundle(file):
+            raise BadBundle(f"{file} is no bundle of git's.", hint="'caesura export LOOP --bundle FILE' makes one.")
+        with beside(self._objects, {}) as aside:
+            try:
+                git(
+                    aside,
+                    *("-c", "fetch.fsckObjects=true", "-c", "fetch.unpackLimit=1", "-c", "core.alternateRefsCommand=:"),
+                    *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"),
+                    *(str(file.absolute()), f"+{LOOPS}*:{LOOPS}*"),
+                )
+            except GitFailed as error:
+                raise BadBundle(
+                    f"{file} cannot be read: {error}.", hint="Nothing was imported. Have it made and sent anew."
+                ) from error
+            store = self._opened(aside)
+            try:
+                yield _Unpacked(aside, self._objects, store, durable=self._durable)
+            finally:
+                store.close()
+
+
+class _Unpacked(Bundle):
+    """A bundle's objects and branches in a repository beside the one that they are for."""
+
+    def __init__(self, aside: Path, objects: Path, store: Store, *, durable: bool) -> None:
+        self._aside, self._objects, self._store, self._durable = aside, objects, store, durable
+
+    @property
+    def store(self) -> Store:
+        return self._store
+
+    def take(self, heads: Mapping[LoopName, CommitId]) -> None:
+        pack = pack_of(self._aside, self._aside, heads.values(), reached=True)
+        if pack is None:
+            return  # there is nothing in it that is not here
+        try:
+            take_over(pack, self._objects, durable=self._durable)
+        except OSError as error:
+            raise Unavailable(
+                f"The bundle could not be unpacked: {error}.", hint="Check permissions and space; nothing was imported."
+            ) from error

@@ -1,0 +1,143 @@
+"""Git itself, run for what it does best: bundles, packs, and telling what leads to what."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import _disk
+from ._owner import mark
+from ._protocol import Unavailable
+
+_CHUNK = 2**20
+_MARKS = (b"# v2 git bundle\n", b"# v3 git bundle\n")
+# What would let git work on another repository than the one that it is told.
+_ELSEWHERE = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_CONFIG_COUNT",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+)
+
+
+class GitFailed(Exception):
+    """Git ended with an error; what it said."""
+
+
+def git(folder: Path, *words: str, given: bytes = b"") -> bytes:
+    """What git prints, with `given` on its standard input; objects are what they are, whatever replaces them.
+
+    Raises:
+        GitFailed: it ended with an error.
+        Unavailable: there is no git.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+    environment |= {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    try:
+        done = subprocess.run(  # noqa: S603  # no word can be taken for an option: paths are absolute, refs are ours
+            ["git", f"--git-dir={folder.absolute()}", *words],  # noqa: S607  # wherever this machine has it
+            input=given,
+            capture_output=True,
+            env=environment,
+            check=False,
+        )
+    except OSError as error:
+        raise Unavailable(f"git cannot be run: {error}.", hint="Install git 2.31 or later.") from error
+    if done.returncode:
+        raise GitFailed(done.stderr.decode("utf-8", "replace").strip().removeprefix("fatal: ") or "it says nothing")
+    return done.stdout
+
+
+@contextmanager
+def beside(objects: Path, refs: Mapping[str, str]) -> Iterator[Path]:
+    """A repository for as long as the context lasts: what is in `objects` is in it, and branches of its own.
+
+    What git writes there is not in the repository until it is taken over.
+    """
+    with tempfile.TemporaryDirectory(prefix="caesura-") as made:
+        folder = Path(made)
+        try:
+            git(folder, "init", "--quiet", "--bare", "--template=", "--object-format=sha1")
+        except GitFailed as error:
+            raise Unavailable(f"git could make no repository at {folder}: {error}.", hint="Is there space?") from error
+        (folder / "objects" / "info").mkdir(exist_ok=True)
+        (folder / "objects" / "info" / "alternates").write_text(f"{objects.absolute()}\n")
+        for name, target in refs.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(f"{target}\n")
+        yield folder
+
+
+def pack_of(folder: Path, scratch: Path, ids: Iterable[str], *, reached: bool = False) -> Path | None:
+    """A pack of objects, made by git in the folder `scratch`; None if it would be empty.
+
+    With `reached`, of all that commits reach and that is not borrowed from another repository.
+
+    Raises:
+        GitFailed: one of them is missing or damaged.
+    """
+    chosen = ("--revs", "--local") if reached else ()
+    given = "".join(f"{one}\n" for one in ids).encode()
+    words = ("pack-objects", "--quiet", "--non-empty", "--delta-base-offset", *chosen, str(scratch / "new"))
+    git(folder, *words, given=given)
+    return next(iter(scratch.glob("new-*.pack")), None)
+
+
+def take_over(pack: Path, objects: Path, *, durable: bool) -> Path:
+    """Put a pack that git made elsewhere, and its index, among a repository's objects; where it is now.
+
+    Raises:
+        OSError: the disk is full, or may not be written. There is no such pack then.
+    """
+    folder = objects / "pack"
+    if not folder.is_dir():
+        _disk.make_folder(folder)
+        if durable:
+            _disk.sync(objects)
+    made = folder / pack.name.replace("new-", "pack-")
+    # Git looks for indexes: the pack comes first.
+    for kind in (".pack", ".idx"):
+        temporary = objects / f"tmp_obj_caesura-{mark()}"
+        try:
+            _copy(pack.with_suffix(kind), temporary)
+            if durable:
+                _disk.sync(temporary)
+            _disk.rename(temporary, made.with_suffix(kind))
+        except OSError:
+            _disk.unlink(temporary)
+            raise
+    if durable:
+        _disk.sync(folder)
+    return made
+
+
+def _copy(source: Path, target: Path) -> None:
+    growing = _disk.begin(target, 0o444)
+    try:
+        with source.open("rb") as opened:
+            while chunk := opened.read(_CHUNK):
+                _disk.grow(growing, chunk)
+    finally:
+        _disk.end(growing)
+
+
+def is_bundle(file: Path) -> bool:
+    """Whether a file begins as a bundle does."""
+    try:
+        with _disk.opened(file) as opened:
+            return opened.read(len(_MARKS[0])) in _MARKS
+    except OSError:
+        return False
