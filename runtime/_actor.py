@@ -22,6 +22,7 @@ from caesura.continuations import (
     ChildResumed,
     ChildSuspended,
     Compact,
+    Compacted,
     ConflictError,
     Expire,
     Expired,
@@ -46,7 +47,7 @@ from caesura.continuations import (
 
 from ._agent import Agent
 from ._changed import judge
-from ._compaction import compact
+from ._compaction import compact, not_taken
 from ._judging import Court
 from ._lease import LeaseLost
 from ._notices import Dropped, committed
@@ -144,8 +145,9 @@ class Actor:
                 self._under_way.end(key)
                 if event is None:
                     await self._look_again()
-                else:
-                    await self._commit(event)
+                elif not await self._commit(event) and isinstance(event, Compacted):
+                    # Else it would be due at once again, and what it cost would not count.
+                    await self._commit(not_taken(event, self._services.now()))
             nursery.cancel_scope.cancel()
         self.done = True
         self._supervisor.check()

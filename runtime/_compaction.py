@@ -1,5 +1,6 @@
 """Compaction: when an agent's messages become too many for its model, and what is done about it."""
 
+import datetime as dt
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -168,6 +169,11 @@ async def compact(services: "Services", agent: "Agent", saved: Saved) -> Compact
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a fault in somebody's function must not lose the loop
         reason = f"{type(error).__name__}: {printable(str(error))}"
         return CompactionFailed(at=services.now(), error=reason, usage=made.usage, model=made.model)
+
+
+def not_taken(made: Compacted, now: dt.datetime) -> CompactionFailed:
+    """What is left of a compaction that came too late for the loop, or that it refused."""
+    return CompactionFailed(at=now, error="the loop did not take it", usage=made.usage, model=made.model)
 
 
 async def _shorter(policy: Compaction, services: "Services", agent: "Agent", saved: Saved) -> _Shorter:

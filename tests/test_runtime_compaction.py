@@ -330,6 +330,27 @@ async def test_a_spent_budget_stops_the_loop_before_a_summary() -> None:
     assert len(model.asked) + len(model.summaries) == 6
 
 
+async def test_a_compaction_that_comes_too_late_is_not_made_again_and_again_and_its_cost_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = Reading(5)
+    held = Held(model)
+    store = MemoryStore()
+    scribe = ScriptedModel(held)
+    world = World(store, clerk(Compaction(at=AT, by=summarize(keep=0, model=scribe))), model)
+    monkeypatch.setattr("caesura.continuations.compacting.held", lambda store, root, now: nullcontext())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.run)
+        await held.asked.wait()
+        Loops(store).compact("x", keep=1, by=ADA)
+        held.go.set()
+    assert world.state().status == "completed"
+    events = [commit.message.split("\nEvent: ")[1].split("\n")[0] for commit in world.history()]
+    first = events.index("Compacted")
+    assert events[first : first + 3] == ["Compacted", "CompactionFailed", "ModelReplied"]
+    assert world.state().spent.steps == len(model.asked) + len(scribe.requests)
+
+
 def test_settings_that_cannot_work_are_refused() -> None:
     for make in (
         lambda: Compaction(at=0, by=summarize()),
