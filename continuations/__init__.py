@@ -29,6 +29,7 @@ from ._effects import (
     Effect,
     Expire,
     Finish,
+    Recall,
     RunTool,
     StartChild,
     WaitUntil,
@@ -37,6 +38,7 @@ from ._effects import (
 from ._errors import CaesuraError, CallerError, ConflictError, ModelError, SavedStateError, ToolError
 from ._events import (
     AgentChanged,
+    Amended,
     Answered,
     AnyEvent,
     Cancelled,
@@ -45,13 +47,20 @@ from ._events import (
     ChildResumed,
     ChildSuspended,
     Decided,
+    Edited,
     Expired,
     Imported,
+    Missed,
     ModelFailed,
     ModelReplied,
+    Overridden,
     Proposal,
+    Recalled,
+    Rehearsed,
     Repaired,
     Resumed,
+    Reworded,
+    Rewound,
     Started,
     Suspended,
     Told,
@@ -105,15 +114,18 @@ from ._moves import AlreadyAnswered, AlreadyDecided, NotApplicable
 from ._people import NotEntitled, RequestExpired, StaleDecision
 from ._person import BadPerson, person
 from ._redact import BadRedaction, Redaction
+from ._rehearsal import OnMiss, Recording, Rehearsal
 from ._requests import Attempt, Request, RequestKind
-from ._specs import AgentSpec, Budget, ModelSpec, ToolKind, ToolSpec
+from ._specs import AgentSpec, Amendment, Budget, ModelSpec, ToolKind, ToolSpec
 from ._state import Child, Continuation, Ending, Spent, Status
 from ._step import name_calls, start, step
 from ._text import call_text, count, excerpt, one_line, printable, span
 from ._trajectory import Entry, EntryKind
 from ._validate import InvalidAnswer, misfit
+from ._variation import ToolUse, Variation
 from .archive import Nested
 from .comparison import Comparison, Divergence, Tally, compare, line, tally
+from .forking import NothingRecorded
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, SecretName, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .judgement import Judge, Objection
@@ -156,6 +168,8 @@ __all__ = [
     "AllowedSigners",
     "AlreadyAnswered",
     "AlreadyDecided",
+    "Amended",
+    "Amendment",
     "Answered",
     "AnyEvent",
     "ApprovalRule",
@@ -198,6 +212,7 @@ __all__ = [
     "Digest",
     "Divergence",
     "Durability",
+    "Edited",
     "Effect",
     "Ending",
     "Entry",
@@ -227,6 +242,7 @@ __all__ = [
     "MemoryStore",
     "Mend",
     "Message",
+    "Missed",
     "ModelError",
     "ModelFailed",
     "ModelReplied",
@@ -245,13 +261,21 @@ __all__ = [
     "NotApplicable",
     "NotEntitled",
     "NotExportable",
+    "NothingRecorded",
     "Objection",
+    "OnMiss",
+    "Overridden",
     "Person",
     "Plan",
     "Policy",
     "Proposal",
     "Question",
+    "Recall",
+    "Recalled",
+    "Recording",
     "Redaction",
+    "Rehearsal",
+    "Rehearsed",
     "Repair",
     "Repaired",
     "Reply",
@@ -261,6 +285,8 @@ __all__ = [
     "RequestKind",
     "Result",
     "Resumed",
+    "Reworded",
+    "Rewound",
     "Row",
     "Rule",
     "RunTool",
@@ -294,6 +320,7 @@ __all__ = [
     "ToolReturned",
     "ToolSpec",
     "ToolStarted",
+    "ToolUse",
     "Torn",
     "Transition",
     "Treatment",
@@ -302,6 +329,7 @@ __all__ = [
     "Usage",
     "User",
     "Value",
+    "Variation",
     "Voided",
     "WaitUntil",
     "Woke",

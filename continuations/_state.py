@@ -8,7 +8,8 @@ from ._calls import Call, CallState, Gate, Rule
 from ._changes import Change
 from ._ids import CallId, CommitId, Digest, WorkerId
 from ._messages import Json, Message, Time, Usage, User, Value
-from ._specs import AgentSpec, Budget, ToolSpec
+from ._rehearsal import Rehearsal
+from ._specs import AgentSpec, Amendment, Budget, ToolSpec
 
 FORMAT = 3
 """The version of the format on disk that this code writes; it reads this one and every earlier one."""
@@ -55,7 +56,8 @@ class Record(Value, frozen=True, kw_only=True):
     in `spent`. `told` waits for the open calls' results before it
     joins the messages. `absorbed` is what finished children spent. `cleared` says that a person has let the next
     model call through. `accepted` is the changed definition that a person has agreed to and no worker has adopted
-    yet. `misfits` counts replies in a row that did not fit the agent's result type.
+    yet. `misfits` counts replies in a row that did not fit the agent's result type. `amended` is what a fork has put in
+    the place of parts of the agent's definition, and `rehearsal` says that its tools do not act of themselves.
     """
 
     format: int
@@ -75,6 +77,8 @@ class Record(Value, frozen=True, kw_only=True):
     cleared: bool = False
     accepted: Change | None = None
     misfits: int = 0
+    amended: Amendment = Amendment()
+    rehearsal: Rehearsal | None = None
     budget: Budget = Budget()
     limit: Budget = Budget()
     spent: Spent = Spent()

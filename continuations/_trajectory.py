@@ -1,6 +1,5 @@
 """Trajectories: what a loop said, called, got and was decided, read from its states one after another. Pure."""
 
-import json
 from collections.abc import Mapping
 from typing import Literal
 
@@ -8,6 +7,7 @@ from msgspec.structs import replace
 
 from ._calls import Call, CallState, Person
 from ._ids import CallId, CommitId
+from ._json import canonical
 from ._messages import Assistant, Message, Result, Usage, User, Value, text_of
 from ._state import Continuation
 
@@ -46,14 +46,6 @@ class Entry(Value, frozen=True, kw_only=True):
         """What makes two entries the same: not when, in which commit, under which id or at what cost."""
         who = self.by if self.kind in ("decided", "refused", "ended") else ""
         return (self.kind, self.text, who, self.outcome, self.tool, canonical(self.arguments))
-
-
-def canonical(arguments: str) -> str:
-    """Arguments so that two ways to write the same JSON are the same text."""
-    try:
-        return json.dumps(json.loads(arguments), sort_keys=True)
-    except (ValueError, RecursionError):
-        return arguments
 
 
 class Reader:
