@@ -133,6 +133,8 @@ from .leases import TERM, Claim, StillDriven, claim_of, living
 from .loops import Loops, NoSuchRequest
 from .overview import LoopInfo, ready, utc_now
 from .policy import ApprovalRule, BadPolicy, Policy
+from .records import Records
+from .repair import Hopeless, Mend, Plan, Repair, StillDriven
 from .repair import Hopeless, Mend, Plan, Repair
 from .signatures import AllowedSigners, Checked, NoSigningKey, Signer, SigningFailed, split_signature
 from .store import (
@@ -273,6 +275,7 @@ __all__ = [
     "Recall",
     "Recalled",
     "Recording",
+    "Records",
     "Redaction",
     "Rehearsal",
     "Rehearsed",

@@ -302,11 +302,15 @@ class Rehearsed(Event, tag=True, frozen=True, kw_only=True):
     by: Person
 
 
+Ended = Literal["returned", "failed", "rejected"]
+"""How a call of a record ended."""
+
+
 class Recalled(Event, tag=True, frozen=True, kw_only=True):
     """A call ends as the same one ended in the record, in the commit `source`; nothing was run."""
 
     call: CallId
-    ended: Literal["returned", "failed", "rejected"]
+    ended: Ended
     content: str
     source: CommitId
 

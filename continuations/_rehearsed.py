@@ -32,12 +32,9 @@ def rehearsed(state: Continuation, event: Rehearsed) -> Continuation:
 
 
 def _live(state: Continuation, event: Rehearsed, call: Call) -> Continuation:
-    """What was only to be looked up stands where it would have stood without."""
-    if call.state is not CallState.APPROVED or call.granted:
-        return state
-    tool = state.tool(call)
-    free = tool is not None and tool.approval == "never" and call.needs is None
-    return state if free and call.kind == "function" else _asked(state, event, call)
+    """What was only to be looked up is asked about: nobody said so far that it may run."""
+    looked_up = call.state is CallState.APPROVED and not call.granted
+    return _asked(state, event, call) if looked_up else state
 
 
 def _asked(state: Continuation, event: Rehearsed | Missed, call: Call, remark: str = "") -> Continuation:

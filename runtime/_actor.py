@@ -29,6 +29,7 @@ from caesura.continuations import (
     Moved,
     NoSuchLoop,
     NotApplicable,
+    Recall,
     Resumed,
     RunTool,
     Saved,
@@ -49,6 +50,7 @@ from ._judging import Court
 from ._lease import LeaseLost
 from ._notices import Dropped, committed
 from ._perform import call_model, run_tool
+from ._prompter import Prompter
 from ._services import as_author
 from ._suspensions import due, exhausted, worked
 from ._under_way import EXPIRY, MODEL, RETRY, SLEEP, UnderWay, sleeping
@@ -80,12 +82,13 @@ class Actor:
         self.done = False
         self._supervisor = supervisor
         self._services = supervisor.services
-        self._definition = supervisor.services.spec(agent)
+        self._definition = supervisor.services.spec(agent, saved.state.amended)
         self._taken_over = False
         self._worker = supervisor.worker
         self._sender, self._mailbox = trio.open_memory_channel[tuple[str, AnyEvent | None]](math.inf)
         self._under_way = UnderWay(saved.loop, self.post)
         self._court = Court(self._services, agent, partial(self._commit, exact=True))
+        self._prompter = Prompter(self._services, partial(self._commit, exact=True))
         call = self._own_call()
         self._told: Status = Status.SUSPENDED if call == CallState.WAITING else Status.ACTIVE
 
@@ -276,10 +279,12 @@ class Actor:
                         await self._take_over()
                     case StartChild():
                         await self._child_due(effect)
+                    case Recall():
+                        await self._prompter.answer(self.saved, effect.call)
                     case WaitUntil():
-                        await self._time_due(effect)
+                        await self._time_due(SLEEP, effect, Woke)
                     case Expire():
-                        await self._expiry_due(effect)
+                        await self._time_due(EXPIRY, effect, Expired)
                 if before != self.saved.commit:
                     break
         self._tell_parent()
@@ -349,19 +354,12 @@ class Actor:
         if effect.call not in self.children and await self._court.may_start(self.saved, effect.call):
             await self._supervisor.start_child(self, effect.call)
 
-    async def _expiry_due(self, effect: Expire) -> None:
+    async def _time_due(self, key: str, effect: WaitUntil | Expire, event: type[Woke] | type[Expired]) -> None:
         now = self._services.now()
         if effect.at > now:
-            self._start(EXPIRY + effect.call, sleeping(self._services.now, effect.at))
+            self._start(key + effect.call, sleeping(self._services.now, effect.at))
         else:
-            await self._commit(Expired(at=now, call=effect.call))
-
-    async def _time_due(self, effect: WaitUntil) -> None:
-        now = self._services.now()
-        if effect.at > now:
-            self._start(SLEEP + effect.call, sleeping(self._services.now, effect.at))
-        else:
-            await self._commit(Woke(at=now, call=effect.call))
+            await self._commit(event(at=now, call=effect.call))
 
     def _start(self, key: str, work: Callable[[], Awaitable[AnyEvent | None]]) -> None:
         self._under_way.start(self._nursery, key, work)
