@@ -114,7 +114,7 @@ from ._moves import AlreadyAnswered, AlreadyDecided, NotApplicable
 from ._people import NotEntitled, RequestExpired, StaleDecision
 from ._person import BadPerson, person
 from ._redact import BadRedaction, Redaction
-from ._rehearsal import OnMiss, Recording, Rehearsal
+from ._rehearsal import OnMiss, Recording, Rehearsal, ToolUse, use_of
 from ._requests import Attempt, Request, RequestKind
 from ._specs import AgentSpec, Amendment, Budget, ModelSpec, ToolKind, ToolSpec
 from ._state import Child, Continuation, Ending, Spent, Status
@@ -122,7 +122,7 @@ from ._step import name_calls, start, step
 from ._text import call_text, count, excerpt, one_line, printable, span
 from ._trajectory import Entry, EntryKind
 from ._validate import InvalidAnswer, misfit
-from ._variation import ToolUse, Variation
+from ._variation import Variation
 from .archive import Nested
 from .comparison import Comparison, Divergence, Tally, compare, line, tally
 from .forking import NothingRecorded
@@ -134,7 +134,6 @@ from .loops import Loops, NoSuchRequest
 from .overview import LoopInfo, ready, utc_now
 from .policy import ApprovalRule, BadPolicy, Policy
 from .records import Records
-from .repair import Hopeless, Mend, Plan, Repair, StillDriven
 from .repair import Hopeless, Mend, Plan, Repair
 from .signatures import AllowedSigners, Checked, NoSigningKey, Signer, SigningFailed, split_signature
 from .store import (
@@ -375,6 +374,7 @@ __all__ = [
     "step",
     "tally",
     "text_of",
+    "use_of",
     "utc_now",
 ]
 

@@ -6,6 +6,7 @@ from ._calls import Call, CallState
 from ._changes import as_lines, differences
 from ._events import Amended, Edited, Missed, Overridden, Recalled, Rehearsed, Reworded, Rewound
 from ._messages import Assistant, Message, Result, User, text_of
+from ._rehearsal import use_of
 from ._state import Continuation
 from ._text import call_text, count, excerpt, one_line
 
@@ -69,7 +70,7 @@ def trailers_of_fork(event: Departure | Recalled) -> Iterator[tuple[str, str]]:
             yield "Model", amendment.model.name
         case Rehearsed(rehearsal=rehearsal):
             record = None if rehearsal is None else rehearsal.record
-            yield "Tools", "live" if rehearsal is None else "ask" if record is None else "recorded"
+            yield "Tools", use_of(rehearsal)
             if record is not None:
                 yield from (("Record", record.until), ("Since", record.since), ("On-Miss", record.on_miss))
         case Recalled(source=source):

@@ -9,6 +9,9 @@ from ._ids import CommitId, Digest, digest
 from ._json import canonical
 from ._messages import Value
 
+ToolUse = Literal["live", "recorded", "ask"]
+"""What a loop's tools do: they act; calls are answered from a record; a person is asked before each call."""
+
 OnMiss = Literal["suspend", "fail"]
 """What becomes of a call that the record has no answer to: a person is asked, or it fails and the model is told."""
 
@@ -50,6 +53,13 @@ class Rehearsal(Value, frozen=True, kw_only=True):
             return self
         both = {key: record.used.get(key, 0) + used.get(key, 0) for key in sorted({*record.used, *used})}
         return Rehearsal(record=replace(record, used=both))
+
+
+def use_of(rehearsal: Rehearsal | None) -> ToolUse:
+    """What a loop's tools do."""
+    if rehearsal is None:
+        return "live"
+    return "ask" if rehearsal.record is None else "recorded"
 
 
 def used_by(rehearsal: Rehearsal | None) -> Mapping[Digest, int]:

@@ -1,14 +1,9 @@
 """Variations: what a fork is to be other than its source."""
 
 from collections.abc import Mapping
-from typing import Literal
 
-from ._ids import CallId
 from ._messages import Content, Json, Value
-from ._rehearsal import OnMiss
-
-ToolUse = Literal["live", "recorded", "ask"]
-"""What a fork's tools do: they act; they answer as the source's history goes on; a person is asked before each call."""
+from ._rehearsal import OnMiss, ToolUse
 
 
 class Variation(Value, frozen=True, kw_only=True):
@@ -18,7 +13,7 @@ class Variation(Value, frozen=True, kw_only=True):
     - `model`, by its name, and `settings`, both for the forked loop's own agent, whatever its code says; `instructions`
       alike.
     - `reword`: other words for what the loop was told, by the message's number, which counts from 1.
-    - `arguments`: other arguments for calls that have not begun; what was decided about them is void.
+    - `arguments`: other arguments for calls that have not begun, by id or address; what was decided about them is void.
     - `results`: other results for calls of the last round, which the model has not answered yet.
     - `tools`: what its tools do, and those of the loops nested in it. None leaves that as it is in the source.
       ``recorded`` ends each call as one of the same tool, with the same arguments, ended in the source after the commit
@@ -31,8 +26,8 @@ class Variation(Value, frozen=True, kw_only=True):
     settings: Mapping[str, Json] | None = None
     instructions: str | None = None
     reword: Mapping[int, Content] = {}
-    arguments: Mapping[CallId, Json] = {}
-    results: Mapping[CallId, str] = {}
+    arguments: Mapping[str, Json] = {}
+    results: Mapping[str, str] = {}
     tools: ToolUse | None = None
     on_miss: OnMiss = "suspend"
     tell: Content | None = None

@@ -16,6 +16,7 @@ from ._moves import NotApplicable, find
 from ._rehearsal import Recording, Rehearsal
 from ._specs import Amendment
 from ._state import Child, Continuation
+from ._text import one_line
 from ._trailers import trailers
 from ._validate import check_edit
 from ._variation import Variation
@@ -71,14 +72,15 @@ class Forking(Archive):
             return self._history.branch(loop, commit)
         who = self._person(by)
         forked = saved_from(loop, self._store.read(commit))
+        names = (source, *trailers(forked.message).get("Loop", ()))
         saved, since = forked, commit
         if varied.drop:
             rewound = self._rewound(saved, varied.drop, who)
             saved, since = self._history.draft(saved, rewound, who), rewound.to
-        for event in self._departures(saved.state, varied, who):
+        for event in self._departures(saved.state, varied, names, who):
             saved = self._history.draft(saved, event, who)
         if varied.tools is not None:
-            rehearsal = self._rehearsal(source, forked, since, varied)
+            rehearsal = self._rehearsal(names, forked, since, varied)
             if rehearsal is not None or saved.state.rehearsal is not None:
                 saved = self._rehearsed(saved, rehearsal, who)
         if varied.tell is not None:
@@ -104,7 +106,9 @@ class Forking(Archive):
             "No commit of the loop ends with what would stay.", hint="Drop more, or fork an earlier commit."
         )
 
-    def _departures(self, state: Continuation, varied: Variation, who: Person) -> Iterator[AnyEvent]:
+    def _departures(
+        self, state: Continuation, varied: Variation, names: tuple[str, ...], who: Person
+    ) -> Iterator[AnyEvent]:
         """Other definition, words, arguments and results than in `state`, none of which touches another."""
         redaction, model = self._history.redaction, state.definition.model
         if varied.model or varied.settings is not None:
@@ -116,21 +120,21 @@ class Forking(Archive):
         for number, content in varied.reword.items():
             yield Reworded(at=self._now(), place=number - 1, message=User(content=content), by=who)
         for call_id, arguments in varied.arguments.items():
-            call = find(state, _own(call_id))
+            call = find(state, _own(call_id, names))
             clean: Json = redaction.json(arguments)
             check_edit(state.tool(call), call.tool, clean)
             yield Edited(at=self._now(), call=call.id, arguments=json.dumps(clean, ensure_ascii=False), by=who)
         for call_id, content in varied.results.items():
-            yield Overridden(at=self._now(), call=_own(call_id), content=content, by=who)
+            yield Overridden(at=self._now(), call=_own(call_id, names), content=content, by=who)
 
     # What its tools do -------------------------------------------------------------------------------------------
 
-    def _rehearsal(self, source: str, forked: Saved, since: CommitId, varied: Variation) -> Rehearsal | None:
+    def _rehearsal(self, names: tuple[str, ...], forked: Saved, since: CommitId, varied: Variation) -> Rehearsal | None:
         if varied.tools == "live":
             return None
         if varied.tools == "ask":
             return Rehearsal()
-        until = self._future(source, forked) or forked.commit
+        until = self._future(names, forked) or forked.commit
         if until == since:
             raise NothingRecorded(
                 f"Nothing is recorded after {since[:12]} that calls could be answered from.",
@@ -138,9 +142,9 @@ class Forking(Archive):
             )
         return Rehearsal(record=Recording(until=until, since=since, on_miss=varied.on_miss))
 
-    def _future(self, source: str, forked: Saved) -> CommitId | None:
+    def _future(self, names: tuple[str, ...], forked: Saved) -> CommitId | None:
         """The head of the loop that a commit is one of: the one that the revision names, else the commit itself."""
-        for name in (source, *trailers(forked.message).get("Loop", ())):
+        for name in names:
             with suppress(CallerError, SavedStateError):
                 head = self._history.load(loop_name(name)).commit
                 if any(commit == forked.commit for commit, _ in self._store.line(head)):
@@ -159,15 +163,16 @@ class Forking(Archive):
         return self._history.draft(saved, event, who, children=children, further=further)
 
 
-def _own(call_id: str) -> CallId:
-    """A call of the forked loop itself.
+def _own(call: str, names: tuple[str, ...]) -> CallId:
+    """A call of the forked loop itself, by its id, or by its address in the source.
 
     Raises:
         NotApplicable: it is in another.
     """
-    if not is_call_id(call_id):
+    loop, _, call_id = call.rpartition(".")
+    if not is_call_id(call_id) or (loop and loop not in names):
         raise NotApplicable(
-            f"{call_id!r} is no call of the forked loop itself.",
+            f"{one_line(call)!r} is no call of the forked loop itself.",
             hint="Name it as in 'deploy-1'. Fork the nested loop alone, or fork, then approve with other arguments.",
         )
     return CallId(call_id)

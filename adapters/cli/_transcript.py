@@ -29,6 +29,12 @@ def transcript(saved: Saved, children: Mapping[CallId, Page], now: dt.datetime, 
     page = Page().add((saved.loop, "bold"), "  ", (state.agent, "cyan"), "  ", status_piece(state.status.value))
     page.add((f"commit {saved.commit}", "dim"))
     page.add((f"{spent_text(state.total)}; model {state.definition.model.name}; last step {ago(state.at, now)}", "dim"))
+    if state.rehearsal is not None:
+        record = state.rehearsal.record
+        does = (
+            "a person is asked before each call" if record is None else f"calls are answered from {record.until[:12]}"
+        )
+        page.add((f"it rehearses: {does}", "yellow"))
     calls: dict[str, str] = {}
     for message in state.messages:
         page.add("")
