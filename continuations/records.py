@@ -92,9 +92,9 @@ def _recorded(store: Store, since: CommitId, until: CommitId) -> Iterator[tuple[
             commit = waiting.pop()
             if commit not in known:
                 known.add(commit)
-                found = store.read(commit)
-                waiting.extend(found.parents)
-                yield from _ended_in(store, found)
+                waiting.extend(store.parents(commit))
+                with suppress(SavedStateError):
+                    yield from _ended_in(store, store.read(commit))
 
 
 def _before(store: Store, commit: CommitId) -> set[CommitId]:
@@ -110,7 +110,7 @@ def _before(store: Store, commit: CommitId) -> set[CommitId]:
 
 def _ended_in(store: Store, commit: Commit) -> Iterator[tuple[Digest, Answer]]:
     """The calls that ended with one step."""
-    if not _ENDS.intersection(trailers(commit.message).get("Event", ())):
+    if not commit.parents or not _ENDS.intersection(trailers(commit.message).get("Event", ())):
         return
     before, after = store.read(commit.parents[0]).state, commit.state
     for old in before.open_calls:
