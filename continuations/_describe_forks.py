@@ -24,6 +24,8 @@ def told_by_departure(before: Continuation, event: Departure, after: Continuatio
         case Amended(amendment=amendment):
             model = amendment.model
             what = "other instructions" if model is None else f"model {model.name}"
+            if model is not None and model.name == before.definition.model.name:
+                what = "other settings of its model"
             found = differences(before.definition, after.definition)
             return f"with {what}", excerpt("\n".join(as_lines(found)), 400, 40_000)
         case Reworded(place=place, message=message):
