@@ -106,6 +106,7 @@ def edited(state: Continuation, event: Edited) -> Continuation:
         call,
         CallState.AWAITING,
         arguments=event.arguments,
+        since=event.at,
         approvals=(),
         decision=None,
         expires=None if call.needs is None else call.needs.until(event.at),

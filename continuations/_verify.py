@@ -63,7 +63,7 @@ CALL_MAY_CHANGE: Mapping[str, frozenset[str]] = {
     "arguments": frozenset({"Decided", "Edited"}),
     "state": frozenset({"*"}),
     "nonce": frozenset(),
-    "since": frozenset({"Expired"}),
+    "since": frozenset({"Expired", "Edited"}),
     "attempt": frozenset({"ToolStarted", "Repaired"}),
     "started": frozenset({"ToolStarted"}),
     "runner": frozenset({"ToolStarted"}),

@@ -14,6 +14,7 @@ EXECUTED = [
     "docs/approvals.md",
     "docs/changes.md",
     "docs/history.md",
+    "docs/branching.md",
     "docs/recipes.md",
 ]
 
