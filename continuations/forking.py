@@ -146,7 +146,8 @@ class Forking(Archive):
         """The head of the loop that a commit is one of: the one that the revision names, else the commit itself."""
         for name in names:
             with suppress(CallerError, SavedStateError):
-                head = self._history.load(loop_name(name)).commit
+                loop = loop_name(name)
+                head = self._store.head(loop, archived=True) or self._history.load(loop).commit
                 if any(commit == forked.commit for commit, _ in self._store.line(head)):
                     return head
         return None

@@ -15,9 +15,11 @@ from caesura.continuations import (
     GitStore,
     InvalidAnswer,
     LoopExists,
+    Loops,
     MemoryStore,
     NotApplicable,
     NothingRecorded,
+    Redaction,
     Status,
     Store,
     Variation,
@@ -184,6 +186,35 @@ def test_the_future_that_a_fork_is_answered_from_is_that_of_the_loop_it_names(st
         messages = ended.end(lambda _: "reject").state.messages
         assert any(str(getattr(message, "content", "")).startswith(result) for message in messages), messages
         assert ended.runs == {}
+
+
+def test_a_loop_in_the_archive_is_a_record_too(store: Store) -> None:
+    world = World(store, ["order", ["look"]])
+    world.end(lambda _: "approve")
+    first = [commit for commit, _ in store.line(world.saved().commit)][-1]
+    world.loops.archive("ops")
+    world.loops.fork(first, "again", Variation(tools="recorded"), by=GRACE)
+    again = World.resumed(store, "again")
+    assert again.end(lambda _: "reject").state.status is Status.COMPLETED
+    assert again.runs == {}
+
+
+def test_no_secret_gets_into_a_fork(store: Store) -> None:
+    world = World(store, ["order", "look"])
+    world.settle()
+    loops, secret = Loops(store, redaction=Redaction(patterns=["ACME-[0-9]+"])), "ACME-123"
+    varied = Variation(
+        model=f"m-{secret}",
+        settings={"key": secret},
+        instructions=f"Use {secret}.",
+        reword={1: secret},
+        arguments={"order-1": {"item": secret}},
+        results={"look-1": secret},
+        tell=secret,
+    )
+    fork = loops.fork("ops", "other", varied, by=GRACE)
+    assert secret not in str(fork.state)
+    assert not any(secret in message for _, message in store.line(fork.commit))
 
 
 def test_git_shows_a_fork_as_a_transcript_of_its_changes(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def fork(
         on_miss=on_miss or "suspend",
         tell=tell,
     )
-    where = place(repo)
+    where = place(repo, writes=True)
     with where.loops() as loops:
         saved = loops.fork(revision, name, variation, by=by)
         for source in re.findall(r"^Loop: (\S+)$", loops.show(revision).message, re.MULTILINE)[-1:]:
