@@ -47,6 +47,7 @@ from caesura.continuations import (
     ToolStarted,
     Usage,
     User,
+    Variation,
     compare,
     line,
     loop_name,
@@ -419,6 +420,32 @@ def test_messages_taken_away_or_replaced_are_told() -> None:
         ("told", "x"),
         ("dropped", "2"),
     ]
+
+
+def test_a_fork_that_asks_for_something_else_says_so_where_it_parts(store: Store) -> None:
+    world = World(store, ["order"])
+    world.settle()
+    varied = Variation(arguments={"order-1": {"item": "gold"}})
+    world.loops.fork("ops", "gold", varied, by=GRACE)
+    parted = compare(world.history, "ops", "gold").divergence
+    assert parted is not None
+    assert parted.row.right is not None
+    entry = parted.row.right
+    assert (entry.kind, entry.by, entry.tool, entry.arguments) == ("edited", GRACE.name, "order", '{"item": "gold"}')
+
+
+def test_a_rehearsal_did_what_its_source_did_and_ran_nothing(store: Store) -> None:
+    world = World(store, ["look", ["look"]])
+    world.end(lambda _: "approve")
+    first = [step.id for step in line(store, world.saved().commit)][-1]
+    world.loops.fork(first, "again", Variation(tools="recorded"), by=GRACE)
+    World.resumed(store, "again").end(lambda _: "reject")
+    ours, theirs = tally(world.history, "ops"), tally(world.history, "again")
+    assert (ours.tools_run, theirs.tools_run) == (2, 0)
+    assert theirs.steps <= ours.steps, "its record counts as nothing of its own"
+    compared = compare(world.history, "ops", "again")
+    assert len(compared.rows) > 3
+    assert compared.divergence is None
 
 
 # Counting ----------------------------------------------------------------------------------------------------------
