@@ -31,6 +31,7 @@ from ._effects import (
     Effect,
     Expire,
     Finish,
+    Recall,
     RunTool,
     StartChild,
     WaitUntil,
@@ -39,6 +40,7 @@ from ._effects import (
 from ._errors import CaesuraError, CallerError, ConflictError, ModelError, SavedStateError, ToolError
 from ._events import (
     AgentChanged,
+    Amended,
     Answered,
     AnyEvent,
     Cancelled,
@@ -49,13 +51,20 @@ from ._events import (
     Compacted,
     CompactionFailed,
     Decided,
+    Edited,
     Expired,
     Imported,
+    Missed,
     ModelFailed,
     ModelReplied,
+    Overridden,
     Proposal,
+    Recalled,
+    Rehearsed,
     Repaired,
     Resumed,
+    Reworded,
+    Rewound,
     Started,
     Suspended,
     Told,
@@ -109,16 +118,19 @@ from ._moves import AlreadyAnswered, AlreadyDecided, NotApplicable
 from ._people import NotEntitled, RequestExpired, StaleDecision
 from ._person import BadPerson, person
 from ._redact import BadRedaction, Redaction
+from ._rehearsal import OnMiss, Recording, Rehearsal, ToolUse, use_of
 from ._requests import Attempt, Request, RequestKind
-from ._specs import AgentSpec, BadCompaction, Budget, CompactionSpec, ModelSpec, ToolKind, ToolSpec
+from ._specs import AgentSpec, Amendment, BadCompaction, Budget, CompactionSpec, ModelSpec, ToolKind, ToolSpec
 from ._state import Child, Context, Continuation, Ending, Spent, Status
 from ._step import name_calls, start, step
 from ._text import call_text, count, excerpt, one_line, printable, span
 from ._trajectory import Entry, EntryKind
 from ._validate import InvalidAnswer, misfit
+from ._variation import Variation
 from .archive import Nested
 from .bundles import Arrival, Diverged
 from .comparison import Comparison, Divergence, Tally, compare, line, tally
+from .forking import NothingRecorded
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, SecretName, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .judgement import Judge, Objection
@@ -128,6 +140,7 @@ from .loops import Loops, NoSuchRequest
 from .overview import LoopInfo, ready, utc_now
 from .policy import ApprovalRule, BadPolicy, Policy
 from .pruning import Cut, NotPrunable, Pruned
+from .records import Records
 from .repair import Hopeless, Mend, Plan, Repair
 from .signatures import AllowedSigners, Checked, NoSigningKey, Signer, SigningFailed, split_signature
 from .store import (
@@ -168,6 +181,8 @@ __all__ = [
     "AllowedSigners",
     "AlreadyAnswered",
     "AlreadyDecided",
+    "Amended",
+    "Amendment",
     "Answered",
     "AnyEvent",
     "ApprovalRule",
@@ -220,6 +235,7 @@ __all__ = [
     "Diverged",
     "Divergence",
     "Durability",
+    "Edited",
     "Effect",
     "Ending",
     "Entry",
@@ -250,6 +266,7 @@ __all__ = [
     "MemoryStore",
     "Mend",
     "Message",
+    "Missed",
     "ModelError",
     "ModelFailed",
     "ModelReplied",
@@ -270,14 +287,23 @@ __all__ = [
     "NotEntitled",
     "NotExportable",
     "NotPrunable",
+    "NothingRecorded",
     "Objection",
+    "OnMiss",
+    "Overridden",
     "Person",
     "Plan",
     "Policy",
     "Proposal",
     "Pruned",
     "Question",
+    "Recall",
+    "Recalled",
+    "Recording",
+    "Records",
     "Redaction",
+    "Rehearsal",
+    "Rehearsed",
     "Repair",
     "Repaired",
     "Reply",
@@ -287,6 +313,8 @@ __all__ = [
     "RequestKind",
     "Result",
     "Resumed",
+    "Reworded",
+    "Rewound",
     "Row",
     "Rule",
     "RunTool",
@@ -321,6 +349,7 @@ __all__ = [
     "ToolReturned",
     "ToolSpec",
     "ToolStarted",
+    "ToolUse",
     "Torn",
     "Transition",
     "Treatment",
@@ -330,6 +359,7 @@ __all__ = [
     "Usage",
     "User",
     "Value",
+    "Variation",
     "Voided",
     "WaitUntil",
     "Woke",
@@ -376,6 +406,7 @@ __all__ = [
     "step",
     "tally",
     "text_of",
+    "use_of",
     "utc_now",
     "with_decisions",
     "without_results",

@@ -12,11 +12,12 @@ def adopted(state: Continuation, event: AgentChanged) -> Continuation:
     """Go on with the agent as its code defines it now: what was approved of another tool is asked about anew."""
     unfinished(state, event)
     before = state.definition
+    definition = event.definition.amended(state.amended)
     state = replace(
         state,
-        agent=event.definition.name,
-        fingerprint=event.definition.fingerprint,
-        definition=event.definition,
+        agent=definition.name,
+        fingerprint=definition.fingerprint,
+        definition=definition,
         gate=None if state.gate is not None and state.gate.change is not None else state.gate,
         accepted=None,
     )

@@ -50,7 +50,7 @@ class Transition(NamedTuple):
 _S = CallState
 TRANSITIONS = (
     Transition(None, _S.AWAITING, "ModelReplied", "the tool needs approval"),
-    Transition(None, _S.APPROVED, "ModelReplied", "it needs none, or has it always"),
+    Transition(None, _S.APPROVED, "ModelReplied", "it needs none, or has it always; or a record is asked first"),
     Transition(None, _S.DELEGATED, "ModelReplied", "the tool is an agent"),
     Transition(None, _S.WAITING, "ModelReplied", "the tool is a question or a sleep"),
     Transition(None, _S.FAILED, "ModelReplied", "no such tool, bad arguments, cut-off reply"),
@@ -96,6 +96,23 @@ TRANSITIONS = (
     Transition(_S.WAITING, _S.RETURNED, "Answered", "a valid answer came"),
     Transition(_S.WAITING, _S.RETURNED, "Woke", "its time came"),
     Transition(_S.WAITING, _S.REJECTED, "Decided", "the question was turned down"),
+    Transition(_S.AWAITING, _S.AWAITING, "Edited", "a fork asks for something else"),
+    Transition(_S.APPROVED, _S.AWAITING, "Edited", "a fork asks for something else"),
+    Transition(_S.DELEGATED, _S.AWAITING, "Edited", "a fork asks for something else, and the agent has not begun"),
+    *(
+        Transition(source, _S.APPROVED, "Rehearsed", "a fork looks it up in a record")
+        for source in (_S.AWAITING, _S.RUNNING, _S.UNKNOWN, _S.WAITING)
+    ),
+    Transition(_S.APPROVED, _S.AWAITING, "Rehearsed", "a fork asks before each call"),
+    Transition(_S.APPROVED, _S.WAITING, "Rehearsed", "a fork asks it live: the tool is a question or a sleep"),
+    Transition(_S.APPROVED, _S.RETURNED, "Recalled", "the record says that it returned"),
+    Transition(_S.APPROVED, _S.FAILED, "Recalled", "the record says that it failed"),
+    Transition(_S.APPROVED, _S.REJECTED, "Recalled", "the record says that it was rejected"),
+    Transition(_S.APPROVED, _S.AWAITING, "Missed", "the record has no answer"),
+    Transition(_S.APPROVED, _S.APPROVED, "Missed", "the record has no answer, and it has approval always"),
+    Transition(_S.APPROVED, _S.WAITING, "Missed", "the record has no answer: the tool is a question or a sleep"),
+    Transition(_S.APPROVED, _S.UNKNOWN, "Missed", "the record has no answer, and it had started before the fork"),
+    Transition(_S.APPROVED, _S.FAILED, "Missed", "the record has no answer, and the fork is not to wait for one"),
     *(
         Transition(source, _S.FAILED, "AgentChanged", "its tool is gone, and a person let the call end")
         for source in (_S.AWAITING, _S.APPROVED, _S.UNKNOWN, _S.DELEGATED, _S.WAITING)

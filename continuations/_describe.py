@@ -6,8 +6,10 @@ from ._calls import Call, CallState, Needs, Person
 from ._changes import as_lines, differences
 from ._codec import encode_message
 from ._compaction import context_size
+from ._describe_forks import told_by_departure, told_by_rehearsal, trailers_of_fork
 from ._events import (
     AgentChanged,
+    Amended,
     Answered,
     AnyEvent,
     Cancelled,
@@ -18,12 +20,19 @@ from ._events import (
     Compacted,
     CompactionFailed,
     Decided,
+    Edited,
     Expired,
     Imported,
+    Missed,
     ModelFailed,
     ModelReplied,
+    Overridden,
+    Recalled,
+    Rehearsed,
     Repaired,
     Resumed,
+    Reworded,
+    Rewound,
     Started,
     Suspended,
     Told,
@@ -114,6 +123,9 @@ def _told_by(before: Continuation | None, event: AnyEvent, after: Continuation) 
             return f"cancelled: {reason}", excerpt(reason)
         case Repaired(reason=reason, report=report):
             return f"repaired: {reason}", excerpt(report, lines=60, width=6000)
+        case Rewound() | Amended() | Reworded() | Edited() | Overridden() | Rehearsed():
+            assert before is not None  # noqa: S101  # none of them begins a loop
+            return told_by_departure(before, event, after)
         case Imported(source=source):
             return f"imported from {source}", _waiting(after)
         case _:
@@ -172,6 +184,8 @@ def _call_event(
             return f"answered: {value}", "\n\n".join((call.question.text if call.question else shown, excerpt(value)))
         case Woke():
             return f"{call.tool} woke", ""
+        case Recalled() | Missed():
+            return told_by_rehearsal(event, call, after)
     return event.name, ""
 
 
@@ -353,9 +367,11 @@ def _trailers(
             trailers.extend(("Lost", commit) for commit in lost)
         case Voided(people=people):
             trailers.extend(("Void", email) for email in people)
+        case Rewound() | Amended() | Rehearsed() | Recalled():
+            trailers.extend(trailers_of_fork(event))
         case _:
             pass
-    fingerprint = _fingerprint(event)
+    fingerprint = _fingerprint(event, after)
     if fingerprint:
         trailers.append(("Fingerprint", fingerprint))
     waiting = len(after.open_calls) + (after.gate is not None)
@@ -364,11 +380,11 @@ def _trailers(
     return trailers
 
 
-def _fingerprint(event: AnyEvent) -> str:
+def _fingerprint(event: AnyEvent, after: Continuation) -> str:
     """That of the definition which an event brings, asks about or decides on."""
     match event:
-        case Started(definition=definition) | AgentChanged(definition=definition):
-            return definition.fingerprint
+        case Started() | AgentChanged() | Amended():
+            return after.fingerprint
         case Suspended(change=change) if change is not None:
             return change.fingerprint
         case Decided(fingerprint=fingerprint):

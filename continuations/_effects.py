@@ -24,6 +24,12 @@ class RunTool(Value, tag=True, frozen=True, kw_only=True):
     not_before: dt.datetime | None = None
 
 
+class Recall(Value, tag=True, frozen=True, kw_only=True):
+    """Look a call up in the record that the loop rehearses from, or, without one, ask a person about it."""
+
+    call: CallId
+
+
 class StartChild(Value, tag=True, frozen=True, kw_only=True):
     """Drive the child loop of this call: start it, or take it up where it is."""
 
@@ -54,7 +60,7 @@ class Finish(Value, tag=True, frozen=True, kw_only=True):
     ending: Ending
 
 
-Effect = CallModel | Compact | RunTool | StartChild | WaitUntil | Expire | AdoptAgent | Finish
+Effect = CallModel | Compact | RunTool | Recall | StartChild | WaitUntil | Expire | AdoptAgent | Finish
 """Every kind of effect."""
 
 
@@ -78,7 +84,9 @@ def outstanding(state: Continuation) -> tuple[Effect, ...]:
         # First: what has expired by then must not start.
         if call.expires is not None and call.id not in state.children:
             effects.append(Expire(call=call.id, at=call.expires))
-        if call.state is CallState.APPROVED:
+        if call.state is CallState.APPROVED and state.rehearsal is not None and not call.granted:
+            effects.append(Recall(call=call.id))
+        elif call.state is CallState.APPROVED:
             effects.append(RunTool(call=call.id, not_before=call.not_before))
         elif call.state is CallState.DELEGATED or (call.state is CallState.WAITING and call.kind == "agent"):
             effects.append(StartChild(call=call.id))

@@ -57,3 +57,11 @@ def _finite(text: str) -> float:
 
 def _no_number(text: str) -> float:
     raise ValueError(f"{text[:40]} is no number of JSON's")
+
+
+def canonical(arguments: str) -> str:
+    """Arguments so that two ways to write the same JSON are the same text."""
+    try:
+        return json.dumps(json.loads(arguments), sort_keys=True)
+    except (ValueError, RecursionError):
+        return arguments

@@ -21,6 +21,7 @@ from ._events import (
 )
 from ._ids import CallId
 from ._messages import Assistant, Message, Result, User
+from ._rehearsal import used_by
 from ._state import Continuation, Ending, Final, Status
 
 
@@ -139,7 +140,8 @@ def between_calls(state: Continuation, event: ModelReplied | ModelFailed) -> Non
         )
 
 
-def _with_call(state: Continuation, call: Call) -> Continuation:
+def with_call(state: Continuation, call: Call) -> Continuation:
+    """The state with another version of one of its calls."""
     calls = tuple(call if old.id == call.id else old for old in state.calls)
     return replace(state, calls=calls)
 
@@ -159,7 +161,7 @@ def moved(
             f"{call.id} is {call.state}; {event.name} cannot make it {target}.",
             hint="Load the loop again: it has moved on.",
         )
-    return _with_call(state, replace(call, state=target, **changes))
+    return with_call(state, replace(call, state=target, **changes))
 
 
 def closed(
@@ -182,7 +184,11 @@ def closed(
     children = dict(state.children)
     child = children.pop(call.id, None)
     absorbed = state.absorbed if child is None else state.absorbed.with_nested(child.state.total)
-    state = replace(state, messages=(*state.messages, result), children=children, absorbed=absorbed)
+    rehearsal = state.rehearsal
+    if child is not None and rehearsal is not None:
+        rehearsal = rehearsal.joined(used_by(child.state.rehearsal))
+    messages = (*state.messages, result)
+    state = replace(state, messages=messages, children=children, absorbed=absorbed, rehearsal=rehearsal)
     # While a reply's calls are being admitted, those still to come stand in the state as awaiting.
     return state if state.open_calls else heard(state)
 

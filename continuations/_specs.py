@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from ._errors import CallerError
 from ._ids import Digest, digest
@@ -87,6 +88,13 @@ class CompactionSpec(Value, frozen=True, kw_only=True):
             raise BadCompaction(f"Messages cannot be compacted at {self.at} tokens.", hint="Give a number above zero.")
 
 
+class Amendment(Value, frozen=True, kw_only=True):
+    """What a fork puts in the place of parts of its agent's definition, whatever the agent's code says."""
+
+    model: ModelSpec | None = None
+    instructions: str | None = None
+
+
 class AgentSpec(Value, frozen=True, kw_only=True):
     """An agent's definition, as data."""
 
@@ -107,3 +115,11 @@ class AgentSpec(Value, frozen=True, kw_only=True):
     def tool(self, name: str) -> ToolSpec | None:
         """The tool of that name, or None."""
         return next((tool for tool in self.tools if tool.name == name), None)
+
+    def amended(self, amendment: Amendment) -> "AgentSpec":
+        """The definition with an amendment in it."""
+        return replace(
+            self,
+            model=self.model if amendment.model is None else amendment.model,
+            instructions=self.instructions if amendment.instructions is None else amendment.instructions,
+        )

@@ -8,7 +8,8 @@ from ._calls import Call, CallState, Gate, Rule
 from ._changes import Change
 from ._ids import CallId, CommitId, Digest, WorkerId
 from ._messages import Json, Message, Time, Usage, User, Value
-from ._specs import AgentSpec, Budget, ToolSpec
+from ._rehearsal import Rehearsal
+from ._specs import AgentSpec, Amendment, Budget, ToolSpec
 
 FORMAT = 3
 """The version of the format on disk that this code writes; it reads this one and every earlier one."""
@@ -71,7 +72,8 @@ class Record(Value, frozen=True, kw_only=True):
     joins the messages. `absorbed` is what finished children spent. `cleared` says that a person has let the next
     model call through. `accepted` is the changed definition that a person has agreed to and no worker has adopted
     yet. `misfits` counts replies in a row that did not fit the agent's result type. `context` is what is known of the
-    messages' size.
+    messages' size. `amended` is what a fork has put in the place of parts of the agent's definition, and `rehearsal`
+    says that its tools do not act of themselves.
     """
 
     format: int
@@ -92,6 +94,8 @@ class Record(Value, frozen=True, kw_only=True):
     accepted: Change | None = None
     misfits: int = 0
     context: Context = Context()
+    amended: Amendment = Amendment()
+    rehearsal: Rehearsal | None = None
     budget: Budget = Budget()
     limit: Budget = Budget()
     spent: Spent = Spent()

@@ -6,10 +6,11 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from ._adopted import adopted
-from ._calls import Call, CallState, Decision
+from ._calls import Call, CallState
 from ._compaction import compacted, compaction_failed, due, filled
 from ._events import (
     AgentChanged,
+    Amended,
     Answered,
     AnyEvent,
     Cancelled,
@@ -20,13 +21,20 @@ from ._events import (
     Compacted,
     CompactionFailed,
     Decided,
+    Edited,
     Expired,
     Imported,
+    Missed,
     ModelFailed,
     ModelReplied,
+    Overridden,
     Proposal,
+    Recalled,
+    Rehearsed,
     Repaired,
     Resumed,
+    Reworded,
+    Rewound,
     Started,
     Suspended,
     Told,
@@ -57,8 +65,10 @@ from ._moves import (
     unfinished,
 )
 from ._people import answered, decided, expired, told, voided
+from ._rehearsed import missed, recalled, recorded, rehearsed, standing_on
 from ._repaired import repaired
 from ._state import FORMAT, Continuation, Spent
+from ._varied import amended, edited, overridden, reworded, rewound
 
 MAX_MISFITS = 3
 """Replies in a row that may miss the agent's result type before a person is asked."""
@@ -78,6 +88,7 @@ def start(event: Started) -> Continuation:
         limit=event.budget,
         definition=event.definition,
         messages=(event.prompt,),
+        rehearsal=event.rehearsal,
     )
 
 
@@ -160,6 +171,22 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
             return ended(state, event, "cancelled", event.reason)
         case Repaired():
             return repaired(state, event)
+        case Rewound():
+            return rewound(state, event)
+        case Amended():
+            return amended(state, event)
+        case Reworded():
+            return reworded(state, event)
+        case Edited():
+            return edited(state, event)
+        case Overridden():
+            return overridden(state, event)
+        case Rehearsed():
+            return rehearsed(state, event)
+        case Recalled():
+            return recalled(state, event)
+        case Missed():
+            return missed(state, event)
         case Started() | Imported():
             raise NotApplicable("The loop has already started.", hint="Choose another name, or resume this one.")
     assert_never(event)
@@ -281,32 +308,21 @@ def _admit(state: Continuation, event: ModelReplied, call: Call, proposal: Propo
         return closed(state, event, call, CallState.FAILED, f"Error: not run: {cut}.", new=True)
     if proposal.error:
         return closed(state, event, call, CallState.FAILED, f"Error: {proposal.error}", new=True)
-    if call.needs is not None:
-        return moved(state, event, call, CallState.AWAITING, new=True, expires=call.needs.until(event.at))
-    standing = _standing(state, call)
+    standing = standing_on(state, call)
     decision = None
     if standing is not None:
         decision = replace(standing, arguments=call.arguments_digest, standing=True)
         if decision.choice == "reject":
             text = rejection(decision.by, decision.note)
             return closed(state, event, call, CallState.REJECTED, text, new=True, decision=decision)
-    if proposal.needs_approval and decision is None:
+    if recorded(state, call):
+        return moved(state, event, call, CallState.APPROVED, new=True)
+    if call.needs is not None:
+        return moved(state, event, call, CallState.AWAITING, new=True, expires=call.needs.until(event.at))
+    asks = proposal.needs_approval or (state.rehearsal is not None and call.kind == "function")
+    if asks and decision is None:
         return moved(state, event, call, CallState.AWAITING, new=True)
     return moved(state, event, call, GRANTED[call.kind], new=True, decision=decision)
-
-
-def _standing(state: Continuation, call: Call) -> Decision | None:
-    """The newest standing decision that covers a call, if its tool is still the one that was shown."""
-    tool = state.tool(call)
-    for rule in reversed(state.rules):
-        if (
-            rule.tool == call.tool
-            and rule.arguments in (None, call.arguments_digest)
-            and tool is not None
-            and rule.decision.tool == tool.digest
-        ):
-            return rule.decision
-    return None
 
 
 # Tools -------------------------------------------------------------------------------------------------------------
@@ -322,6 +338,8 @@ def _tool_started(state: Continuation, event: ToolStarted) -> Continuation:
     if state.worker != event.worker:
         raise NotApplicable("Another worker has taken the loop up.", hint="Stop driving it: its new worker goes on.")
     call = find(state, event.call)
+    if state.rehearsal is not None and not call.granted:
+        raise NotApplicable(f"The loop rehearses: {call.id} was not approved in it.", hint="Approve it to run it.")
     tool = state.tool(call)
     bound = None if tool is None else (call.arguments_digest, tool.digest)
     if any((one.arguments, one.tool) != bound for one in call.granted):

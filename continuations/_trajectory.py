@@ -1,6 +1,5 @@
 """Trajectories: what a loop said, called, got and was decided, read from its states one after another. Pure."""
 
-import json
 from collections.abc import Mapping
 from typing import Literal
 
@@ -8,6 +7,7 @@ from msgspec.structs import replace
 
 from ._calls import Call, CallState, Person
 from ._ids import CallId, CommitId
+from ._json import canonical
 from ._messages import Assistant, Message, Result, Usage, User, Value, text_of
 from ._state import Continuation
 
@@ -15,6 +15,7 @@ EntryKind = Literal[
     "told",
     "said",
     "called",
+    "edited",
     "decided",
     "got",
     "open",
@@ -26,9 +27,9 @@ EntryKind = Literal[
     "dropped",
     "ended",
 ]
-"""What an entry tells: a person's or a caller's words; the model's; a call; a decision on it; its result; that it is
-open still; a gate; that it was lifted; that a person refused what it asks, and it stands; a change of the agent;
-messages compacted, or taken away; an end by hand."""
+"""What an entry tells: a person's or a caller's words; the model's; a call; the other arguments that a fork asks for; a
+decision on it; its result; that it is open still; a gate; that it was lifted; that a person refused what it asks, and
+it stands; a change of the agent; messages compacted, or taken away; an end by hand."""
 
 
 class Entry(Value, frozen=True, kw_only=True):
@@ -60,14 +61,6 @@ class Entry(Value, frozen=True, kw_only=True):
         return (self.kind, self.text, who, self.outcome, self.tool, canonical(self.arguments))
 
 
-def canonical(arguments: str) -> str:
-    """Arguments so that two ways to write the same JSON are the same text."""
-    try:
-        return json.dumps(json.loads(arguments), sort_keys=True)
-    except (ValueError, RecursionError):
-        return arguments
-
-
 class Reader:
     """Reads a loop's states in their order, and keeps what happened.
 
@@ -96,6 +89,7 @@ class Reader:
         self._definition(commit, before, after)
         results = self._messages(commit, before, after, by)
         for call in after.calls:
+            self._edit(commit, call, _known(before, call), by)
             self._decision(commit, call, _known(before, call))
         for result in results:
             self._result(commit, result, before, after, by)
@@ -179,6 +173,13 @@ class Reader:
             cost = tokens if place == 0 and not text else None
             function = request.function
             self._begin(commit, function.name, function.arguments, request.id, calls.get(request.id), cost)
+
+    def _edit(self, commit: CommitId, call: Call, before: Call | None, by: str) -> None:
+        """Arguments that nobody has approved: a fork asks for them."""
+        if before is None or before.arguments == call.arguments or call.decision is not None or call.approvals:
+            return
+        entry = Entry(kind="edited", commit=commit, by=by, tool=call.tool, arguments=call.arguments, call=call.id)
+        self._calls.get(call.nonce, []).append(entry)
 
     def _decision(self, commit: CommitId, call: Call, before: Call | None) -> None:
         decision = call.decision

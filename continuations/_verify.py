@@ -17,6 +17,7 @@ from ._text import one_line
 from ._trailers import trailers
 from ._verify_bonds import Past, Recorded, bonds
 from ._verify_compaction import COMPACTIONS, compaction_faults, context_faults
+from ._verify_forks import AGAIN, REWRITING, departures
 from ._verify_pruned import PRUNED, pruned_faults
 from ._verify_state import begun, standing_faults
 
@@ -26,8 +27,8 @@ FIRST = frozenset({"Started", "Imported"})
 MAY_CHANGE: Mapping[str, frozenset[str]] = {
     "format": frozenset({"*"}),
     "agent": frozenset({"AgentChanged"}),
-    "fingerprint": frozenset({"AgentChanged"}),
-    "definition": frozenset({"AgentChanged"}),
+    "fingerprint": frozenset({"AgentChanged", "Amended"}),
+    "definition": frozenset({"AgentChanged", "Amended"}),
     "nonce": frozenset(),
     "worker": frozenset({"Resumed"}),
     "at": frozenset({"*"}),
@@ -35,14 +36,16 @@ MAY_CHANGE: Mapping[str, frozenset[str]] = {
     "calls": frozenset({"*"}),
     "counters": frozenset({"*"}),
     "gate": frozenset({"*"}),
-    "ending": frozenset({"ModelReplied", "Cancelled", "Decided", "Told"}),
+    "ending": frozenset({"ModelReplied", "Cancelled", "Decided", "Told", "Rewound"}),
     "told": frozenset({"*"}),
-    "rules": frozenset({"Decided"}),
+    "rules": frozenset({"Decided", "Rehearsed"}),
     "memory": frozenset({"ModelReplied", "Suspended"}),
     "cleared": frozenset({"ModelReplied", "Decided"}),
     "accepted": frozenset({"Decided", "AgentChanged"}),
     "misfits": frozenset({"ModelReplied"}),
     "context": frozenset({"ModelReplied", "ModelFailed", "Compacted", "CompactionFailed"}),
+    "amended": frozenset({"Amended"}),
+    "rehearsal": frozenset({"*"}),
     "budget": frozenset({"AgentChanged"}),
     "limit": frozenset({"AgentChanged", "Decided"}),
     "spent": frozenset({"*"}),
@@ -52,33 +55,39 @@ MAY_CHANGE: Mapping[str, frozenset[str]] = {
 }
 """Which events may change which part of a state; ``*`` is a part with rules of its own."""
 
+_FORKING = frozenset({"Edited", "Rehearsed", "Missed"})
+"""The events of forks after which a call may have to be decided on anew."""
+
 CALL_MAY_CHANGE: Mapping[str, frozenset[str]] = {
     "id": frozenset(),
     "key": frozenset(),
     "tool": frozenset(),
     "kind": frozenset(),
-    "arguments": frozenset({"Decided"}),
+    "arguments": frozenset({"Decided", "Edited"}),
     "state": frozenset({"*"}),
     "nonce": frozenset(),
-    "since": frozenset({"Expired"}),
+    "since": frozenset({"Expired", "Edited"}),
     "attempt": frozenset({"ToolStarted", "Repaired"}),
     "started": frozenset({"ToolStarted"}),
     "runner": frozenset({"ToolStarted"}),
     "process": frozenset({"ToolStarted"}),
-    "decision": frozenset({"Decided", "AgentChanged", "Expired", "Voided"}),
+    "decision": frozenset({"Decided", "AgentChanged", "Expired", "Voided"}) | _FORKING,
     "needs": frozenset({"Voided"}),
-    "approvals": frozenset({"Decided", "AgentChanged", "Expired", "Voided", "Resumed", "Repaired"}),
-    "expires": frozenset({"Decided", "AgentChanged", "Expired", "Voided", "ToolStarted", "Repaired"}),
+    "approvals": frozenset({"Decided", "AgentChanged", "Expired", "Voided", "Resumed", "Repaired"}) | _FORKING,
+    "expires": frozenset({"Decided", "AgentChanged", "Expired", "Voided", "ToolStarted", "Repaired"}) | _FORKING,
     "question": frozenset({"ToolAsked"}),
     "not_before": frozenset({"ToolStarted", "ToolFailed", "ToolAsked"}),
-    "remark": frozenset({"Decided", "ToolFailed", "Resumed", "AgentChanged", "Expired", "Voided", "Repaired"}),
+    "remark": frozenset(
+        {"Decided", "ToolFailed", "Resumed", "AgentChanged", "Expired", "Voided", "Repaired", "Overridden"}
+    )
+    | _FORKING,
 }
 """Which events may change which part of a call that is there already."""
 
 GATING = frozenset({"Suspended", "ModelFailed", "ModelReplied", "Repaired"})
 """The events that may put a gate."""
 
-_MANY = frozenset({"Resumed", "AgentChanged", "Cancelled", "Repaired"})
+_MANY = frozenset({"Resumed", "AgentChanged", "Cancelled", "Repaired", "Rehearsed"})
 """The events that may move every call; the others move the one that they name."""
 
 
@@ -115,6 +124,7 @@ def faults(
         return
     elif before is not None:
         yield from _moved(commit, before)
+        yield from departures(commit, before, past)
     else:
         return  # what it follows cannot be read, which is a fault of its own
     yield from bonds(commit, past)
@@ -140,10 +150,12 @@ def _moved(commit: Recorded, before: Continuation) -> Iterator[str]:
         events = MAY_CHANGE.get(field, frozenset({"*"}))
         if "*" not in events and event not in events and getattr(before, field) != getattr(after, field):
             yield f"{event} changed its {field}"
-    if before.ending is not None and event not in ("Told", "Repaired"):
+    if before.ending is not None and event not in ("Told", "Repaired", "Rewound", "Amended", "Rehearsed"):
         yield f"{event} happened after the loop had {before.ending.status}"
-    yield from _calls(commit, before)
-    yield from _messages(commit, before)
+    if event != "Rewound":
+        yield from _calls(commit, before)
+    if event not in REWRITING:
+        yield from _messages(commit, before)
     yield from _gates(commit, before)
     yield from _endings(commit, before)
     yield from _numbers(commit, before)
@@ -165,7 +177,7 @@ def _calls(commit: Recorded, before: Continuation) -> Iterator[str]:
     for old, new in zip(before.calls, after.calls, strict=True):
         concerned = event in _MANY or old.id == commit.call or (given_up and after.ending is not None)
         if old == new:
-            if old.id == commit.call and event not in _MANY:
+            if old.id == commit.call and event not in _MANY | AGAIN:
                 yield f"{event} names {old.id}, which it did not change"
         elif not concerned:
             yield f"{event} changed {old.id}, which it does not name"
@@ -279,7 +291,7 @@ def _lifts(commit: Recorded, gate: Gate) -> bool:
             return gate.lifts_on_resume
         case "AgentChanged":
             return gate.change is not None
-        case "Told":
+        case "Told" | "Rewound":
             return gate.kind in ("reply", "model")
         case "ModelReplied":  # it was put while the model was called, and the reply was the last one
             return commit.after.ending is not None
@@ -291,6 +303,12 @@ def _endings(commit: Recorded, before: Continuation) -> Iterator[str]:
     event, after = commit.event, commit.after
     old, new = before.ending, after.ending
     if old == new:
+        return
+    if event == "Rewound":
+        last = after.messages[-1]
+        said = last.content if isinstance(last, Assistant) else None
+        if new is not None and (new.status, new.text) != ("completed", said):
+            yield "its result is not what the model said last"
         return
     if new is None:
         if event != "Told" or old is None or old.status != "completed":

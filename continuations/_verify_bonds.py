@@ -10,6 +10,7 @@ from ._calls import Call, CallState, Decision, Needs, Person
 from ._ids import CallId, CommitId, Digest
 from ._messages import Result
 from ._moves import GRANTED
+from ._rehearsal import question_of, used_by
 from ._state import Continuation, Spent
 from ._text import one_line
 
@@ -175,6 +176,10 @@ def _admitted(commit: Recorded, before: Continuation) -> Iterator[str]:
     """Whether each new call that may go on needs no decision, or has a standing one that covers it."""
     for call in commit.after.calls:
         tool = before.tool(call)
+        if looked_up(before, call):
+            continue  # it starts only once a person has approved it here
+        if before.rehearsal is not None and call.kind == "function" and call.state in _THROUGH and not call.granted:
+            yield f"{call.id} was let through in a rehearsal without a decision"
         if call.approvals or (call.needs is not None and call.state in _THROUGH):
             yield f"{call.id} was let through before its policy was asked"
         if call.decision is None:
@@ -202,12 +207,21 @@ def _started(commit: Recorded, before: Continuation) -> Iterator[str]:
     if call is None:
         return
     tool = before.tool(call)
+    if before.rehearsal is not None and not call.granted:
+        yield f"{call.id} was started in a rehearsal without a decision"
     if call.decision is None:
         # One that needed none when it first started may need one by now: its later attempts are the same call's.
         if call.attempt == 0 and (call.needs is not None or (tool is not None and tool.approval == "always")):
             yield f"{call.id} was started without a decision"
     elif tool is None or not _sound(call, tool.digest) or len(call.granted) < (call.needs or Needs()).approvals:
         yield f"{call.id} was started, and is not what was approved"
+
+
+def looked_up(state: Continuation, call: Call, *, ask: bool = False) -> bool:
+    """Whether a call waits for its rehearsal to answer it; with `ask`, for one without a record too."""
+    rehearsal = state.rehearsal
+    there = rehearsal is not None and (ask or rehearsal.record is not None)
+    return there and call.kind != "agent" and call.state is CallState.APPROVED and not call.granted
 
 
 def same_person(person: Person, author: Person) -> bool:
@@ -241,7 +255,10 @@ def _children(commit: Recorded, past: Past) -> Iterator[str]:
             yield f"the child loop of {call_id} is no longer nested"
     nested = {child.commit for child in after.children.values()}
     left = [parent for parent in commit.further if parent not in nested]
+    if commit.event == "Rehearsed" and after.rehearsal is not None and after.rehearsal.record is not None:
+        left = [parent for parent in left if parent != after.rehearsal.record.until]
     absorbed = Spent() if before is None else before.absorbed
+    rehearsal = None if before is None else before.rehearsal
     for call in () if before is None else before.open_calls:
         now = after.call(call.id)
         if call.kind != "agent" or (now is not None and now.open):
@@ -254,6 +271,7 @@ def _children(commit: Recorded, past: Past) -> Iterator[str]:
             continue
         left.remove(found)
         absorbed = absorbed.with_nested(state.total)
+        rehearsal = None if rehearsal is None else rehearsal.joined(used_by(state.rehearsal))
         if call.id in known and not past.follows(found, known[call.id].commit):
             yield f"the child loop of {call.id} does not go on from where it was"
         yield from _heard(commit, call, state)
@@ -261,6 +279,11 @@ def _children(commit: Recorded, past: Past) -> Iterator[str]:
         yield f"it has {left[0]} as a parent, which is no child loop of its own"
     if after.absorbed != absorbed:
         yield "what its child loops spent is not what they say"
+    recalled = None if before is None or commit.event != "Recalled" else before.call(commit.call)
+    if before is not None and rehearsal is not None and recalled is not None:
+        rehearsal = rehearsal.having(question_of(before.agent, recalled.tool, recalled.arguments))
+    if before is not None and commit.event != "Rehearsed" and used_by(after.rehearsal) != used_by(rehearsal):
+        yield "the answers of the record that count as used are not those that were"
 
 
 def _nonce(commit: CommitId, past: Past) -> str | None:

@@ -6,12 +6,16 @@ from ._calls import CallState
 from ._messages import Assistant, Message, Result, User
 from ._state import Continuation, Spent
 from ._verify_bonds import Recorded
+from ._verify_forks import nested_terms
 
 
 def standing_faults(state: Continuation) -> Iterator[str]:
     """What is wrong with a state, whatever came before it."""
     if state.fingerprint != state.definition.fingerprint or state.agent != state.definition.name:
         yield "its agent's name and fingerprint are not those of its definition"
+    if state.definition != state.definition.amended(state.amended):
+        yield "its agent's definition is not as a fork has amended it"
+    yield from nested_terms(state)
     yield from _round(state)
     for call_id in state.children:
         call = state.call(call_id)
@@ -58,6 +62,7 @@ def begun(commit: Recorded) -> Iterator[str]:
             limit=state.budget,
             definition=state.definition,
             messages=state.messages,
+            rehearsal=None if state.rehearsal is None else state.rehearsal.begun,
         )
         if state != fresh or len(state.messages) != 1 or not isinstance(state.messages[0], User):
             yield "the loop begins with more than its prompt"

@@ -123,8 +123,10 @@ def _read(store: Store, tip: _Tip, since: CommitId | None, steps: Sequence[Commi
     for commit in chain(() if start is None else (start,), map(store.read, steps)):
         if commit is not start:
             reader.step(commit.id, commit.state, commit.author)
+        rehearsal = commit.state.rehearsal
+        record = None if rehearsal is None or rehearsal.record is None else rehearsal.record.until
         for parent in commit.parents:
-            if parent != _before(commit):
+            if parent not in (_before(commit), record):
                 child = saved_from(tip.saved.loop, store.read(parent))
                 found[child.state.nonce] = _Tip(child, nested)
     for child in tip.children(tip.saved).values():

@@ -194,7 +194,7 @@ class History:
         return self._create(loop, state, self.storable(event), by, by)
 
     def _create(self, loop: LoopName, state: Continuation, event: AnyEvent, committer: Person, author: Person) -> Saved:
-        self._check_free(loop)
+        self.check_free(loop)
         author = self.storable(author)
         commit = self.store.write(
             state,
@@ -220,9 +220,42 @@ class History:
             NotApplicable: the event does not fit the state. Nothing was written.
             Moved: the loop is elsewhere by now. Its branch was not touched.
         """
-        event = self.storable(event)
         self._ensure_branch(saved)
         children = {call: Child(commit=child.commit, state=child.state) for call, child in self.children(saved).items()}
+        made = self._step(saved, event, children, committer, author)
+        self.store.move(saved.loop, saved.commit, made.commit)
+        return made
+
+    def draft(
+        self,
+        saved: Saved,
+        event: AnyEvent,
+        committer: Person,
+        *,
+        children: Mapping[CallId, Child] | None = None,
+        further: tuple[CommitId, ...] = (),
+    ) -> Saved:
+        """`append` for a loop that has no branch yet: the step alone, for `branch` to begin it with.
+
+        The commit nests `children`, or what was nested already, and has the commits `further` as parents too.
+
+        Raises:
+            NotApplicable: the event does not fit the state. Nothing was written.
+        """
+        held = saved.state.children if children is None else children
+        return self._step(saved, event, held, committer, None, further)
+
+    def _step(
+        self,
+        saved: Saved,
+        event: AnyEvent,
+        children: Mapping[CallId, Child],
+        committer: Person,
+        author: Person | None,
+        also: tuple[CommitId, ...] = (),
+    ) -> Saved:
+        """Write the commit of one event, to which nothing points yet."""
+        event = self.storable(event)
         before = replace(saved.state, children=children)
         after = step(before, event)
         further = [child.commit for _, child in sorted(after.children.items())]
@@ -230,13 +263,12 @@ class History:
         author = self.storable(author_of(event) or author or committer)
         commit = self.store.write(
             after,
-            parents=(saved.commit, *further),
+            parents=(saved.commit, *further, *also),
             message=describe(saved.loop, before, event, after).message,
             author=author,
             committer=self.storable(committer),
             sign=self._signed_by(author),
         )
-        self.store.move(saved.loop, saved.commit, commit.id)
         return saved_from(saved.loop, commit)
 
     def apply(self, saved: Saved, event: AnyEvent, committer: Person, author: Person | None = None) -> Saved:
@@ -262,7 +294,7 @@ class History:
             NotALoop: the commit holds no continuation.
         """
         found = self.store.read(commit)
-        self._check_free(loop)
+        self.check_free(loop)
         try:
             self.store.move(loop, None, commit)
         except Moved:
@@ -275,8 +307,13 @@ class History:
         sign = self._sign
         return None if sign is None else lambda content: sign(content, author)
 
-    def _check_free(self, loop: LoopName) -> None:
-        """A name is taken by a loop, and also by what was nested in one: a new loop would take that for its own."""
+    def check_free(self, loop: LoopName) -> None:
+        """A name is taken by a loop, and also by what was nested in one: a new loop would take that for its own.
+
+        Raises:
+            LoopExists: it is.
+            SecretName: the name holds a secret.
+        """
         if self.redaction.text(loop) != loop:
             raise SecretName(
                 "The loop's name holds a secret, and branches are no secrets.", hint="Choose another name."

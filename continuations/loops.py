@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -14,7 +13,7 @@ from msgspec.structs import replace
 from ._calls import Choice, Person, Scope
 from ._errors import CallerError, SavedStateError
 from ._events import Answered, AnyEvent, Cancelled, Decided, Suspended, Told
-from ._ids import Address, LoopName, loop_name, parent_name, root_name, root_of, split_address
+from ._ids import Address, LoopName, loop_name, parent_name, root_of, split_address
 from ._messages import Content, Json, User
 from ._moves import NotApplicable
 from ._redact import Redaction
@@ -22,7 +21,8 @@ from ._requests import Request, requests
 from ._specs import AgentSpec
 from ._validate import InvalidAnswer, check_answer, check_edit
 from .compacting import Compacting
-from .history import History, LoopExists, Saved, saved_from
+from .forking import Forking
+from .history import History, Saved, saved_from
 from .interchange import export_loop, import_loop
 from .keep import Keep
 from .leases import living
@@ -39,7 +39,7 @@ class NoSuchRequest(CallerError):
     """Nothing of that address waits for anybody."""
 
 
-class Loops(Keep, Compacting):
+class Loops(Keep, Forking, Compacting):
     """The loops of one repository, for whoever decides about them. Use it as a context manager, or close it.
 
     `redaction` says what, besides keys and tokens of known shapes, nothing that is written may hold. If the `policy`
@@ -334,29 +334,6 @@ class Loops(Keep, Compacting):
 
     def _apply(self, loop: LoopName, event: AnyEvent, by: Person | str | None) -> Saved:
         return self._history.apply(self._history.load(loop), event, self._person(by))
-
-    # Forking -----------------------------------------------------------------------------------------------------
-
-    def fork(self, revision: str, name: str | None = None) -> Saved:
-        """Start a root loop from any commit: a loop's, an older one of it, a nested one's.
-
-        It is the same as ``git branch loops/<name> <revision>``.
-
-        Raises:
-            NoSuchRevision, NotALoop: there is no continuation there.
-            LoopExists: the name is taken.
-        """
-        try:
-            commit = self._store.resolve(revision)
-        except CallerError:
-            commit = self.show(revision).commit  # a nested loop without a branch of its own
-        if name is not None:
-            return self._history.branch(root_name(name), commit)
-        stem = re.sub(r"[^A-Za-z0-9_-]", "-", re.split(r"[~^@:]", revision.removeprefix("loops/"))[0])[:80].strip("-")
-        for number in range(1, 10_000):
-            with suppress(LoopExists):
-                return self._history.branch(root_name(f"{stem}-fork-{number}"), commit)
-        raise LoopExists(f"Every name for a fork of {stem} is taken.", hint="Name it yourself.")
 
     # Exchanging --------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,10 @@ from .history import History, NoSuchLoop, Saved, saved_from
 from .leases import check_undriven
 from .store import Mender, Reader, Store, Torn, Trace
 
-_PERSONAL = frozenset({"Decided", "Answered", "Told", "Cancelled", "Suspended", "Repaired"})
+_PERSONAL = frozenset(
+    {"Decided", "Answered", "Told", "Cancelled", "Suspended", "Repaired"}
+    | {"Rewound", "Amended", "Reworded", "Edited", "Overridden", "Rehearsed"}
+)
 _SHOWN = 50
 
 

@@ -31,6 +31,7 @@ from caesura.continuations import (
     Moved,
     NoSuchLoop,
     NotApplicable,
+    Recall,
     Resumed,
     RunTool,
     Saved,
@@ -52,6 +53,7 @@ from ._judging import Court
 from ._lease import LeaseLost
 from ._notices import Dropped, committed
 from ._perform import call_model, run_tool
+from ._prompter import Prompter
 from ._services import as_author
 from ._suspensions import due, exhausted, worked
 from ._under_way import EXPIRY, MODEL, RETRY, SLEEP, UnderWay, sleeping
@@ -83,12 +85,13 @@ class Actor:
         self.done = False
         self._supervisor = supervisor
         self._services = supervisor.services
-        self._definition = supervisor.services.spec(agent)
+        self._definition = supervisor.services.spec(agent, saved.state.amended)
         self._taken_over = False
         self._worker = supervisor.worker
         self._sender, self._mailbox = trio.open_memory_channel[tuple[str, AnyEvent | None]](math.inf)
         self._under_way = UnderWay(saved.loop, self.post)
         self._court = Court(self._services, agent, partial(self._commit, exact=True))
+        self._prompter = Prompter(self._services, partial(self._commit, exact=True))
         call = self._own_call()
         self._told: Status = Status.SUSPENDED if call == CallState.WAITING else Status.ACTIVE
 
@@ -280,6 +283,8 @@ class Actor:
                         await self._take_over()
                     case StartChild():
                         await self._child_due(effect)
+                    case Recall():
+                        await self._prompter.answer(self.saved, effect.call)
                     case WaitUntil() | Expire():
                         await self._time_due(effect)
                 if before != self.saved.commit:
@@ -329,11 +334,9 @@ class Actor:
             await self._take_over()
             if self.saved is not before:
                 return  # somebody may have put a gate, or stopped the supervisor: look again
-        saved = self.saved
-        if isinstance(effect, Compact):
-            self._start(MODEL, lambda: compact(self._services, self.agent, saved))
-        else:
-            self._start(MODEL, lambda: call_model(self._services, self.agent, saved, memory))
+        compacting = partial(compact, self._services, self.agent, self.saved)
+        calling = partial(call_model, self._services, self.agent, self.saved, memory)
+        self._start(MODEL, compacting if isinstance(effect, Compact) else calling)
 
     async def _tool_due(self, effect: RunTool) -> None:
         now = self._services.now()

@@ -31,7 +31,9 @@ class Model(Protocol):
     """Something that answers: the one thing an adapter to a model API implements.
 
     It may also have ``check()``, which raises a `CaesuraError` if the model cannot work (no key, say) and is called
-    before any loop is driven, and ``async aclose()``, which is called when the runtime is closed.
+    before any loop is driven; ``async aclose()``, which is called when the runtime is closed; and ``another(spec)``,
+    which returns a model of that `ModelSpec` that is reached the same way, for forks that ask for another model. It is
+    called for each of their model calls, and what it returns is not closed.
     """
 
     @property

@@ -51,7 +51,7 @@ async def call_model(services: Services, agent: Agent, saved: Saved, memory: Map
 
     services.listen(Thinking(loop=saved.loop, agent=agent.name))
     try:
-        reply = await services.model_of(agent).reply(request, listen)
+        reply = await services.model_of(agent, state.amended).reply(request, listen)
         if not isinstance(reply, Reply):
             raise TypeError(f"the model's adapter returned {type(reply).__name__}, not a Reply")
         if not isinstance(reply.message, Assistant) or not isinstance(reply.usage, Usage):

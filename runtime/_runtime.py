@@ -27,6 +27,7 @@ from caesura.continuations import (
     NoPerson,
     Person,
     Policy,
+    Records,
     Redaction,
     Request,
     Saved,
@@ -122,8 +123,9 @@ class Runtime:
             getattr(one, "check", _nobody)()
         store = await trio.to_thread.run_sync(_open, repository, durability)
         audience = Audience(listener if listener is not None else _nobody, failed=lambda: runtime.stop())
+        history = History(store, redaction)
         services = Services(
-            history=History(store, redaction),
+            history=history,
             agents=known,
             model=model,
             committer=Person(name="caesura", email=f"{_user()}@{socket.gethostname()}"),
@@ -134,6 +136,7 @@ class Runtime:
             poll=poll,
             judge=None,
             threads=trio.CapacityLimiter(64),
+            records=Records(history),
         )
         runtime = cls(services, audience)
         try:

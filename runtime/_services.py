@@ -7,7 +7,18 @@ from typing import ParamSpec, TypeVar
 
 import trio
 
-from caesura.continuations import AgentSpec, CallerError, Changes, History, Judge, Loops, Needs, Person
+from caesura.continuations import (
+    AgentSpec,
+    Amendment,
+    CallerError,
+    Changes,
+    History,
+    Judge,
+    Loops,
+    Needs,
+    Person,
+    Records,
+)
 
 from ._agent import Agent, BadAgent, UnknownAgent
 from ._model import Model
@@ -15,6 +26,8 @@ from ._notices import Listener
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_AS_IT_IS = Amendment()
 
 
 class NoModel(CallerError):
@@ -36,6 +49,8 @@ class Services:
     poll: float
     judge: Judge | None
     threads: trio.CapacityLimiter
+    records: Records
+    prompting: trio.Lock = field(default_factory=trio.Lock)
     _one_at_a_time: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
     _beside: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(64))
 
@@ -74,26 +89,36 @@ class Services:
             )
         return self.agents[name]
 
-    def model_of(self, agent: Agent) -> Model:
-        """The model that serves an agent.
+    def model_of(self, agent: Agent, amended: Amendment = _AS_IT_IS) -> Model:
+        """The model that serves an agent, in a loop for which its definition may be amended.
 
         Raises:
-            NoModel: neither the agent nor the runtime has one.
+            NoModel: neither the agent nor the runtime has one, or it cannot serve as the one that a fork asks for.
         """
         model = agent.model or self.model
         if model is None:
             raise NoModel(
                 f"Agent {agent.name} has no model.", hint="Give it one, or give the runtime one for all its agents."
             )
-        return model
+        if amended.model is None or amended.model == model.spec:
+            return model
+        another = getattr(model, "another", None)
+        if another is None:
+            raise NoModel(
+                f"A fork asks for the model {amended.model.name}, and {model.spec.name} cannot be exchanged for it.",
+                hint="Give its class a method another(spec), or fork again without another model.",
+            )
+        other: Model = another(amended.model)
+        return other
 
-    def spec(self, agent: Agent) -> AgentSpec:
-        """An agent's definition as data, as the history holds it.
+    def spec(self, agent: Agent, amended: Amendment = _AS_IT_IS) -> AgentSpec:
+        """An agent's definition as data, as the history holds it; in a loop for which it may be amended.
 
         Raises:
             BadAgent: a name by which its code is found holds a secret.
+            NoModel: there is no model for it.
         """
-        made = agent.spec(self.model_of(agent).spec)
+        made = agent.spec(self.model_of(agent, amended).spec).amended(amended)
         kept = self.history.storable(made)
         if _names(kept) != _names(made):
             raise BadAgent(f"A name in agent {kept.name} holds a secret.", hint="Rename the agent, tool or suspension.")

@@ -87,7 +87,7 @@ class Supervisor:
         One in which there is nothing to do is not judged: it is left as it is.
         """
         services, state = self.services, saved.state
-        definition, now = services.spec(services.agent(state.agent)), services.now()
+        definition, now = services.spec(services.agent(state.agent), state.amended), services.now()
         gate = state.gate
         lifts = gate is not None and (gate.change is not None or (self._by_hand and gate.lifts_on_resume))
         if lifts or ready(services.history, saved, now):
@@ -136,7 +136,7 @@ class Supervisor:
         tool = None if call is None else parent.saved.state.tool(call)
         if call is None or tool is None or call_id in parent.children:
             return
-        services = self.services
+        services, rehearsal = self.services, parent.saved.state.rehearsal
         name = child_name(parent.loop, call_id)
         try:
             saved = await services.sync(services.history.load, name)
@@ -154,6 +154,7 @@ class Supervisor:
                 nonce=call.nonce,
                 worker=self.worker,
                 budget=agent.budget,
+                rehearsal=None if rehearsal is None else rehearsal.begun,
             )
             author = as_author(parent.agent.name)
             try:

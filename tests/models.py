@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from caesura.continuations import (
@@ -86,6 +87,10 @@ class ScriptedModel:
         """Which model this is."""
         return ModelSpec(name="scripted")
 
+    def another(self, spec: ModelSpec) -> "Another":
+        """The same script, under another model's name."""
+        return Another(self, spec)
+
     async def reply(self, request: ModelRequest, listen: Callable[[str], None]) -> Reply:
         """Answer as the script says, in two pieces."""
         self.requests.append(request)
@@ -95,6 +100,18 @@ class ScriptedModel:
         for piece in filter(None, (text[: len(text) // 2], text[len(text) // 2 :])):
             listen(piece)
         return reply
+
+
+class Another:
+    """A scripted model that a fork has asked for; what it was asked is kept with the one that it stands for."""
+
+    def __init__(self, model: ScriptedModel, spec: ModelSpec) -> None:
+        self._model = model
+        self.spec = spec
+
+    async def reply(self, request: ModelRequest, listen: Callable[[str], None]) -> Reply:
+        """Answer as the script says, and say which model did."""
+        return replace(await self._model.reply(request, listen), model=self.spec.name)
 
 
 class Held:

@@ -11,12 +11,15 @@ from msgspec.structs import replace
 from caesura.continuations import (
     AgentChanged,
     AgentSpec,
+    Amended,
+    Amendment,
     Answered,
     AnyEvent,
     Assistant,
     Budget,
     CaesuraError,
     Call,
+    CallId,
     CallState,
     Cancelled,
     Change,
@@ -32,6 +35,7 @@ from caesura.continuations import (
     Continuation,
     Decided,
     Digest,
+    Edited,
     Expired,
     Function,
     Gate,
@@ -41,18 +45,27 @@ from caesura.continuations import (
     LoopName,
     Loops,
     Message,
+    Missed,
     ModelFailed,
     ModelReplied,
     ModelSpec,
     Needs,
     NoSuchLoop,
+    Overridden,
     Person,
     Proposal,
     Question,
+    Recalled,
+    Recording,
+    Records,
+    Rehearsal,
+    Rehearsed,
     Reply,
     Request,
     Result,
     Resumed,
+    Reworded,
+    Rewound,
     Saved,
     Started,
     Status,
@@ -69,6 +82,7 @@ from caesura.continuations import (
     ToolStarted,
     Usage,
     User,
+    Variation,
     Voided,
     Woke,
     WorkerId,
@@ -288,6 +302,11 @@ _Make = Callable[[], AnyEvent]
 """Draws for an event only once it is chosen: much cheaper than drawing for all of them."""
 
 
+def is_looked_up(state: Continuation, call: Call) -> bool:
+    """Whether a call's rehearsal is to answer it."""
+    return state.rehearsal is not None and call.state is CallState.APPROVED and not call.granted
+
+
 def _call_event(draw: st.DrawFn, state: Continuation, call: Call, at: dt.datetime) -> AnyEvent:
     """Something that happens to one call, most often something that its state lets happen."""
     attempt = call.attempt + draw(_rarely)
@@ -299,6 +318,16 @@ def _call_event(draw: st.DrawFn, state: Continuation, call: Call, at: dt.datetim
         lambda: ToolFailed(at=at, call=call.id, attempt=attempt, error="try later", retry_at=later),
         lambda: ToolAsked(at=at, call=call.id, attempt=attempt, question=question),
         lambda: ToolAsked(at=at, call=call.id, attempt=attempt, wake_at=later),
+    ]
+    record: list[_Make] = [
+        lambda: Recalled(
+            at=at,
+            call=call.id,
+            ended=draw(st.sampled_from(["returned", "failed", "rejected"])),
+            content=draw(texts),
+            source=CommitId("d" * 40),
+        ),
+        lambda: Missed(at=at, call=call.id),
     ]
     child: list[_Make] = [
         lambda: ChildFinished(at=at, call=call.id, text=draw(texts)),
@@ -328,13 +357,13 @@ def _call_event(draw: st.DrawFn, state: Continuation, call: Call, at: dt.datetim
     ]
     likely = {
         CallState.AWAITING: [*people[:1] * 6, policy[0]],
-        CallState.APPROVED: [*start * 6, *policy],
+        CallState.APPROVED: record if is_looked_up(state, call) else [*start * 6, *policy],
         CallState.RUNNING: ended,
         CallState.UNKNOWN: [*people, *ended],
         CallState.DELEGATED: child,
         CallState.WAITING: child if call.kind == "agent" else [*people, *clock],
     }
-    anything = [*ended, *child, *people, *clock, *start, *policy]
+    anything = [*ended, *child, *people, *clock, *start, *policy, *record]
     options = anything if draw(_rarely) else likely.get(call.state, anything)
     return draw(st.sampled_from(options))()
 
@@ -355,6 +384,7 @@ def _loop_event(draw: st.DrawFn, state: Continuation, at: dt.datetime) -> AnyEve
         lambda: AgentChanged(at=at, definition=_changed(draw, state.definition)),
         lambda: _tools_gone(draw, state, at),
         lambda: Suspended(at=at, kind="change", reason="its code has changed", change=_asked_about(draw, state)),
+        lambda: draw(st.sampled_from(_departures(draw, state, at)))(),
     ]
     if gate is not None:
         choice: Choice = "reject" if draw(_rarely) or (gate.change is not None and draw(st.booleans())) else "approve"
@@ -389,6 +419,52 @@ def compaction(draw: st.DrawFn, state: Continuation, at: dt.datetime) -> Compact
         how="by chance",
         usage=draw(st.none() | _usages),
         by=draw(st.none() | st.just(ADA)),
+    )
+
+
+rehearsals = st.sampled_from(
+    [
+        None,
+        Rehearsal(),
+        Rehearsal(record=Recording(until=CommitId("a" * 40), since=CommitId("b" * 40))),
+        Rehearsal(record=Recording(until=CommitId("a" * 40), since=CommitId("b" * 40), on_miss="fail")),
+    ]
+)
+"""What tools do in a fork."""
+
+
+def _departures(draw: st.DrawFn, state: Continuation, at: dt.datetime) -> list[_Make]:
+    """What a fork may do that no other loop does."""
+    model = ModelSpec(name="other", settings={"temperature": 1})
+    call = draw(st.sampled_from(state.calls)).id if state.calls else CallId("order-1")
+    return [
+        lambda: Rewound(at=at, kept=draw(st.integers(0, 2)), to=CommitId("c" * 40), calls=(), by=ADA),
+        lambda: Amended(at=at, amendment=draw(st.sampled_from([Amendment(model=model), Amendment()])), by=ADA),
+        lambda: Amended(at=at, amendment=Amendment(instructions=draw(texts)), by=ADA),
+        lambda: Reworded(at=at, place=draw(st.integers(-1, len(state.messages))), message=draw(users), by=ADA),
+        lambda: Edited(at=at, call=call, arguments='{"item": "coffee"}', by=ADA),
+        lambda: Overridden(at=at, call=call, content=draw(texts), by=ADA),
+        lambda: Rehearsed(at=at, rehearsal=draw(rehearsals), by=ADA),
+        lambda: Rehearsed(at=at, rehearsal=draw(rehearsals), by=ADA),
+    ]
+
+
+@st.composite
+def variations(draw: st.DrawFn, state: Continuation) -> Variation:
+    """What may be asked of a fork of a state, mostly something that can be done."""
+    calls = {call.id: {"item": 7} for call in state.open_calls if call.tool == "order"}
+    closed = {call.id: "something else" for call in state.calls if not call.open}
+    return Variation(
+        drop=draw(st.sampled_from([0, 0, 0, 1, 2, len(state.messages) - 1])),
+        model=draw(st.sampled_from(["", "", "other"])),
+        settings=draw(st.sampled_from([None, None, {"temperature": 1}])),
+        instructions=draw(st.sampled_from([None, None, "Hurry."])),
+        reword=draw(st.sampled_from([{}, {}, {1: "[]"}])),
+        arguments=draw(st.sampled_from([{}, calls])),
+        results=draw(st.sampled_from([{}, closed])),
+        tools=draw(st.sampled_from([None, "live", "ask", "recorded", "recorded"])),
+        on_miss=draw(st.sampled_from(["suspend", "fail"])),
+        tell=draw(st.sampled_from([None, "Mind the price."])),
     )
 
 
@@ -499,6 +575,8 @@ def _way_on(state: Continuation, choose: Callable[[Call], Choice]) -> AnyEvent:
         if call.expires is not None and at >= call.expires and call.id not in state.children:
             return Expired(at=at, call=call.id)
         match call.state:
+            case CallState.APPROVED if is_looked_up(state, call):
+                return Missed(at=at, call=call.id)
             case CallState.APPROVED:
                 return ToolStarted(at=at, call=call.id, worker=state.worker)
             case CallState.RUNNING:
@@ -576,6 +654,7 @@ class World:
 
     def __init__(self, store: Store, plan: Plan, root: str = ROOT) -> None:
         self.history = History(store)
+        self.records = Records(self.history)
         self.root = loop_name(root)
         self.worker = WORKERS[0]
         self.runs: dict[str, int] = {}
@@ -590,6 +669,7 @@ class World:
         """Take up a loop that is there already."""
         world = cls.__new__(cls)
         world.history = History(store)
+        world.records = Records(world.history)
         world.root = loop_name(root)
         world.worker = WORKERS[1]
         world.runs = {}
@@ -628,6 +708,8 @@ class World:
         for call in state.open_calls:
             if call.kind == "agent" and call.state in (CallState.DELEGATED, CallState.WAITING):
                 yield from self._child_due(saved, call, children.get(call.id))
+            elif is_looked_up(state, call):
+                yield Due(saved.loop, saved, self.records.look_up(saved, call.id, self.now()))
             elif call.state is CallState.APPROVED:
                 yield Due(saved.loop, saved, ToolStarted(at=self.now(), call=call.id, worker=self.worker))
             elif call.state is CallState.RUNNING:
@@ -639,7 +721,15 @@ class World:
         at = self.now()
         if child is None:
             prompt = User(content=json.dumps(json.loads(call.arguments)["plan"]))
-            event = Started(at=at, definition=TREE_AGENT, prompt=prompt, nonce=call.nonce, worker=self.worker)
+            rehearsal = None if saved.state.rehearsal is None else saved.state.rehearsal.begun
+            event = Started(
+                at=at,
+                definition=TREE_AGENT,
+                prompt=prompt,
+                nonce=call.nonce,
+                worker=self.worker,
+                rehearsal=rehearsal,
+            )
             yield Due(child_name(saved.loop, call.id), None, event)
             return
         ending = child.state.ending

@@ -24,10 +24,13 @@ from caesura.continuations import (
     Decided,
     Finish,
     NotApplicable,
+    Overridden,
     Proposal,
     Reply,
     Result,
     Resumed,
+    Reworded,
+    Rewound,
     RunTool,
     StaleDecision,
     Started,
@@ -86,11 +89,21 @@ def test_calls_move_along_the_table_only(steps: list[Step]) -> None:
 
 @fewer
 @given(sequences())
-def test_messages_only_grow_unless_they_are_compacted(steps: list[Step]) -> None:
+def test_messages_only_grow_but_for_compactions_and_what_a_fork_is_asked_to_change(steps: list[Step]) -> None:
     for one, after in applied(steps):
         if isinstance(one.event, Compacted):
             continue
-        assert after.messages[: len(one.before.messages)] == one.before.messages
+        if isinstance(one.event, Rewound):
+            assert len(after.messages) < len(one.before.messages) + len(one.before.told)
+            assert after.messages[: one.event.kept] == one.before.messages[: one.event.kept]
+        elif isinstance(one.event, Reworded | Overridden):
+            pairs = zip(after.messages, one.before.messages, strict=True)
+            kind = User if isinstance(one.event, Reworded) else Result
+            changed = [now for now, was in pairs if now != was]
+            assert len(changed) <= 1
+            assert all(isinstance(message, kind) for message in changed)
+        else:
+            assert after.messages[: len(one.before.messages)] == one.before.messages
 
 
 @fewer

@@ -16,6 +16,7 @@ EXECUTED = [
     "docs/compaction.md",
     "docs/history.md",
     "docs/keeping.md",
+    "docs/branching.md",
     "docs/recipes.md",
 ]
 

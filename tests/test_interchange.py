@@ -26,7 +26,9 @@ from caesura.continuations import (
     Request,
     Saved,
     Status,
+    ToolUse,
     User,
+    Variation,
 )
 from caesura.continuations.interchange import BadDocument, NotExportable, export_loop, import_loop
 from caesura.continuations.interchange._document import MAX_DEPTH
@@ -319,6 +321,18 @@ def test_a_loop_that_failed_or_was_cancelled_cannot_be_exported(end: str) -> Non
         world.loops.reject("ops.gate-1", by=ADA)
     with pytest.raises(NotExportable, match=end):
         export_loop(world.history, "ops")
+
+
+@pytest.mark.parametrize("tools", ["ask", "recorded"])
+def test_a_rehearsal_cannot_be_exported_because_elsewhere_its_tools_would_act(tools: ToolUse) -> None:
+    world = World(MemoryStore(), [["order"]])
+    waiting = world.settle().commit
+    world.end(lambda _: "approve")
+    world.loops.fork(waiting, "play", Variation(tools=tools), by=ADA)
+    with pytest.raises(NotExportable, match="play rehearses"):
+        export_loop(world.history, "play")
+    world.loops.fork("play", "live", Variation(tools="live"), by=ADA)
+    assert export_loop(world.history, "live")["end_reason"] == "approval_required"
 
 
 # What cannot come in -----------------------------------------------------------------------------------------------

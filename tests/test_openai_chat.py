@@ -16,6 +16,7 @@ from caesura.continuations import (
     Function,
     Image,
     ImageUrl,
+    ModelSpec,
     Result,
     Text,
     ToolRequest,
@@ -55,6 +56,20 @@ async def test_a_streamed_reply_is_heard_in_pieces_and_is_the_same_in_the_end() 
     assert (reply.usage, reply.model, heard) == (USAGE, "gpt-5-2026", ["Good ", "day"])
     assert served.bodies[0]["stream"] is True
     assert served.bodies[0]["stream_options"] == {"include_usage": True}
+
+
+async def test_another_model_is_asked_at_the_same_server_with_its_own_settings_and_the_same_key() -> None:
+    answer = whole(completion({"content": "Good day"}))
+    async with serving(answer, answer) as served, model(served.base_url, stream=False, settings={"seed": 1}) as asked:
+        other = asked.another(ModelSpec(name="gpt-9", settings={"temperature": 0}))
+        assert other.spec == ModelSpec(name="gpt-9", api="chat", settings={"temperature": 0})
+        await other.reply(request(), nobody)
+        await asked.reply(request(), nobody)
+        with pytest.raises(CallerError, match="no API"):
+            asked.another(ModelSpec(name="gpt-9", api="telepathy"))
+    named = [(body["model"], body.get("seed"), body.get("temperature")) for body in served.bodies]
+    assert named == [("gpt-9", None, 0), ("gpt-5", 1, None)]
+    assert len({sent.headers["authorization"] for sent in served.requests}) == 1
 
 
 async def test_the_request_says_who_asks_what_with_which_tools_and_settings() -> None:

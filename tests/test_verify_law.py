@@ -29,15 +29,20 @@ from caesura.continuations import (
     Function,
     Gate,
     GitStore,
+    InvalidAnswer,
     MemoryStore,
     Message,
     ModelReplied,
+    NothingRecorded,
     Person,
     Proposal,
+    Recalled,
+    Rehearsed,
     Repaired,
     Reply,
     Result,
     Resumed,
+    Rewound,
     Rule,
     Saved,
     Store,
@@ -52,7 +57,20 @@ from caesura.continuations import (
 )
 from caesura.continuations._verify import CALL_MAY_CHANGE, MAY_CHANGE
 from caesura.continuations.verify import verify
-from tests.strategies import ADA, EPOCH, GRACE, NESTED, PLANS, ROBOT, TREE_AGENT, WORKERS, Plan, World, events
+from tests.strategies import (
+    ADA,
+    EPOCH,
+    GRACE,
+    NESTED,
+    PLANS,
+    ROBOT,
+    TREE_AGENT,
+    WORKERS,
+    Plan,
+    World,
+    events,
+    variations,
+)
 
 HISTORIES = Path(__file__).parent / "histories"
 
@@ -92,6 +110,8 @@ def _something_happens(data: st.DataObject, world: World) -> None:
             event = data.draw(events(saved.state))
             if isinstance(event, ChildFinished | ChildFailed | ChildSuspended | ChildResumed):
                 return  # they are the child's to say
+            if isinstance(event, Rewound | Rehearsed | Recalled):
+                return  # they name commits: forks make them, below
             if isinstance(event, Decided):
                 event = replace(event, seen=saved.commit)
             world.commit(saved, event)
@@ -100,8 +120,10 @@ def _something_happens(data: st.DataObject, world: World) -> None:
             world.commit(saved, Repaired(at=world.now(), reason="steps were lost", by=ADA))
         else:
             saved = data.draw(st.sampled_from(loops))
-            world.loops.fork(saved.commit)
-    except ConflictError:
+            fork = world.loops.fork(saved.commit, None, data.draw(variations(saved.state)), by=GRACE)
+            if data.draw(st.booleans()):
+                world.root = fork.loop  # it goes on there
+    except (ConflictError, NothingRecorded, InvalidAnswer):
         return
 
 

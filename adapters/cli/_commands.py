@@ -46,7 +46,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
                 "bisect", "_bisect", "bisect", "GOOD BAD [-- COMMAND...]", "Find the first step that a test fails."
             ),
             Command("test", "_bisect", "check", "[REVISION] [-- COMMAND...]", "Test one step, for 'git bisect run'."),
-            Command("fork", "_steer", "fork", "REVISION", "Start a new loop from any commit."),
+            Command("fork", "_fork", "fork", "REVISION", "Start a new loop from any commit, as it is or with changes."),
         ),
     ),
     (

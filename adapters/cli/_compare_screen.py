@@ -118,6 +118,8 @@ def _said(entry: Entry, *, full: bool) -> str:
             return f"assistant: {entry.text}"
         case "called":
             return f"→ {call_text(entry.tool, entry.arguments, width)}"
+        case "edited":
+            return f"  {who} asks instead: {call_text(entry.tool, entry.arguments, width)}"
         case "decided":
             verb = "approves" if entry.outcome == "approve" else "rejects"
             edited = f" as {call_text(entry.tool, entry.arguments, width)}" if entry.arguments else ""

@@ -13,7 +13,6 @@ from caesura.continuations import (
     Needs,
     Request,
     Saved,
-    from_json,
     loop_name,
     root_of,
     split_address,
@@ -28,7 +27,7 @@ from ._editor import edit as edit_arguments
 from ._faults import BadUsage, NotConfirmed
 from ._forms import pretty_value
 from ._json import decided_json
-from ._options import By, Json, Place, Repo, place
+from ._options import By, Json, Place, Repo, object_from, place
 from ._output import Page, err, out, write_json
 from ._screen import request_page, summary, waiting_page
 
@@ -72,7 +71,7 @@ def approve(
         raise BadUsage("Only one call can be approved with other arguments.", hint="Approve them one by one.")
     if edit and arguments is not None:
         raise BadUsage("--edit and --arguments exclude each other.", hint="Use one of them.")
-    given = _given(arguments)
+    given = None if arguments is None else object_from(arguments, "--arguments")
     where = place(repo, writes=True)
 
     def decide(loops: Loops, shown: Request) -> Saved:
@@ -205,15 +204,3 @@ def _edited(loops: Loops, shown: Request) -> JsonValue | None:
         return edit_arguments(shown.arguments, tool.parameters)
     err(request_page(shown, utc_now(), full=True))
     return edit_arguments(shown.arguments, tool.parameters)
-
-
-def _given(arguments: str | None) -> JsonValue | None:
-    if arguments is None:
-        return None
-    try:
-        value = from_json(arguments)
-    except ValueError as error:
-        raise BadUsage(f"--arguments is not JSON: {error}.", hint="""Write it like '{"amount": 10}'.""") from error
-    if not isinstance(value, dict):
-        raise BadUsage("--arguments is no JSON object.", hint="""Write it like '{"amount": 10}'.""")
-    return value

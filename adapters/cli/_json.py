@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from caesura.continuations import Attempt, CallId, Decision, LoopInfo, Request, Saved, Spent, root_of
+from caesura.continuations import Attempt, CallId, Decision, LoopInfo, Request, Saved, Spent, root_of, use_of
 
 from ._forms import parsed
 
@@ -95,6 +95,7 @@ def saved_json(saved: Saved, children: Mapping[CallId, dict[str, Any]]) -> dict[
         "commit": saved.commit,
         "agent": state.agent,
         "model": state.definition.model.name,
+        "tools": use_of(state.rehearsal),
         "status": state.status.value,
         "at": state.at.isoformat(),
         "text": "" if state.ending is None else state.ending.text,

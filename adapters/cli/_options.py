@@ -10,7 +10,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from caesura.continuations import GitStore, LoopName, Loops, Store
+from caesura.continuations import GitStore, LoopName, Loops, Store, from_json
+from caesura.continuations import Json as JsonValue
 
 from ._config import Config, find_config
 from ._faults import BadUsage
@@ -98,6 +99,21 @@ def text_from(text: str, what: str) -> str:
     if not text.strip():
         raise BadUsage(f"There is nothing {what}.", hint="Give a text, or - and the text on standard input.")
     return text
+
+
+def object_from(text: str, option: str) -> dict[str, JsonValue]:
+    """The JSON object that an option was given.
+
+    Raises:
+        BadUsage: it is none.
+    """
+    try:
+        value = from_json(text)
+    except ValueError as error:
+        raise BadUsage(f"{option} is not JSON: {error}.", hint="""Write it like '{"amount": 10}'.""") from error
+    if not isinstance(value, dict):
+        raise BadUsage(f"{option} is no JSON object.", hint="""Write it like '{"amount": 10}'.""")
+    return value
 
 
 def shown(path: Path) -> str:

@@ -1,19 +1,16 @@
-"""Steering: make a repository, tell, pause, cancel, fork."""
+"""Steering: make a repository, tell, pause, cancel."""
 
-import re
-from contextlib import suppress
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from caesura.continuations import BadName, GitStore, Loops, NoPerson, Saved, Status, address, count, loop_name, root_of
+from caesura.continuations import GitStore, Loops, NoPerson, Saved, Status, address, count, root_of
 
 from ._decide import going_on
 from ._gitdiff import set_up
 from ._json import decided_json
 from ._options import By, Json, Place, Repo, place, shown, text_from
 from ._output import Page, err, out, write_json
-from ._remember import inherit
 from ._screen import ways_out
 
 LoopArgument = Annotated[str, Parameter(help="The loop's name; 'caesura loops' lists them.", show_default=False)]
@@ -129,34 +126,6 @@ def cancel(
     with where.loops() as loops:
         saved = loops.cancel(loop, reason, by=by)
         _steered(where, loops, saved, f"Cancelled {saved.loop}.", resume=False, json=json)
-
-
-def fork(
-    revision: Annotated[
-        str, Parameter(help="A loop, or any git revision of one: a branch, 'name~3', a commit.", show_default=False)
-    ],
-    /,
-    *,
-    name: Annotated[str | None, Parameter(name="--name", help="The new loop's name.")] = None,
-    repo: Repo = None,
-    json: Json = False,
-) -> None:
-    """Start a new loop from any commit: the same as git branch loops/NAME REVISION.
-
-    Prints the new loop's name, and on standard error how to go on with it. With --json: {"loop", "status", "commit",
-    "pending"}.
-    """
-    where = place(repo)
-    with where.loops() as loops:
-        saved = loops.fork(revision, name)
-        for source in re.findall(r"^Loop: (\S+)$", saved.message, re.MULTILINE)[-1:]:
-            with suppress(BadName):  # whoever wrote the commit may have written anything
-                inherit(where.repo, loop_name(source), saved.loop)
-        if json:
-            write_json(decided_json(saved, loops.pending(saved.loop)))
-            return
-    out(Page().add(saved.loop))
-    err(Page().add(("go on with it: ", "dim"), (where.paste.resume(saved.loop), "green")))
 
 
 def _steered(where: Place, loops: Loops, saved: Saved, what: str, *, resume: bool, json: bool) -> None:

@@ -95,6 +95,15 @@ def _record(value: dict[str, Any]) -> Iterator[str]:
         reach = " with the same arguments" if "arguments" in rule else ""
         yield f"every later call of {rule['tool']}{reach}:"
         yield from _decision(rule["decision"])
+    if "rehearsal" in value:
+        record = value["rehearsal"].get("record")
+        what = "asks before each call"
+        if record is not None:
+            until, since, miss = record["until"], record["since"], record.get("on_miss", "suspend")
+            what = f"answers from {until}, since {since}, else {miss}"
+        yield f"rehearses: {what}"
+        for question, used in sorted((record or {}).get("used", {}).items()):
+            yield f"  {question} used {used}"
     if "gate" in value:
         gate = value["gate"]
         yield from _block(f"gate {gate['id']} ({gate['kind']})", gate["reason"], indent="")

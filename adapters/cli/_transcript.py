@@ -32,6 +32,12 @@ def transcript(saved: Saved, children: Mapping[CallId, Page], now: dt.datetime, 
     if state.context.times:
         times = "once" if state.context.times == 1 else f"{state.context.times} times"
         page.add((f"its messages were compacted {times}; all of them are in its earlier commits", "dim"))
+    if state.rehearsal is not None:
+        record = state.rehearsal.record
+        does = (
+            "a person is asked before each call" if record is None else f"calls are answered from {record.until[:12]}"
+        )
+        page.add((f"it rehearses: {does}", "yellow"))
     calls: dict[str, str] = {}
     for message in state.messages:
         page.add("")

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping
+from copy import copy
 from random import SystemRandom
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
@@ -87,11 +88,7 @@ class OpenAIModel:
         backoff: float = 0.5,
         http_client: "httpx2.AsyncClient | None" = None,
     ) -> None:
-        if api not in _APIS:
-            raise BadModel(f"There is no API named {api!r}", hint="Use api='chat' or api='responses'.")
-        self._api = _APIS[api]
-        self._settings = _checked(dict(settings or {}), self._api.OWNED)
-        self._spec = ModelSpec(name=name, api=api, settings=self._settings)
+        self._become(name, api, settings or {})
         self._stream = stream
         self._base_url = base_url
         self._api_key = api_key
@@ -100,6 +97,13 @@ class OpenAIModel:
         self._backoff = backoff
         self._http_client = http_client
         self._client: trio.lowlevel.RunVar[openai.AsyncOpenAI | None] = trio.lowlevel.RunVar("client", None)
+
+    def _become(self, name: str, api: str, settings: Mapping[str, Json]) -> None:
+        if api not in _APIS:
+            raise BadModel(f"There is no API named {api!r}", hint="Use api='chat' or api='responses'.")
+        self._api = _APIS[api]
+        self._settings = _checked(dict(settings), self._api.OWNED)
+        self._spec = ModelSpec(name=name, api=api, settings=self._settings)
 
     @property
     def spec(self) -> ModelSpec:
@@ -120,6 +124,16 @@ class OpenAIModel:
         address = self._address()
         if address is not None and urlsplit(address).scheme not in ("http", "https"):
             raise NotSetUp(f"{address!r} is no base URL", hint="It looks like https://api.example.com/v1.")
+
+    def another(self, spec: ModelSpec) -> "OpenAIModel":
+        """Another model of the same server, through the same client; see `caesura.runtime.Model`.
+
+        Raises:
+            BadModel: the API is unknown, or the settings hold what a request itself decides.
+        """
+        other = copy(self)  # with the same client, which is closed with this model
+        other._become(spec.name, spec.api or self._spec.api, spec.settings)
+        return other
 
     async def reply(self, request: ModelRequest, listen: Callable[[str], None]) -> Reply:
         """Answer a request; see `caesura.runtime.Model`.

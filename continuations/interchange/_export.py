@@ -51,6 +51,11 @@ def _continuation(
 ) -> dict[str, Json]:
     """One loop's part of the object; adds its requests, and those below it, to the items."""
     state, live = saved.state, children(saved)
+    if state.rehearsal is not None:
+        raise NotExportable(
+            f"{saved.loop} rehearses, and elsewhere its tools would act.",
+            hint="Fork it with --tools live, and export the fork.",
+        )
     written: dict[str, Json] = {"messages": _messages(state)}
     requests: list[Json] = []
     processed: list[Json] = []
