@@ -192,6 +192,13 @@ async def test_what_people_said_and_decided_outlives_every_summary() -> None:
     assert verify(world.store).faults == ()  # type: ignore[arg-type]
 
 
+async def test_more_are_kept_than_wanted_where_a_call_would_be_parted_from_its_result() -> None:
+    world = World(MemoryStore(), clerk(Compaction(at=8000, by=summarize(keep=3))), Reading(9))
+    await world.run()
+    first = commits(world, "Compacted")[0].state.messages
+    assert [type(one) for one in first] == [User, User, Assistant, Result, Assistant, Result]
+
+
 @pytest.mark.parametrize("by", [summarize(keep=10), drop_tool_results(keep=10)])
 async def test_fewer_are_kept_than_wanted_if_they_alone_are_too_many(by: Any) -> None:
     model = Reading(9)
