@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from caesura.continuations import (
     GitStore,
     Lease,
     LoopName,
+    Loops,
     Move,
     Started,
     Status,
@@ -28,6 +30,7 @@ from caesura.continuations import (
     start,
 )
 from caesura.continuations.store import _refs
+from tests.damage import git
 from tests.power import Call, Disk, Pool, Recorder
 from tests.strategies import ADA, AGENT, EPOCH, NESTED, ROBOT, WORKERS, World
 
@@ -89,16 +92,28 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield Path(made)
 
 
-Recorded = Callable[[Callable[["Acknowledging"], object], Durability], Record]
+class Recorded(Protocol):
+    """Does some work, on a repository in which something was done `before`, and records what it asks of the disk."""
+
+    def __call__(
+        self,
+        work: Callable[["Acknowledging"], object],
+        durability: Durability = "power-cut",
+        before: Callable[[GitStore], object] = lambda store: None,
+    ) -> Record: ...
 
 
 @pytest.fixture
 def recorded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
     """Does some work on a new repository, and records what it asks of the disk."""
 
-    def record(work: Callable[[Acknowledging], object], durability: Durability = "power-cut") -> Record:
+    def record(
+        work: Callable[[Acknowledging], object],
+        durability: Durability = "power-cut",
+        before: Callable[[GitStore], object] = lambda store: None,
+    ) -> Record:
         repository, start, cuts = folder / "r.git", folder / "start", folder / "cuts"
-        GitStore.open(repository, create=True).close()
+        before(GitStore.open(repository, create=True))
         shutil.copytree(repository, start)
         cuts.mkdir()
         store = Acknowledging.open(repository, durability=durability)
@@ -280,3 +295,79 @@ def test_no_sync_of_a_move_together_can_be_left_out(recorded: Recorded, forget: 
             broken = now not in ([one.old for one in moves], new) or ("all moved" in known and now != new)
             store.close()
     assert broken
+
+
+# Keeping and forgetting ----------------------------------------------------------------------------------------------
+
+
+def two(store: GitStore) -> None:
+    """Two loops that have ended, of which one has something to prune."""
+    for name in ("ops", "other"):
+        world = World(store, ["look"], name)
+        world.settle()
+    for text in ("More.", "And more."):
+        world.commit(world.saved(), Told(at=world.now(), message=User(content=text), by=ADA))
+        world.settle()
+    if not list((Path(store.location) / "objects" / "pack").glob("*.pack")):
+        git(Path(store.location), "repack", "-a", "--quiet")
+        for file in Path(store.location).glob("objects/[0-9a-f][0-9a-f]/*"):
+            if int(file.parent.name, 16) % 2:
+                file.unlink()
+
+
+def sound(cut: Path) -> Loops:
+    """The loops after a cut, of which each that is there is whole."""
+    for left in cut.glob("objects/tmp_obj_caesura-*"):
+        left.unlink()  # its process is this one, which has not ended
+    loops = Loops.open(cut)
+    assert loops.unreadable() == {}
+    assert loops.verify().faults == ()
+    return loops
+
+
+def test_an_erasure_that_a_power_cut_ends_is_finished_by_the_next_and_harms_no_other_loop(recorded: Recorded) -> None:
+    record = recorded(lambda store: Loops(store).erase("ops", by=ADA), before=two)
+    seen: set[bool] = set()
+    for cut, _ in record.cuts(every=20):
+        with sound(cut) as loops:
+            names = {info.name for info in loops.all()}
+            seen.add("ops" in names)
+            assert names | {"ops"} == {"ops", "other"}
+            assert "ops" in names or git(cut, "log", "-1", "--format=%s", "refs/archive/erased/ops") == "ops: erased"
+            loops.erase("ops", by=ADA)
+            assert [info.name for info in loops.all()] == ["other"]
+            report = loops.verify()
+            assert (report.faults, report.notes) == ((), ())
+            there = git(cut, "cat-file", "--batch-all-objects", "--batch-check=%(objectname)").split()
+            assert set(there) == set(git(cut, "rev-list", "--objects", "--no-object-names", "--all").split())
+    assert seen == {True, False}
+
+
+def test_a_pruning_that_a_power_cut_ends_is_finished_by_the_next(recorded: Recorded) -> None:
+    record = recorded(lambda store: Loops(store).prune("other", keep=1, by=ADA), before=two)
+    lengths: set[int] = set()
+    for cut, _ in record.cuts(every=20):
+        with sound(cut) as loops:
+            lengths.add(len(git(cut, "rev-list", "--first-parent", "loops/other").split()))
+            loops.prune("other", keep=1, by=ADA)
+            assert len(git(cut, "rev-list", "--first-parent", "loops/other").split()) == 3
+            assert not list(cut.glob("caesura.pruning*"))
+            assert loops.verify().faults == ()
+    assert lengths == {9, 3}
+
+
+def test_an_import_that_a_power_cut_ends_has_moved_all_branches_or_none(recorded: Recorded, folder: Path) -> None:
+    store = GitStore.open(folder / "source", create=True)
+    World(store, [["look"]]).settle()
+    with Loops(store) as loops:
+        wanted = loops.export_bundle("ops", file=folder / "ops.bundle")
+    record = recorded(lambda store: Loops(store).import_bundle(folder / "ops.bundle"))
+    seen: set[int] = set()
+    for cut, _ in record.cuts():
+        with sound(cut) as loops:
+            found = GitStore.open(cut).heads()
+            assert found in ({}, wanted)
+            seen.add(len(found))
+            loops.import_bundle(folder / "ops.bundle")
+            assert GitStore.open(cut).heads() == wanted
+    assert seen == {0, len(wanted)}

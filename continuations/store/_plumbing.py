@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from . import _disk
 from ._owner import mark
@@ -37,8 +38,10 @@ class GitFailed(Exception):
     """Git ended with an error; what it said."""
 
 
-def git(folder: Path, *words: str, given: bytes = b"") -> bytes:
+def git(folder: Path, *words: str, given: bytes = b"", into: IO[bytes] | None = None) -> bytes:
     """What git prints, with `given` on its standard input; objects are what they are, whatever replaces them.
+
+    What it prints goes `into` a file, if there is one.
 
     Raises:
         GitFailed: it ended with an error.
@@ -50,7 +53,8 @@ def git(folder: Path, *words: str, given: bytes = b"") -> bytes:
         done = subprocess.run(  # noqa: S603  # no word can be taken for an option: paths are absolute, refs are ours
             ["git", f"--git-dir={folder.absolute()}", *words],  # noqa: S607  # wherever this machine has it
             input=given,
-            capture_output=True,
+            stdout=subprocess.PIPE if into is None else into,
+            stderr=subprocess.PIPE,
             env=environment,
             check=False,
         )
@@ -58,7 +62,7 @@ def git(folder: Path, *words: str, given: bytes = b"") -> bytes:
         raise Unavailable(f"git cannot be run: {error}.", hint="Install git 2.31 or later.") from error
     if done.returncode:
         raise GitFailed(done.stderr.decode("utf-8", "replace").strip().removeprefix("fatal: ") or "it says nothing")
-    return done.stdout
+    return done.stdout or b""
 
 
 @contextmanager
@@ -82,7 +86,7 @@ def beside(objects: Path, refs: Mapping[str, str]) -> Iterator[Path]:
 
 
 def pack_of(folder: Path, scratch: Path, ids: Iterable[str], *, reached: bool = False) -> Path | None:
-    """A pack of objects, made by git in the folder `scratch`; None if it would be empty.
+    """A pack of objects with its index, made by git in the folder `scratch`; None if it would be empty.
 
     With `reached`, of all that commits reach and that is not borrowed from another repository.
 
@@ -91,9 +95,15 @@ def pack_of(folder: Path, scratch: Path, ids: Iterable[str], *, reached: bool = 
     """
     chosen = ("--revs", "--local") if reached else ()
     given = "".join(f"{one}\n" for one in ids).encode()
-    words = ("pack-objects", "--quiet", "--non-empty", "--delta-base-offset", *chosen, str(scratch / "new"))
-    git(folder, *words, given=given)
-    return next(iter(scratch.glob("new-*.pack")), None)
+    pack = scratch / "new.pack"
+    # To a file of ours: git would make its own among the repository's objects, and move it from there.
+    with pack.open("wb") as into:
+        git(folder, "pack-objects", "--stdout", "--quiet", "--delta-base-offset", *chosen, given=given, into=into)
+    with pack.open("rb") as made:
+        if made.read(12)[8:] in (b"", bytes(4)):
+            return None
+    git(folder, "index-pack", str(pack))
+    return pack
 
 
 def take_over(pack: Path, objects: Path, *, durable: bool) -> Path:
@@ -107,7 +117,9 @@ def take_over(pack: Path, objects: Path, *, durable: bool) -> Path:
         _disk.make_folder(folder)
         if durable:
             _disk.sync(objects)
-    made = folder / pack.name.replace("new-", "pack-")
+    with pack.open("rb") as opened:
+        opened.seek(-20, os.SEEK_END)
+        made = folder / f"pack-{opened.read().hex()}.pack"
     # Git looks for indexes: the pack comes first.
     for kind in (".pack", ".idx"):
         temporary = objects / f"tmp_obj_caesura-{mark()}"
