@@ -1,8 +1,9 @@
 """Rehearsals: loops whose tools do not act of themselves, and what they are answered from instead."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
+import msgspec
 from msgspec.structs import replace
 
 from ._ids import CommitId, Digest, digest
@@ -25,7 +26,7 @@ class Recording(Value, frozen=True, kw_only=True):
     until: CommitId
     since: CommitId
     on_miss: OnMiss = "suspend"
-    used: Mapping[Digest, int] = {}
+    used: Mapping[Digest, Annotated[int, msgspec.Meta(ge=0)]] = {}
 
 
 class Rehearsal(Value, frozen=True, kw_only=True):

@@ -90,7 +90,8 @@ def edited(state: Continuation, event: Edited) -> Continuation:
     """Ask for a call with other arguments. Whatever was decided on the old ones is void."""
     unfinished(state, event)
     call = find(state, event.call)
-    begun = call.attempt or call.id in state.children
+    # What a question asks, or until when a sleep sleeps, was read from the arguments when it was proposed.
+    begun = call.attempt or call.id in state.children or call.kind in ("question", "sleep")
     if call.state not in (CallState.AWAITING, CallState.APPROVED, CallState.DELEGATED) or begun:
         raise NotApplicable(
             f"{call.id} is {call.state}: only what has not begun can be asked for with other arguments.",

@@ -89,7 +89,7 @@ def _edited(commit: Recorded, before: Continuation) -> Iterator[str]:
         return
     tool = before.tool(old)
     free = tool is not None and tool.approval == "never" and old.needs is None and old.decision is None
-    if old.attempt or old.id in before.children or old.state is CallState.WAITING:
+    if old.attempt or old.id in before.children or old.kind in ("question", "sleep"):
         yield f"{old.id} had begun when a fork changed what it asks for"
     if new.granted or new.decision is not None or (new.state is not CallState.AWAITING and not free):
         yield f"{old.id} asks for something else, and goes by what was decided before"

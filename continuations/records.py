@@ -86,6 +86,8 @@ def _recorded(store: Store, since: CommitId, until: CommitId) -> Iterator[tuple[
     What can no longer be read answers nothing.
     """
     with suppress(SavedStateError):
+        for named in (since, until):
+            store.read(named)  # whoever wrote the state may have written anything for a commit
         known = _before(store, since)
         waiting = [until]
         while waiting:

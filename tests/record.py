@@ -34,6 +34,7 @@ from caesura.continuations import (
     Request,
     Result,
     Usage,
+    Variation,
 )
 from caesura.continuations._compaction import estimate_tokens
 from caesura.runtime import (
@@ -342,6 +343,42 @@ async def policies(at: Recorder) -> None:
         await at.resume(f"expired-{outcome}", buyer, policy=hasty)
 
 
+async def forks(at: Recorder) -> None:
+    """Forked with every kind of change; answered from the record, and where it has no answer; asked about."""
+    buyer, script = Agent("buyer", "Buy.", tools=[order]), lines(ask_for(TEA), say("done"))
+    await at.run("source", buyer, script)
+    with at.loops() as loops:
+        loops.approve("source.order-1", by=ADA)
+    await at.resume("source", buyer)
+    jam: dict[str, Json] = {"item": "jam"}
+    varied: dict[str, tuple[str, Variation]] = {
+        "all-changed": (
+            "source",
+            Variation(
+                drop=1,
+                model="other",
+                settings={"seed": 1},
+                instructions="Buy well.",
+                reword={1: "Another story."},
+                results={"order-1": "sold out"},
+                tell="Try again.",
+            ),
+        ),
+        "edited-in-a-fork": ("source~4", Variation(arguments={"order-1": jam})),
+        "to-be-looked-up": ("source~5", Variation(tools="recorded")),
+        "recorded": ("source~6", Variation(tools="recorded")),
+        "missed": ("source~5", Variation(arguments={"order-1": jam}, tools="recorded")),
+        "missed-fails": ("source~5", Variation(arguments={"order-1": jam}, tools="recorded", on_miss="fail")),
+        "asks-below": ("waiting", Variation(tools="ask")),
+    }
+    with at.loops() as loops:
+        for loop, (revision, variation) in varied.items():
+            loops.fork(revision, loop, variation, by=GRACE)
+        loops.fork("to-be-looked-up", "live-again", Variation(tools="live"), by=GRACE)
+    for loop in ("all-changed", "recorded", "missed", "missed-fails"):
+        await at.resume(loop, buyer)
+
+
 async def repairs(at: Recorder) -> None:
     """A loop whose branch was damaged, and that went on from its last good commit, behind a gate."""
     await at.run("repaired", Agent("buyer", "Buy.", tools=[order]), lines(ask_for(TEA), say("done")))
@@ -366,7 +403,7 @@ async def imports(at: Recorder) -> None:
 async def record(folder: Path) -> Path:
     """Record every story; the repository."""
     at = Recorder(folder)
-    for story in (decisions, waits, attempts, gates, changes, compactions, policies, repairs, imports):
+    for story in (decisions, waits, attempts, gates, changes, compactions, policies, forks, repairs, imports):
         await story(at)
     return at.path
 

@@ -452,8 +452,8 @@ def _departures(draw: st.DrawFn, state: Continuation, at: dt.datetime) -> list[_
 @st.composite
 def variations(draw: st.DrawFn, state: Continuation) -> Variation:
     """What may be asked of a fork of a state, mostly something that can be done."""
-    calls = {call.id: {"item": 7} for call in state.open_calls if call.tool == "order"}
-    closed = {call.id: "something else" for call in state.calls if not call.open}
+    calls: dict[str, Any] = {call.id: {"item": 7} for call in state.open_calls if call.tool == "order"}
+    closed: dict[str, str] = {call.id: "something else" for call in state.calls if not call.open}
     return Variation(
         drop=draw(st.sampled_from([0, 0, 0, 1, 2, len(state.messages) - 1])),
         model=draw(st.sampled_from(["", "", "other"])),

@@ -220,6 +220,7 @@ def test_what_has_begun_or_asks_a_person_keeps_its_arguments() -> None:
         (ran(calling("look", "order"), "look-1"), "look-1"),
         (calling("ask"), "ask-1"),
         (calling("nap"), "nap-1"),
+        (calling("ask", needs=Needs()), "ask-1"),
     ):
         with pytest.raises(NotApplicable, match="only what has not begun"):
             edit(state, call)

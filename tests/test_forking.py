@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from caesura.continuations import (
     CallerError,
     CallId,
+    CommitId,
     ConflictError,
     GitStore,
     InvalidAnswer,
@@ -19,7 +20,10 @@ from caesura.continuations import (
     MemoryStore,
     NotApplicable,
     NothingRecorded,
+    Recording,
     Redaction,
+    Rehearsal,
+    Rehearsed,
     Status,
     Store,
     Variation,
@@ -186,6 +190,18 @@ def test_the_future_that_a_fork_is_answered_from_is_that_of_the_loop_it_names(st
         messages = ended.end(lambda _: "reject").state.messages
         assert any(str(getattr(message, "content", "")).startswith(result) for message in messages), messages
         assert ended.runs == {}
+
+
+@pytest.mark.parametrize("named", ["", "x", "../../HEAD", "\0", "a" * 40])
+def test_a_record_that_a_stranger_made_up_answers_nothing(store: Store, named: str) -> None:
+    world = World(store, ["look"])
+    while not world.saved().state.calls:
+        world.perform(next(world.due()))
+    recording = Recording(until=CommitId(named), since=CommitId(named))
+    world.commit(world.saved(), Rehearsed(at=world.now(), rehearsal=Rehearsal(record=recording), by=ADA))
+    assert [request.id for request in world.loops.pending()] == []
+    world.settle()
+    assert [request.id for request in world.loops.pending()] == ["ops.look-1"]
 
 
 def test_a_loop_in_the_archive_is_a_record_too(store: Store) -> None:

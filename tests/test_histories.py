@@ -28,6 +28,7 @@ from caesura.continuations import (
 from caesura.continuations._calls import allowed
 from caesura.continuations._codec import decode_record, encode_record
 from caesura.continuations._state import FORMAT
+from caesura.continuations._verify_forks import REWRITING
 from tests.models import ADA, check_results
 from tests.record import BOB, bundle, record
 from tests.strategies import finish
@@ -98,6 +99,8 @@ def test_every_step_moves_calls_along_the_table_only_and_messages_only_grow_unle
             continue
         before = store.read(after.parents[0])
         assert before.state.nonce == after.state.nonce, "the first parent is the loop's own last commit"
+        if event in REWRITING:
+            continue  # a fork was asked to; verification looks at how
         known: dict[str, Call] = {call.id: call for call in before.state.calls}
         for call in after.state.calls:
             old = known.get(call.id)
