@@ -7,6 +7,7 @@ from ._memory import MemoryStore
 from ._protocol import (
     Commit,
     Durability,
+    Holdings,
     Lease,
     Locked,
     Mender,
@@ -19,6 +20,8 @@ from ._protocol import (
     Store,
     Trace,
     Unavailable,
+    Upkeep,
+    Upkept,
 )
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ __all__ = [
     "Commit",
     "Durability",
     "GitStore",
+    "Holdings",
     "Lease",
     "Locked",
     "MemoryStore",
@@ -43,6 +47,8 @@ __all__ = [
     "Torn",
     "Trace",
     "Unavailable",
+    "Upkeep",
+    "Upkept",
 ]
 
 

@@ -40,15 +40,18 @@ class Locks:
         self._folder, self._durable = folder, durable
         self._taken: dict[str, Path] = {}
 
-    def take(self, name: str, content: bytes) -> None:
-        """Lock a file (``HEAD``, ``packed-refs``, ``refs/…``), to put this in its place.
+    def take(self, name: str, content: bytes | Path) -> None:
+        """Lock a file (``HEAD``, ``packed-refs``, ``refs/…``), to put this in its place: bytes, or a synced file.
 
         Raises:
             Held: somebody else has locked it.
             FileNotFoundError: its folder is not there.
         """
         first = self._folder / (_HELD + name.replace("/", "%"))
-        _disk.write(first, content)
+        if isinstance(content, bytes):
+            _disk.write(first, content)
+        else:
+            _disk.rename(content, first)
         try:
             if self._durable:
                 # In this order: whatever of it a power cut leaves, the next process can tell whose lock it is.
@@ -121,7 +124,7 @@ def exclusive(folder: Path, *, durable: bool = True) -> Iterator[Locks]:
 
 
 @contextmanager
-def in_turn(folder: Path) -> Iterator[None]:
+def in_turn(folder: Path) -> Iterator[Locks]:
     """`exclusive`, once it is this process's turn.
 
     Raises:
@@ -131,7 +134,7 @@ def in_turn(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(exclusive(folder))
+                locks = stack.enter_context(exclusive(folder))
                 break
             except BlockingIOError as error:
                 if time.monotonic() > deadline:
@@ -140,7 +143,7 @@ def in_turn(folder: Path) -> Iterator[None]:
                         hint="If a process that uses the repository hangs, end it.",
                     ) from error
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
-        yield
+        yield locks
 
 
 def _lock(folder: Path, name: str) -> Path:

@@ -45,12 +45,14 @@ from ._protocol import (
     Reader,
     Store,
     Unavailable,
+    Upkeep,
 )
 from ._reader import CheckedReader
 from ._refs import Logging
 from ._revisions import Revisions
 from ._together import JointRefs, Swap, check_unused
 from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged
+from ._upkeep import GitUpkeep
 
 LOOPS = "refs/heads/loops/"
 ARCHIVE = "refs/archive/loops/"
@@ -78,6 +80,7 @@ class GitStore(Store):
         durable = durability == "power-cut"
         self._objects = Objects(self._folder / "objects", durable=durable)
         self._refs = JointRefs(self._folder, folder, logging=_logging(repository), durable=durable, who=self._who)
+        self._precious = _setting(repository.config, "extensions.preciousObjects").lower() == "true"
         self._leases = LeaseFiles(self._folder)
         self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
         self._trees = Trees(self._objects)
@@ -242,6 +245,14 @@ class GitStore(Store):
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return leftovers(self._folder, self._refs, LOOPS)
+
+    # Upkeep ------------------------------------------------------------------------------------------------------
+
+    def upkeep(
+        self, *, breathe: Callable[[], None] = lambda: None, progress: Callable[[int, int], None] = lambda *_: None
+    ) -> Upkeep:
+        refs = JointRefs(self._folder, self._folder, logging="no", durable=True, who=self._who)
+        return GitUpkeep(self._folder, refs, LOOPS, alone=self._precious, breathe=breathe, progress=progress)
 
     # Writing trees -----------------------------------------------------------------------------------------------
 

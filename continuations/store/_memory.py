@@ -15,7 +15,22 @@ from .._state import Continuation
 from .._text import one_line
 from ._errors import gone
 from ._format import is_id
-from ._protocol import Commit, Lease, Mender, Move, Moved, NoSuchRevision, NotALoop, Reader, Store, Trace, Unavailable
+from ._protocol import (
+    Commit,
+    Holdings,
+    Lease,
+    Mender,
+    Move,
+    Moved,
+    NoSuchRevision,
+    NotALoop,
+    Reader,
+    Store,
+    Trace,
+    Unavailable,
+    Upkeep,
+    Upkept,
+)
 
 _REVISION = re.compile(r"(?P<base>[^~^]+)(?P<steps>(?:~\d*|\^\d*)*)")
 
@@ -164,6 +179,24 @@ class MemoryStore(Store):
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return iter(())
+
+    def upkeep(
+        self, *, breathe: Callable[[], None] = lambda: None, progress: Callable[[int, int], None] = lambda *_: None
+    ) -> Upkeep:
+        return _MemoryUpkeep()
+
+
+class _MemoryUpkeep(Upkeep):
+    """Memory holds no files."""
+
+    def due(self) -> bool:
+        return False
+
+    def holdings(self) -> Holdings:
+        return Holdings()
+
+    def run(self, *, thorough: bool = False, dry: bool = False) -> Upkept | None:
+        return Upkept()
 
 
 class _MemoryReader(Reader):

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from heapq import merge
 from pathlib import Path
 from typing import Literal
 
@@ -79,10 +80,24 @@ class Refs:
 
     def all(self, prefix: str) -> Iterator[str]:
         """The names of the refs that begin with `prefix` (it ends in a slash), torn ones too, in order."""
-        # In this order: what git packs in the meantime is in the file by then.
-        names = set(self._loose(self._folder / prefix, prefix))
-        names.update(name for name, _ in self._packed.view().entries(prefix))
-        return iter(sorted(name for name in names if is_ref(name)))
+        return (name for name, _ in self.entries(prefix))
+
+    def entries(self, prefix: str) -> Iterator[tuple[str, str | Torn]]:
+        """The refs that begin with `prefix` (it ends in a slash), in order, each with the id it holds, or its fault."""
+        # In this order: what git packs in the meantime is in the list by then.
+        loose = {name: self._held(name) for name in self._loose(self._folder / prefix, prefix) if is_ref(name)}
+        packed = self._packed.view().entries(prefix)
+        found = ((name, id) for name, id in packed if name not in loose)
+        for name, held in merge(sorted(loose.items(), key=_by_name), found, key=_by_name):
+            held = self._held(name) if held is None else held  # it went, and it may be in the list; or that is torn
+            if held is not None:
+                yield name, held
+
+    def _held(self, name: str) -> str | Torn | None:
+        try:
+            return self.get(name)
+        except Torn as fault:
+            return fault
 
     def _loose(self, folder: Path, prefix: str) -> Iterator[str]:
         try:
@@ -276,3 +291,7 @@ class Refs:
             return self.read("HEAD") == ref
         except Torn:
             return False
+
+
+def _by_name(entry: tuple[str, object]) -> str:
+    return entry[0]
