@@ -126,6 +126,7 @@ from .signatures import AllowedSigners, Checked, NoSigningKey, Signer, SigningFa
 from .store import (
     Commit,
     Durability,
+    Holdings,
     Lease,
     Locked,
     MemoryStore,
@@ -138,6 +139,8 @@ from .store import (
     TooLarge,
     Torn,
     Unavailable,
+    Upkeep,
+    Upkept,
 )
 from .verify import Fault, Report
 
@@ -211,6 +214,7 @@ __all__ = [
     "GateKind",
     "GitStore",
     "History",
+    "Holdings",
     "Hopeless",
     "Image",
     "ImageUrl",
@@ -299,6 +303,8 @@ __all__ = [
     "Treatment",
     "Unavailable",
     "Unreadable",
+    "Upkeep",
+    "Upkept",
     "Usage",
     "User",
     "Value",

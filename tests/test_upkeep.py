@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from caesura.continuations import Commit, CommitId, GitStore, User, loop_name
-from caesura.continuations.store import Upkept, _disk, _upkeep
+from caesura.continuations.store import Unavailable, Upkept, _disk, _upkeep
 from caesura.continuations.store._delta import delta
 from caesura.continuations.store._packs import applied
 from tests.repositories import STATE, git, overwrite
@@ -270,7 +270,7 @@ def test_dead_or_out_of_space_at_any_call_it_loses_nothing_and_the_next_goes_on(
     for number in range(1, 400):
         made.append(step(store, made[-1]))
         fate = Fate(number, Dead if broken == "dead" else OSError(28, "No space left on device"))
-        with pytest.MonkeyPatch.context() as patch, suppress(Dead, OSError):
+        with pytest.MonkeyPatch.context() as patch, suppress(Dead, Unavailable):
             for name in WRITES:
                 patch.setattr(_disk, name, partial(fate.call, getattr(_disk, name)))
             store.upkeep().run(thorough=True)

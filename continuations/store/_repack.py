@@ -43,7 +43,7 @@ class NotWhole(Exception):
 class Repacking:
     """Puts objects of one repository into a pack."""
 
-    def __init__(self, objects: Objects, folder: Path, breathe: Breathe) -> None:
+    def __init__(self, objects: Objects, folder: Path, breathe: Breathe = lambda: None) -> None:
         self._objects, self._folder, self._breathe = objects, folder, breathe
         self._trees: OrderedDict[str, dict[str, Entry]] = OrderedDict()
         self._data: OrderedDict[str, tuple[Kind, bytes]] = OrderedDict()

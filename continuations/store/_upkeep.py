@@ -6,10 +6,11 @@ where it is now.
 """
 
 import fcntl
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from ._format import Kind, is_id
 from ._objects import MAX_OBJECT, Objects
 from ._pack_refs import Branches
 from ._packs import Pack
-from ._protocol import Holdings, Upkeep, Upkept
+from ._protocol import Holdings, Unavailable, Upkeep, Upkept
 from ._refs import Refs
 from ._repack import Breathe, NotWhole, Repacking
 
@@ -33,8 +34,8 @@ BRANCHES = 1000
 """So many branches of root loops may have files of their own."""
 
 _MARK = "caesura.upkeep"
-_LARGE = 2**28  # bytes: a pack of that size is left as it is
-_COMMITS = 512  # that are packed at a time: a second's work
+_LARGE = 2**25  # bytes: a pack of that size becomes a part of a larger one only by hand
+_COMMITS = 256  # that are packed at a time: a good deal less than a second's work
 _SAMPLED = ("17", "5a", "a3", "e8")
 _AGE = 24 * 3600.0  # seconds: what no branch reaches and is older is packed too, where git tidies up nothing
 _OTHERS = (".keep", ".promisor", ".mtimes", ".bitmap")  # beside a pack that is not like others
@@ -60,7 +61,8 @@ class GitUpkeep(Upkeep):
         self._folder, self._refs, self._alone = folder, refs, alone
         self._where = folder / "objects"
         self._branches = Branches(folder, loops, breathe)
-        self._repacking = Repacking(Objects(self._where), self._where, breathe)
+        objects = Objects(self._where)
+        self._packing, self._merging = Repacking(objects, self._where), Repacking(objects, self._where, breathe)
         self._breathe, self._progress = breathe, progress
 
     def due(self) -> bool:
@@ -79,15 +81,21 @@ class GitUpkeep(Upkeep):
         )
 
     def run(self, *, thorough: bool = False, dry: bool = False) -> Upkept | None:
-        with _alone(self._folder) as first:
+        with nullcontext(True) if dry else _alone(self._folder) as first:
             if not first:
                 return None
             before = self.holdings()
-            if not dry:
-                self._tidy()
-            objects = self._pack_loose(bound=0 if thorough else LOOSE, dry=dry)
-            packs = self._roll_up(bound=1 if thorough else PACKS, dry=dry)
-            branches = self._branches.pack(bound=0 if thorough else BRANCHES, dry=dry)
+            try:
+                if not dry:
+                    self._tidy()
+                objects = self._pack_loose(bound=0 if thorough else LOOSE, dry=dry)
+                packs = self._roll_up(bound=1 if thorough else PACKS, dry=dry)
+                branches = self._branches.pack(bound=0 if thorough else BRANCHES, dry=dry)
+            except OSError as error:
+                raise Unavailable(
+                    f"{self._folder} could not be tidied up: {error}.",
+                    hint="Check its permissions and free space; nothing was lost.",
+                ) from error
             after = before if dry else self.holdings()
             return Upkept(objects=objects, packs=packs, branches=branches, before=before, after=after)
 
@@ -118,11 +126,13 @@ class GitUpkeep(Upkeep):
             file = loose.pop(name)
             if not dry:
                 _disk.unlink(file)
-        commits = self._repacking.lines(self._heads(every=not bound), loose)
+        commits = self._packing.lines(self._heads(every=not bound), loose)
         for at in range(0, len(commits), _COMMITS):
-            layout = self._repacking.layout(reversed(commits[at : at + _COMMITS]), loose)
+            # At least this much of it is done, however soon whoever drives loops has come to their end.
+            layout = self._packing.layout(reversed(commits[at : at + _COMMITS]), loose)
             self._into_pack(layout, loose, dry=dry)
             self._progress(total - len(loose), total)
+            self._breathe()
         old = time.time() - _AGE
         rest = [name for name, file in loose.items() if self._alone and _changed(file) < old]
         for at in range(0, len(rest), 8 * _COMMITS):
@@ -135,7 +145,7 @@ class GitUpkeep(Upkeep):
             for name in layout:
                 del loose[name]
             return
-        made = self._repacking.pack(layout)
+        made = self._packing.pack(layout)
         if made is not None:
             for name in made.ids():
                 _disk.unlink(loose.pop(name))
@@ -167,18 +177,18 @@ class GitUpkeep(Upkeep):
         found = (index for index in (self._where / "pack").glob("*.idx") if index.with_suffix(".pack").exists())
         return sorted(found, key=lambda index: (_size(index.with_suffix(".pack")), index.name))
 
-    def _small(self) -> list[Path]:
+    def _small(self, largest: float = _LARGE) -> list[Path]:
         """The indexes of those that may become a part of another."""
         return [
             index
             for index in self._packs()
-            if _size(index.with_suffix(".pack")) < _LARGE
+            if _size(index.with_suffix(".pack")) < largest
             and not any(index.with_suffix(suffix).exists() for suffix in _OTHERS)
         ]
 
     def _roll_up(self, *, bound: int, dry: bool) -> int:
         """Make one pack of the smallest, so many that each that is left is as large as all that are smaller."""
-        small = self._small()
+        small = self._small() if bound > 1 else self._small(math.inf)
         if len(small) <= bound:
             return 0
         sizes = [_size(index.with_suffix(".pack")) for index in small]
@@ -234,9 +244,9 @@ class GitUpkeep(Upkeep):
                 ready.setdefault(name, partial(pack.entry, start, end, names))
         for name in ready:
             fresh.pop(name.hex(), None)
-        commits = self._repacking.lines((name for name, kind in fresh.items() if kind == "commit"), fresh)
-        layout = self._repacking.layout(reversed(commits), fresh)
-        return self._repacking.pack(layout | {name: None for name in fresh if name not in layout}, ready)
+        commits = self._merging.lines((name for name, kind in fresh.items() if kind == "commit"), fresh)
+        layout = self._merging.layout(reversed(commits), fresh)
+        return self._merging.pack(layout | {name: None for name in fresh if name not in layout}, ready)
 
 
 @contextmanager
