@@ -20,14 +20,14 @@ from .._codec import (
     encode_record,
 )
 from .._errors import SavedStateError
-from .._ids import BadName, CallId, CommitId, LoopName, split_address
+from .._ids import CallId, CommitId, LoopName
 from .._messages import Message
 from .._state import Child, Continuation, Record
 from .._text import one_line
 from ._errors import Torn, too_large
 from ._exclusive import common
 from ._format import FILE, FOLDER, Entry, RawCommit, commit_bytes, is_id
-from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
+from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, can_be_call, message_path
 from ._leases import LeaseFiles
 from ._leftovers import leftovers
 from ._make import make, unmade
@@ -51,8 +51,9 @@ from ._reader import CheckedReader
 from ._refs import Logging
 from ._revisions import Revisions
 from ._together import JointRefs, Swap, check_unused
-from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged
+from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged, folder_in
 from ._upkeep import GitUpkeep
+from ._waiting import Waiting
 
 LOOPS = "refs/heads/loops/"
 ARCHIVE = "refs/archive/loops/"
@@ -83,6 +84,7 @@ class GitStore(Store):
         self._precious = _setting(repository.config, "extensions.preciousObjects").lower() == "true"
         self._leases = LeaseFiles(self._folder)
         self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
+        self._waiting = Waiting(self._folder, self._objects, self._refs, LOOPS)
         self._trees = Trees(self._objects)
         self._cache: OrderedDict[CommitId, _Known] = OrderedDict()
 
@@ -122,11 +124,15 @@ class GitStore(Store):
 
     # Refs --------------------------------------------------------------------------------------------------------
 
-    def heads(self, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
-        return {name: CommitId(head) for name, head in self._refs.loops(_folder(archived)) if isinstance(head, str)}
+    def heads(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
+        loops = self._refs.loops(_folder(archived), above)
+        return {name: CommitId(head) for name, head in loops if isinstance(head, str)}
 
     def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
         return {name: fault for name, fault in self._refs.loops(_folder(archived)) if isinstance(fault, Torn)}
+
+    def waiting(self) -> Iterator[LoopName]:
+        return self._waiting.loops()
 
     def head(self, loop: LoopName, *, archived: bool = False) -> CommitId | None:
         head = self._refs.get(_folder(archived) + loop)
@@ -325,7 +331,7 @@ class GitStore(Store):
         record = decode_record(self._file(tree, RECORD, weight))
         definition = decode_definition(self._file(tree, DEFINITION, weight))
         messages: list[Message] = []
-        for name, blob in self._trees.messages(self._folder_in(tree, MESSAGES)):
+        for name, blob in self._trees.messages(folder_in(tree, MESSAGES)):
             data = self._objects.get(blob, "blob")
             weight.messages += len(data)
             weight.add(len(data))
@@ -334,7 +340,7 @@ class GitStore(Store):
             **{name: getattr(record, name) for name in Record.__struct_fields__},
             definition=definition,
             messages=tuple(messages),
-            children=self._children(self._folder_in(tree, CHILDREN), raw, above, weight) if CHILDREN in tree else {},
+            children=self._children(folder_in(tree, CHILDREN), raw, above, weight) if CHILDREN in tree else {},
         )
 
     def _children(self, folder: str, raw: RawCommit, above: int, weight: Weight) -> dict[CallId, Child]:
@@ -342,7 +348,7 @@ class GitStore(Store):
         children: dict[CallId, Child] = {}
         commits = [(self._revisions.commit(parent).tree, CommitId(parent)) for parent in raw.parents]
         for entry in self._trees.read(folder).values():
-            if not _can_be_call(entry.name):
+            if not can_be_call(entry.name):
                 raise damaged(f"{CHILDREN}/{one_line(entry.name)} has a name that no call can have")
             match = next((pair for pair in commits if pair[0] == entry.id), None)
             if match is None:
@@ -360,21 +366,9 @@ class GitStore(Store):
         weight.add(len(data))
         return data
 
-    def _folder_in(self, tree: Mapping[str, Entry], name: str) -> str:
-        if name not in tree or not tree[name].is_folder:
-            raise damaged(f"{name}/ is missing, or not a folder")
-        return tree[name].id
-
 
 def _folder(archived: bool) -> str:
     return ARCHIVE if archived else LOOPS
-
-
-def _can_be_call(name: str) -> bool:
-    try:
-        return split_address(f"x.{name}")[1] == name
-    except BadName:
-        return False
 
 
 def _logging(repository: pygit2.Repository) -> Logging:

@@ -11,6 +11,7 @@ from .._codec import encode_definition, encode_message, encode_record
 from .._errors import SavedStateError
 from .._ids import CommitId, LoopName
 from .._messages import plain_text
+from .._requests import asks
 from .._state import Continuation
 from .._text import one_line
 from ._errors import gone
@@ -50,8 +51,12 @@ class MemoryStore(Store):
     def location(self) -> str:
         return "memory"
 
-    def heads(self, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
-        return dict(sorted(self._branches(archived).items()))
+    def heads(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
+        branches = sorted(self._branches(archived).items())
+        return {name: head for name, head in branches if above is None or name.startswith(f"{above}.")}
+
+    def waiting(self) -> Iterator[LoopName]:
+        return (name for name, head in sorted(self._heads.items()) if _waits(self._commits[head].state))
 
     def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
         return {}
@@ -184,6 +189,10 @@ class MemoryStore(Store):
         self, *, breathe: Callable[[], None] = lambda: None, progress: Callable[[int, int], None] = lambda *_: None
     ) -> Upkeep:
         return _MemoryUpkeep()
+
+
+def _waits(state: Continuation) -> bool:
+    return asks(state) or (state.ending is None and any(_waits(child.state) for child in state.children.values()))
 
 
 class _MemoryUpkeep(Upkeep):

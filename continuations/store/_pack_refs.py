@@ -4,7 +4,7 @@ That of a nested loop goes when its result is taken, and to take one from the li
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,18 +13,23 @@ from . import _disk
 from ._exclusive import Held, Locks, in_turn
 from ._format import is_id
 from ._owner import is_dead, mark
-from ._packed import PACKED, PackedRefs
+from ._packed import PACKED, Identity, PackedRefs, View
 from ._repack import Breathe
 
 _PREPARED = "caesura.packed-refs."
 _TURN = 16  # branches whose files are taken away before others have their turn
 
 
+Listed = Callable[[View, Identity, Mapping[str, str]], None]
+"""Told which branches were put into the list, which list they were put into, and which it became."""
+
+
 class Branches:
     """The branches of root loops with files of their own. What is written here outlasts a power cut."""
 
-    def __init__(self, folder: Path, loops: str, breathe: Breathe) -> None:
-        self._folder, self._loops, self._breathe = folder, loops, breathe
+    def __init__(self, folder: Path, loops: str, breathe: Breathe, listed: Listed) -> None:
+        """`listed` is told what was put into the list."""
+        self._folder, self._loops, self._breathe, self._told = folder, loops, breathe, listed
         self._packed = PackedRefs(folder)
 
     def count(self) -> int:
@@ -70,6 +75,7 @@ class Branches:
         _disk.write(prepared, before.replaced(loose))
         try:
             _disk.sync(prepared)
+            stat = prepared.stat()
             self._breathe()
             with in_turn(self._folder) as locks:
                 locks.take(PACKED, prepared)
@@ -80,6 +86,7 @@ class Branches:
                 locks.commit(PACKED)
         finally:
             _disk.unlink(prepared)
+        self._told(before, (stat.st_ino, stat.st_size, stat.st_mtime_ns), loose)
         return dict(loose)
 
     def _take_away(self, part: Mapping[str, str]) -> int:

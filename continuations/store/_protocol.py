@@ -208,8 +208,19 @@ class Store(Protocol):
         """Where the store is, for messages."""
         ...
 
-    def heads(self, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
-        """Every loop's head, by name, in the order of the names; or, those of the loops in the archive."""
+    def heads(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
+        """The heads of all loops, or of those nested in one, by name, in the order of the names.
+
+        Those that are in use, or those in the archive.
+        """
+        ...
+
+    def waiting(self) -> Iterator[LoopName]:
+        """The loops in whose heads, or in what those nest, something waits for somebody; in the order of their names.
+
+        Those whose heads cannot be read are among them. Others are found without being looked at, in a repository of
+        any size, but for those that are not known yet.
+        """
         ...
 
     def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:

@@ -14,7 +14,7 @@ from . import _disk
 from ._errors import Torn, torn
 from ._exclusive import Held, Locks, exclusive
 from ._format import is_id
-from ._packed import PACKED, PackedRefs, is_line, is_ref
+from ._packed import PACKED, PackedRefs, View, is_line, is_ref
 from ._protocol import Locked, Moved, Unavailable
 
 TORN = ""
@@ -83,15 +83,28 @@ class Refs:
         return (name for name, _ in self.entries(prefix))
 
     def entries(self, prefix: str) -> Iterator[tuple[str, str | Torn]]:
-        """The refs that begin with `prefix` (it ends in a slash), in order, each with the id it holds, or its fault."""
+        """The refs that begin with `prefix`, in order, each with the id that it holds, or its fault."""
         # In this order: what git packs in the meantime is in the list by then.
-        loose = {name: self._held(name) for name in self._loose(self._folder / prefix, prefix) if is_ref(name)}
-        packed = self._packed.view().entries(prefix)
-        found = ((name, id) for name, id in packed if name not in loose)
-        for name, held in merge(sorted(loose.items(), key=_by_name), found, key=_by_name):
+        own = self.own(prefix)
+        packed = (entry for entry in self.packed().entries(prefix) if entry[0] not in own)
+        for name, held in merge(sorted(own.items(), key=_by_name), packed, key=_by_name):
             held = self._held(name) if held is None else held  # it went, and it may be in the list; or that is torn
             if held is not None:
                 yield name, held
+
+    def own(self, prefix: str) -> dict[str, str | Torn | None]:
+        """The refs that begin with `prefix` and have files of their own, each with what it holds."""
+        above = prefix[: prefix.rindex("/") + 1]
+        names = self._loose(self._folder / above, above)
+        return {name: self._held(name) for name in names if name.startswith(prefix) and is_ref(name)}
+
+    def packed(self) -> View:
+        """The packed refs, as they are now.
+
+        Raises:
+            Torn: they are empty or cut short.
+        """
+        return self._packed.view()
 
     def _held(self, name: str) -> str | Torn | None:
         try:

@@ -32,9 +32,9 @@ class Swap(NamedTuple):
 class JointRefs(Refs):
     """A repository's refs, which can also be moved several at once."""
 
-    def loops(self, folder: str) -> Iterator[tuple[LoopName, str | Torn]]:
-        """The loops that have branches in a folder, each with its head, or with what is wrong with it."""
-        for ref, head in self.entries(folder):
+    def loops(self, folder: str, above: LoopName | None = None) -> Iterator[tuple[LoopName, str | Torn]]:
+        """The loops that have branches in a folder, or those nested in one, each with its head, or its fault."""
+        for ref, head in self.entries(folder if above is None else f"{folder}{above}."):
             with suppress(BadName):  # somebody's own branch beside ours
                 yield loop_name(ref.removeprefix(folder)), head
 

@@ -23,6 +23,7 @@ from ._packs import Pack
 from ._protocol import Holdings, Unavailable, Upkeep, Upkept
 from ._refs import Refs
 from ._repack import Breathe, NotWhole, Repacking
+from ._waiting import Waiting
 
 LOOSE = 4096
 """So many objects may have files of their own."""
@@ -60,8 +61,8 @@ class GitUpkeep(Upkeep):
         """`alone`: git itself tidies up nothing there. `breathe` is called often, and may end it by raising."""
         self._folder, self._refs, self._alone = folder, refs, alone
         self._where = folder / "objects"
-        self._branches = Branches(folder, loops, breathe)
         objects = Objects(self._where)
+        self._branches = Branches(folder, loops, breathe, Waiting(folder, objects, refs, loops).follow)
         self._packing, self._merging = Repacking(objects, self._where), Repacking(objects, self._where, breathe)
         self._breathe, self._progress = breathe, progress
 
