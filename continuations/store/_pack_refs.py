@@ -10,14 +10,14 @@ from pathlib import Path
 
 from .._codec import Unreadable
 from . import _disk
-from ._exclusive import Held, Locks, in_turn
+from ._exclusive import Held, in_turn
 from ._format import is_id
 from ._owner import is_dead, mark
 from ._packed import PACKED, Identity, PackedRefs, View
 from ._repack import Breathe
 
 _PREPARED = "caesura.packed-refs."
-_TURN = 16  # branches whose files are taken away before others have their turn
+_TURN = 32  # branches whose files are taken away before others have their turn
 
 
 Listed = Callable[[View, Identity, Mapping[str, str]], None]
@@ -90,23 +90,14 @@ class Branches:
         return dict(loose)
 
     def _take_away(self, part: Mapping[str, str]) -> int:
-        """Remove the files of branches that are as the list has them."""
+        """Remove the files of branches that are as the list has them; one that somebody is moving stays."""
         self._breathe()
-        with in_turn(self._folder) as locks:
-            return sum(self._remove(locks, name, head) for name, head in part.items())
-
-    def _remove(self, locks: Locks, name: str, head: str) -> bool:
-        try:
-            locks.take(name, b"")
-        except (Held, FileNotFoundError):
-            return False  # it is being moved
-        try:
-            same = _content(self._folder / name) == head and self._packed.view().find(name) == head
-            if same:
+        with in_turn(self._folder) as locks, locks.several(part) as locked:
+            view = self._packed.view()
+            same = [name for name in locked if _content(self._folder / name) == part[name] == view.find(name)]
+            for name in same:
                 _disk.unlink(self._folder / name)
-            return same
-        finally:
-            locks.drop(name)
+            return len(same)
 
 
 def _content(file: Path) -> str:

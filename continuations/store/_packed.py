@@ -105,8 +105,13 @@ class View:
     def at(self, place: int) -> tuple[str, str] | None:
         """The ref that stands at a place, and what it holds, as `places` has it; None if none does."""
         match = _LINE.match(self._data, place) if place < len(self._data) else None
-        entry = None if match is None or self._data[place - 1] != ord("\n") else self._ref(match)
-        return None if entry is None else (entry[0], entry[1] or "")
+        if match is None or self._data[place - 1] != ord("\n"):
+            return None
+        found, name = match.groups()
+        if found is not None:
+            return name.decode("utf-8", "replace"), found.decode()
+        entry = self._ref(match)
+        return None if entry is None else (entry[0], "")
 
     def locate(self, ref: str) -> int | None:
         """The place of a ref in the file, if it is sorted, and it is there.
