@@ -148,6 +148,7 @@ from .store import (
     Commit,
     Durability,
     Erased,
+    Holdings,
     Lease,
     Locked,
     MemoryStore,
@@ -162,6 +163,8 @@ from .store import (
     Torn,
     Unavailable,
     Unclean,
+    Upkeep,
+    Upkept,
     is_bundle,
 )
 from .verify import Fault, Report
@@ -250,6 +253,7 @@ __all__ = [
     "GateKind",
     "GitStore",
     "History",
+    "Holdings",
     "Hopeless",
     "Image",
     "ImageUrl",
@@ -356,6 +360,8 @@ __all__ = [
     "Unavailable",
     "Unclean",
     "Unreadable",
+    "Upkeep",
+    "Upkept",
     "Usage",
     "User",
     "Value",

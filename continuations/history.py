@@ -322,10 +322,10 @@ class History:
             raise taken(loop)
         if parent_name(loop) is None and self.store.head(loop, archived=True) is not None:
             raise LoopExists(f"There is a loop {loop!r} in the archive.", hint="Choose another name.")
-        left = [name for name in self.store.heads() if name.startswith(f"{loop}.")]
-        if left and parent_name(loop) is None:
+        left = next(iter(self.store.heads(loop)), None)
+        if left is not None and parent_name(loop) is None:
             raise LoopExists(
-                f"There are branches of loops nested in an earlier {loop!r}: {left[0]}.",
+                f"There are branches of loops nested in an earlier {loop!r}: {left}.",
                 hint="Choose another name, or delete those branches with git first.",
             )
 

@@ -23,6 +23,7 @@ from caesura.continuations import (
 from ._agent import Agent, BadAgent, UnknownAgent
 from ._model import Model
 from ._notices import Listener
+from ._upkeep import Keeper
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class Services:
     max_tools: int
     poll: float
     judge: Judge | None
+    keeper: Keeper
     threads: trio.CapacityLimiter
     records: Records
     prompting: trio.Lock = field(default_factory=trio.Lock)
@@ -62,7 +64,7 @@ class Services:
         return await trio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._one_at_a_time)
 
     async def beside(self, function: Callable[[], None]) -> None:
-        """`sync` for leases, which do not wait until the store has time for them, nor for a thread that tools use."""
+        """`sync` for leases and upkeep: no store's time is waited for, nor a thread that tools use."""
         await trio.to_thread.run_sync(function, limiter=self._beside)
 
     def loops(self) -> Loops:

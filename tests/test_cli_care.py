@@ -151,3 +151,21 @@ def test_a_secret_that_a_command_cannot_know_is_warned_of_where_something_is_wri
     assert told.err == "warning: DB_PASSWORD of redact.env is not set here: its value would not be recognized.\n"
     assert shell("pending").err == ""
     assert "warning" not in shell("tell", "onboard", "Hello.", OTHER="a secret", DB_PASSWORD="another").err  # noqa: S106
+
+
+def test_gc_says_what_it_would_do_does_it_and_has_nothing_more_to_do(shell: Shell) -> None:
+    before = snapshot(repository(shell))
+    told = shell("gc", "--dry-run")
+    assert (told.status, told.err) == (0, "")
+    assert told.out.startswith("would put ")
+    would = shell("gc", "-n", "--json").json
+    assert snapshot(repository(shell)) == before
+    done = shell("gc", "--json").json
+    assert (done["objects"], done["branches"]) == (would["objects"], would["branches"])
+    assert done["before"] == would["before"]
+    assert done["after"] == {**done["after"], "objects": 0, "packs": 1, "branches": 0}
+    assert shell("gc").out.startswith(
+        "There is nothing to do. 0 objects and 0 branches with files of their own, 1 pack"
+    )
+    assert shell("verify").out.endswith(": no fault\n")
+    assert shell("approve", "onboard.it-1.order-1", "--yes").status == 0

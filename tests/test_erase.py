@@ -18,6 +18,7 @@ from caesura.continuations import (
     CommitId,
     Erased,
     GitStore,
+    Locked,
     LoopExists,
     LoopName,
     Loops,
@@ -37,6 +38,7 @@ from caesura.continuations import (
     loop_name,
     utc_now,
 )
+from caesura.continuations.store._exclusive import keeping_up
 from tests.damage import file_of, git, is_whole, object_of, snapshot, tear
 from tests.killed import killed_after
 from tests.strategies import ADA, EPOCH, GRACE, NESTED, World
@@ -124,6 +126,7 @@ PACKED: dict[str, Callable[[Path], object]] = {
         git(folder, "multi-pack-index", "write"),
     ),
     "packed refs": lambda folder: git(folder, "pack-refs", "--all"),
+    "kept up": lambda folder: GitStore.open(folder).upkeep().run(thorough=True),
 }
 
 
@@ -373,6 +376,15 @@ def test_nothing_is_erased_while_anybody_drives_a_loop(folder: Path, loops: Loop
     store.move_lease(OPS, None, b"of a worker that died")
     loops.erase("ops", by=ADA)
     assert store.lease(OPS) is None
+
+
+def test_nothing_is_erased_while_upkeep_could_put_it_into_another_file(folder: Path, loops: Loops) -> None:
+    with keeping_up(folder):
+        before = snapshot(folder)
+        with pytest.raises(Locked, match="Upkeep is at work"):
+            loops.erase("ops", by=ADA)
+        assert snapshot(folder) == before
+    loops.erase("ops", by=ADA)
 
 
 def test_only_a_root_loop_that_was_ever_there_is_erased(folder: Path, loops: Loops) -> None:

@@ -197,6 +197,45 @@ def test_after_a_power_cut_the_loop_goes_on_to_its_end(recorded: Recorded) -> No
     assert ended > 10
 
 
+def kept_up(store: Acknowledging) -> None:
+    """Steps, and upkeep between them that packs all there is and makes one pack of two."""
+    begin(store, "ops", None)
+    for _ in range(2):
+        for name in ("ops", "x"):
+            begin(store, name, store.head(loop_name(name)))
+        store.upkeep().run(thorough=True)
+    begin(store, "ops", store.head(OPS))
+
+
+def begin(store: Acknowledging, name: str, before: CommitId | None) -> CommitId:
+    """One step, from nothing or from a commit."""
+    parents = () if before is None else (before,)
+    commit = store.write(STATE, parents=parents, message=f"{before}", author=ADA, committer=ROBOT).id
+    store.move(loop_name(name), before, commit)
+    return commit
+
+
+def test_upkeep_loses_nothing_to_a_power_cut_at_any_moment(recorded: Recorded) -> None:
+    cuts = 0
+    for folder, known in recorded(kept_up, "power-cut").cuts(every=3):
+        check(folder, known)
+        cuts += 1
+    assert cuts > 500
+
+
+@pytest.mark.parametrize(
+    "forget",
+    [
+        lambda path: path.name.startswith("tmp_obj"),
+        lambda path: path == Path("objects/pack"),
+        lambda path: path == Path(),
+    ],
+    ids=["pack and index", "their folder", "folder of the list of branches"],
+)
+def test_no_sync_of_upkeep_can_be_left_out(recorded: Recorded, forget: Callable[[Path], bool]) -> None:
+    assert next(breaks(recorded(kept_up, "power-cut").cuts(samples=4, forget=forget)), None) is not None
+
+
 @pytest.mark.parametrize(
     "forget",
     [

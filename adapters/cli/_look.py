@@ -47,7 +47,7 @@ def pending(
     """
     where = place(repo)
     with where.loops() as loops:
-        found, unreadable = loops.pending(loop), {} if loop else loops.unreadable()
+        found, unreadable = loops.pending(loop), {} if loop else loops.unreadable(loops.waiting())
         roots = dict.fromkeys(root_of(request.loop) for request in found)
         steps = [going_on(where, loops, root, lead="") for root in roots]
     if json:

@@ -9,6 +9,7 @@ from ._plumbing import is_bundle
 from ._protocol import (
     Commit,
     Durability,
+    Holdings,
     Lease,
     Locked,
     Mender,
@@ -21,6 +22,8 @@ from ._protocol import (
     Store,
     Trace,
     Unavailable,
+    Upkeep,
+    Upkept,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ __all__ = [
     "Durability",
     "Erased",
     "GitStore",
+    "Holdings",
     "Keeper",
     "Lease",
     "Locked",
@@ -51,6 +55,8 @@ __all__ = [
     "Trace",
     "Unavailable",
     "Unclean",
+    "Upkeep",
+    "Upkept",
     "is_bundle",
 ]
 

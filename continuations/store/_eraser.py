@@ -18,6 +18,7 @@ from .._ids import BadName, CommitId, LoopName, loop_name, root_of
 from .._trailers import trailers
 from . import _disk
 from ._errors import Torn
+from ._exclusive import keeping_up
 from ._forgetter import Forgetter
 from ._format import Malformed, commit_bytes, read_commit, read_tree
 from ._keeping import Erased, StillReached
@@ -25,7 +26,7 @@ from ._leads import ids_of, leads, lines, logs_of_head
 from ._leases import LeaseFiles
 from ._leftovers import ERASING, PRUNING
 from ._objects import Batch, Objects
-from ._protocol import Move
+from ._protocol import Locked, Move
 from ._together import JointRefs, Swap, check_unused
 
 LOOPS, ARCHIVE, TOMBSTONES = "refs/heads/loops/", "refs/archive/loops/", "refs/archive/erased/"
@@ -96,7 +97,7 @@ class Eraser:
             self._forgetter.drop_plan(ERASING + name)
             done.append(Erased(tombstones=tombstones, gone=gone, shared=shared))
 
-        self._refs.alone(change)
+        self._alone(change)
         left = next((name for name, head in self._refs.loops(LOOPS) if isinstance(head, str)), None)
         if left is not None and self._bare:
             self._refs.see_to_head(LOOPS + left)
@@ -127,8 +128,19 @@ class Eraser:
             done.append(self._forgetter.forget(doomed))
             self._forgetter.drop_plan(PRUNING + root)
 
-        self._refs.alone(change)
+        self._alone(change)
         return sum(done[-1:])
+
+    def _alone(self, change: Callable[[Callable[[Sequence[Swap], str], None]], None]) -> None:
+        """Make a change with exclusive access, while no upkeep puts what is to go into other files.
+
+        Raises:
+            Locked: upkeep is at work.
+        """
+        with keeping_up(self._folder) as first:
+            if not first:
+                raise Locked("Upkeep is at work in the repository.", hint="Try again once 'caesura gc' is done.")
+            self._refs.alone(change)
 
     # What it is --------------------------------------------------------------------------------------------------
 

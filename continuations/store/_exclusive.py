@@ -4,7 +4,7 @@ import fcntl
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ._protocol import Locked
 MARK = "caesura.exclusive"
 """The file that is locked, in a repository's folder."""
 
+_UPKEEP = "caesura.upkeep"
 _SECONDS = 10.0
 _HELD = "caesura.lock."
 
@@ -40,15 +41,18 @@ class Locks:
         self._folder, self._durable = folder, durable
         self._taken: dict[str, Path] = {}
 
-    def take(self, name: str, content: bytes) -> None:
-        """Lock a file (``HEAD``, ``packed-refs``, ``refs/…``), to put this in its place.
+    def take(self, name: str, content: bytes | Path) -> None:
+        """Lock a file (``HEAD``, ``packed-refs``, ``refs/…``), to put this in its place: bytes, or a synced file.
 
         Raises:
             Held: somebody else has locked it.
             FileNotFoundError: its folder is not there.
         """
-        first = self._folder / (_HELD + name.replace("/", "%"))
-        _disk.write(first, content)
+        first = self._first(name)
+        if isinstance(content, bytes):
+            _disk.write(first, content)
+        else:
+            _disk.rename(content, first)
         try:
             if self._durable:
                 # In this order: whatever of it a power cut leaves, the next process can tell whose lock it is.
@@ -63,6 +67,34 @@ class Locks:
             raise
         self._taken[name] = first
 
+    @contextmanager
+    def several(self, names: Iterable[str]) -> Iterator[list[str]]:
+        """Lock files of one folder that are not to be written, for as long as the block lasts: which of them are.
+
+        Those that somebody else has locked are left out. It waits for the disk twice, and not for each.
+        """
+        firsts = {name: self._first(name) for name in names}
+        try:
+            for first in firsts.values():
+                _disk.write(first, b"")
+            if self._durable:
+                _disk.sync(self._folder)
+            for name, first in firsts.items():
+                with suppress(FileExistsError, FileNotFoundError):
+                    _disk.link(first, _lock(self._folder, name))
+                    self._taken[name] = first
+            taken = [name for name in firsts if name in self._taken]
+            yield taken
+            for name in taken:
+                _disk.unlink(_lock(self._folder, name))
+                del self._taken[name]
+            if self._durable and taken:
+                _disk.sync(_lock(self._folder, taken[0]).parent)
+        finally:
+            for name, first in firsts.items():
+                if name not in self._taken:
+                    _disk.unlink(first)
+
     def commit(self, name: str) -> None:
         """Put what was announced into the locked file's place, and let go of the lock."""
         file = self._folder / name
@@ -73,6 +105,9 @@ class Locks:
         """Let go of a lock, the file as it is."""
         _disk.unlink(_lock(self._folder, name))
         self._forget(name)
+
+    def _first(self, name: str) -> Path:
+        return self._folder / (_HELD + name.replace("/", "%"))
 
     def release(self) -> None:
         """Let go of what is still locked."""
@@ -121,7 +156,7 @@ def exclusive(folder: Path, *, durable: bool = True) -> Iterator[Locks]:
 
 
 @contextmanager
-def in_turn(folder: Path) -> Iterator[None]:
+def in_turn(folder: Path) -> Iterator[Locks]:
     """`exclusive`, once it is this process's turn.
 
     Raises:
@@ -131,7 +166,7 @@ def in_turn(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(exclusive(folder))
+                locks = stack.enter_context(exclusive(folder))
                 break
             except BlockingIOError as error:
                 if time.monotonic() > deadline:
@@ -140,7 +175,22 @@ def in_turn(folder: Path) -> Iterator[None]:
                         hint="If a process that uses the repository hangs, end it.",
                     ) from error
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
-        yield
+        yield locks
+
+
+@contextmanager
+def keeping_up(folder: Path) -> Iterator[bool]:
+    """Whether no other process puts a repository's objects into other files now; none begins while this one does."""
+    file = os.open(folder / _UPKEEP, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(file)
 
 
 def _lock(folder: Path, name: str) -> Path:

@@ -49,12 +49,15 @@ from ._protocol import (
     Reader,
     Store,
     Unavailable,
+    Upkeep,
 )
 from ._reader import CheckedReader
 from ._revisions import Revisions
-from ._settings import logged, person
+from ._settings import logged, person, precious
 from ._together import JointRefs, Swap, check_unused
-from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged
+from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged, folder_in
+from ._upkeep import GitUpkeep
+from ._waiting import Waiting
 
 _CACHED = 256
 _OWN = 4  # libgit2's level of a person's own configuration; above it are the repository's
@@ -79,15 +82,12 @@ class GitStore(Store):
         self._folder = common(folder)
         self._durable = durable = durability == "power-cut"
         self._objects = Objects(self._folder / "objects", durable=durable)
-        self._refs = JointRefs(
-            self._folder,
-            folder,
-            logging=logged(repository.config, bare=repository.is_bare),
-            durable=durable,
-            who=self._who,
-        )
+        logging = logged(repository.config, bare=repository.is_bare)
+        self._refs = JointRefs(self._folder, folder, logging=logging, durable=durable, who=self._who)
+        self._precious = precious(repository.config)
         self._leases = LeaseFiles(self._folder)
         self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
+        self._waiting = Waiting(self._folder, self._objects, self._refs, LOOPS)
         self._trees = Trees(self._objects)
         self._cache: OrderedDict[CommitId, _Known] = OrderedDict()
 
@@ -127,11 +127,15 @@ class GitStore(Store):
 
     # Refs --------------------------------------------------------------------------------------------------------
 
-    def heads(self, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
-        return {name: CommitId(head) for name, head in self._refs.loops(_folder(archived)) if isinstance(head, str)}
+    def heads(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
+        loops = self._refs.loops(_folder(archived), above)
+        return {name: CommitId(head) for name, head in loops if isinstance(head, str)}
 
     def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
         return {name: fault for name, fault in self._refs.loops(_folder(archived)) if isinstance(fault, Torn)}
+
+    def waiting(self) -> Iterator[LoopName]:
+        return self._waiting.loops()
 
     def head(self, loop: LoopName, *, archived: bool = False) -> CommitId | None:
         head = self._refs.get(_folder(archived) + loop)
@@ -253,6 +257,14 @@ class GitStore(Store):
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return leftovers(self._folder, self._refs, LOOPS)
 
+    # Upkeep ------------------------------------------------------------------------------------------------------
+
+    def upkeep(
+        self, *, breathe: Callable[[], None] = lambda: None, progress: Callable[[int, int], None] = lambda *_: None
+    ) -> Upkeep:
+        refs = JointRefs(self._folder, self._folder, logging="no", durable=True, who=self._who)
+        return GitUpkeep(self._folder, refs, LOOPS, alone=self._precious, breathe=breathe, progress=progress)
+
     # Writing trees -----------------------------------------------------------------------------------------------
 
     def _tree(self, batch: Batch, state: Continuation, base: _Known | None, weight: Weight) -> str:
@@ -330,7 +342,7 @@ class GitStore(Store):
         record = decode_record(self._file(tree, RECORD, weight))
         definition = decode_definition(self._file(tree, DEFINITION, weight))
         messages: list[Message] = []
-        for name, blob in self._trees.messages(self._folder_in(tree, MESSAGES)):
+        for name, blob in self._trees.messages(folder_in(tree, MESSAGES)):
             data = self._objects.get(blob, "blob")
             weight.messages += len(data)
             weight.add(len(data))
@@ -339,7 +351,7 @@ class GitStore(Store):
             **{name: getattr(record, name) for name in Record.__struct_fields__},
             definition=definition,
             messages=tuple(messages),
-            children=self._children(self._folder_in(tree, CHILDREN), raw, above, weight) if CHILDREN in tree else {},
+            children=self._children(folder_in(tree, CHILDREN), raw, above, weight) if CHILDREN in tree else {},
         )
 
     def _children(self, folder: str, raw: RawCommit, above: int, weight: Weight) -> dict[CallId, Child]:
@@ -364,11 +376,6 @@ class GitStore(Store):
         data = self._objects.get(tree[name].id, "blob")
         weight.add(len(data))
         return data
-
-    def _folder_in(self, tree: Mapping[str, Entry], name: str) -> str:
-        if name not in tree or not tree[name].is_folder:
-            raise damaged(f"{name}/ is missing, or not a folder")
-        return tree[name].id
 
 
 def _folder(archived: bool) -> str:

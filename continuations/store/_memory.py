@@ -11,6 +11,7 @@ from .._codec import encode_definition, encode_message, encode_record
 from .._errors import SavedStateError
 from .._ids import CommitId, LoopName
 from .._messages import plain_text
+from .._requests import asks
 from .._state import Continuation
 from .._text import one_line
 from ._errors import gone
@@ -18,6 +19,7 @@ from ._format import is_id
 from ._keeping import Keeper
 from ._protocol import (
     Commit,
+    Holdings,
     Lease,
     Mender,
     Move,
@@ -28,6 +30,8 @@ from ._protocol import (
     Store,
     Trace,
     Unavailable,
+    Upkeep,
+    Upkept,
 )
 
 _REVISION = re.compile(r"(?P<base>[^~^]+)(?P<steps>(?:~\d*|\^\d*)*)")
@@ -48,8 +52,12 @@ class MemoryStore(Store):
     def location(self) -> str:
         return "memory"
 
-    def heads(self, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
-        return dict(sorted(self._branches(archived).items()))
+    def heads(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
+        branches = sorted(self._branches(archived).items())
+        return {name: head for name, head in branches if above is None or name.startswith(f"{above}.")}
+
+    def waiting(self) -> Iterator[LoopName]:
+        return (name for name, head in sorted(self._heads.items()) if _waits(self._commits[head].state))
 
     def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
         return {}
@@ -180,6 +188,28 @@ class MemoryStore(Store):
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return iter(())
+
+    def upkeep(
+        self, *, breathe: Callable[[], None] = lambda: None, progress: Callable[[int, int], None] = lambda *_: None
+    ) -> Upkeep:
+        return _MemoryUpkeep()
+
+
+def _waits(state: Continuation) -> bool:
+    return asks(state) or (state.ending is None and any(_waits(child.state) for child in state.children.values()))
+
+
+class _MemoryUpkeep(Upkeep):
+    """Memory holds no files."""
+
+    def due(self) -> bool:
+        return False
+
+    def holdings(self) -> Holdings:
+        return Holdings()
+
+    def run(self, *, thorough: bool = False, dry: bool = False) -> Upkept | None:
+        return Upkept()
 
 
 class _MemoryReader(Reader):

@@ -162,6 +162,47 @@ class Mender(Protocol):
         ...
 
 
+class Holdings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a repository holds: objects and branches of root loops with files of their own, packs, bytes of objects."""
+
+    objects: int = 0
+    packs: int = 0
+    branches: int = 0
+    size: int = 0
+
+
+class Upkept(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done: objects that got into a pack, packs that became one, branches that went into the list of them."""
+
+    objects: int = 0
+    packs: int = 0
+    branches: int = 0
+    before: Holdings = Holdings()
+    after: Holdings = Holdings()
+
+
+class Upkeep(Protocol):
+    """What keeps a repository in few files, while work goes on in it. For any thread, at any time."""
+
+    def due(self) -> bool:
+        """Whether there is more of anything than there should be; it takes about as long as a step."""
+        ...
+
+    def holdings(self) -> Holdings:
+        """What there is now."""
+        ...
+
+    def run(self, *, thorough: bool = False, dry: bool = False) -> Upkept | None:
+        """Do what there is to do, `thorough` also where there is little. None if another process is at it.
+
+        With `dry` nothing is done, and it is only said what would be.
+
+        Raises:
+            Unavailable: the disk is full, or may not be written. Nothing was lost.
+        """
+        ...
+
+
 class Store(Protocol):
     """Where continuations and refs are kept. Synchronous; one thread at a time, but for leases: any, at any time."""
 
@@ -170,8 +211,19 @@ class Store(Protocol):
         """Where the store is, for messages."""
         ...
 
-    def heads(self, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
-        """Every loop's head, by name, in the order of the names; or, those of the loops in the archive."""
+    def heads(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
+        """The heads of all loops, or of those nested in one, by name, in the order of the names.
+
+        Those that are in use, or those in the archive.
+        """
+        ...
+
+    def waiting(self) -> Iterator[LoopName]:
+        """The loops in whose heads, or in what those nest, something waits for somebody; in the order of their names.
+
+        Those whose heads cannot be read are among them. Others are found without being looked at, in a repository of
+        any size, but for those that are not known yet.
+        """
         ...
 
     def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
@@ -312,5 +364,15 @@ class Store(Protocol):
 
         Raises:
             Unavailable: there are no files to do it with.
+        """
+        ...
+
+    def upkeep(
+        self, *, breathe: Callable[[], None] = lambda: None, progress: Callable[[int, int], None] = lambda *_: None
+    ) -> Upkeep:
+        """What keeps it in few files.
+
+        `breathe` is called often, and what it raises ends the work, with nothing lost. `progress` is told how many
+        objects were packed, of how many.
         """
         ...

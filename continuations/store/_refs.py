@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from heapq import merge
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ from . import _disk
 from ._errors import Torn, torn
 from ._exclusive import Held, Locks, exclusive
 from ._format import is_id
-from ._packed import PACKED, PackedRefs, is_line, is_ref
+from ._packed import PACKED, PackedRefs, View, is_line, is_ref
 from ._protocol import Locked, Moved, Unavailable
 
 TORN = ""
@@ -79,10 +80,37 @@ class Refs:
 
     def all(self, prefix: str) -> Iterator[str]:
         """The names of the refs that begin with `prefix` (it ends in a slash), torn ones too, in order."""
-        # In this order: what git packs in the meantime is in the file by then.
-        names = set(self._loose(self._folder / prefix, prefix))
-        names.update(name for name, _ in self._packed.view().entries(prefix))
-        return iter(sorted(name for name in names if is_ref(name)))
+        return (name for name, _ in self.entries(prefix))
+
+    def entries(self, prefix: str) -> Iterator[tuple[str, str | Torn]]:
+        """The refs that begin with `prefix`, in order, each with the id that it holds, or its fault."""
+        # In this order: what git packs in the meantime is in the list by then.
+        own = self.own(prefix)
+        packed = (entry for entry in self.packed().entries(prefix) if entry[0] not in own)
+        for name, held in merge(sorted(own.items(), key=_by_name), packed, key=_by_name):
+            held = self._held(name) if held is None else held  # it went, and it may be in the list; or that is torn
+            if held is not None:
+                yield name, held
+
+    def own(self, prefix: str) -> dict[str, str | Torn | None]:
+        """The refs that begin with `prefix` and have files of their own, each with what it holds."""
+        above = prefix[: prefix.rindex("/") + 1]
+        names = self._loose(self._folder / above, above)
+        return {name: self._held(name) for name in names if name.startswith(prefix) and is_ref(name)}
+
+    def packed(self) -> View:
+        """The packed refs, as they are now.
+
+        Raises:
+            Torn: they are empty or cut short.
+        """
+        return self._packed.view()
+
+    def _held(self, name: str) -> str | Torn | None:
+        try:
+            return self.get(name)
+        except Torn as fault:
+            return fault
 
     def _loose(self, folder: Path, prefix: str) -> Iterator[str]:
         try:
@@ -290,3 +318,7 @@ class Refs:
             return self.read("HEAD") == ref
         except Torn:
             return False
+
+
+def _by_name(entry: tuple[str, object]) -> str:
+    return entry[0]

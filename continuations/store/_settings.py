@@ -39,6 +39,11 @@ def logged(config: Config, *, bare: bool) -> Logging:
     return "branches" if wanted else "no"
 
 
+def precious(config: Config) -> bool:
+    """Whether git removes no object here, whatever it is asked."""
+    return _value(config, "extensions.preciousObjects").lower() == "true"
+
+
 def _value(config: Config, key: str) -> str:
     try:
         return config[key] or ""

@@ -33,17 +33,11 @@ class Swap(NamedTuple):
 class JointRefs(Refs):
     """A repository's refs, which can also be moved several at once."""
 
-    def loops(self, folder: str) -> Iterator[tuple[LoopName, str | Torn | None]]:
-        """The loops that have branches in a folder, each with its head, or with what is wrong with it."""
-        for ref in self.all(folder):
-            try:
-                name = loop_name(ref.removeprefix(folder))
-            except BadName:
-                continue  # somebody's own branch beside ours
-            try:
-                yield name, self.get(ref)
-            except Torn as fault:
-                yield name, fault
+    def loops(self, folder: str, above: LoopName | None = None) -> Iterator[tuple[LoopName, str | Torn]]:
+        """The loops that have branches in a folder, or those nested in one, each with its head, or its fault."""
+        for ref, head in self.entries(folder if above is None else f"{folder}{above}."):
+            with suppress(BadName):  # somebody's own branch beside ours
+                yield loop_name(ref.removeprefix(folder)), head
 
     def see_to_head(self, ref: str) -> None:
         """Let ``HEAD`` be a branch that there is: `git log` and `git clone` start from it."""
