@@ -91,6 +91,7 @@ from ._ids import (
     split_address,
 )
 from ._json import from_json
+from ._marks import Scored, score_of
 from ._messages import (
     Assistant,
     Content,
@@ -123,6 +124,7 @@ from ._text import call_text, count, excerpt, one_line, printable, span
 from ._trajectory import Entry, EntryKind
 from ._validate import InvalidAnswer, misfit
 from ._variation import Variation
+from .adoption import StillRunning, Unrelated
 from .archive import Nested
 from .comparison import Comparison, Divergence, Tally, compare, line, tally
 from .forking import NothingRecorded
@@ -152,6 +154,7 @@ from .store import (
     Torn,
     Unavailable,
 )
+from .variants import BadVariant, Variant, start_variant, variant_loop
 from .verify import Fault, Report
 
 if TYPE_CHECKING:
@@ -181,6 +184,7 @@ __all__ = [
     "BadPerson",
     "BadPolicy",
     "BadRedaction",
+    "BadVariant",
     "Budget",
     "CaesuraError",
     "Call",
@@ -295,6 +299,7 @@ __all__ = [
     "Saved",
     "SavedStateError",
     "Scope",
+    "Scored",
     "SecretName",
     "Severity",
     "Signer",
@@ -305,6 +310,7 @@ __all__ = [
     "Started",
     "Status",
     "StillDriven",
+    "StillRunning",
     "Stop",
     "Store",
     "StrangeBranch",
@@ -328,9 +334,11 @@ __all__ = [
     "Treatment",
     "Unavailable",
     "Unreadable",
+    "Unrelated",
     "Usage",
     "User",
     "Value",
+    "Variant",
     "Variation",
     "Voided",
     "WaitUntil",
@@ -367,15 +375,18 @@ __all__ = [
     "ready",
     "root_name",
     "root_of",
+    "score_of",
     "span",
     "split_address",
     "split_signature",
     "start",
+    "start_variant",
     "step",
     "tally",
     "text_of",
     "use_of",
     "utc_now",
+    "variant_loop",
 ]
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from ._calls import Call, Gate, Person, allowed
 from ._ids import CommitId
+from ._marks import MARKS
 from ._messages import Assistant, Result, User
 from ._state import Continuation, Spent
 from ._step import name_calls
@@ -17,6 +18,7 @@ from ._text import one_line
 from ._trailers import trailers
 from ._verify_bonds import Past, Recorded, bonds
 from ._verify_forks import AGAIN, REWRITING, departures
+from ._verify_marks import marked
 from ._verify_state import begun, standing_faults
 
 FIRST = frozenset({"Started", "Imported"})
@@ -89,11 +91,11 @@ _MANY = frozenset({"Resumed", "AgentChanged", "Cancelled", "Repaired", "Rehearse
 
 
 def faults(
-    message: str, author: Person, parents: tuple[CommitId, ...], after: Continuation, past: Past
+    message: str, author: Person, parents: tuple[CommitId, ...], tree: str, after: Continuation, past: Past
 ) -> Iterator[str]:
     """What is wrong with one commit of a loop: nothing, if the product made it.
 
-    `message`, `author`, `parents` and `after` are the commit's; `past` knows the commits before it.
+    `message`, `author`, `parents`, `tree` and `after` are the commit's; `past` knows the commits before it.
     """
     said = trailers(message)
     names = said.get("Event", ())
@@ -114,6 +116,9 @@ def faults(
     )
     yield from _said(commit)
     yield from standing_faults(after)
+    if event in MARKS:
+        yield from marked(commit, message, parents, tree, past)
+        return
     if previous is None:
         yield from begun(commit)
     elif before is not None:

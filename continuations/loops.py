@@ -20,6 +20,7 @@ from ._redact import Redaction
 from ._requests import Request, requests
 from ._specs import AgentSpec
 from ._validate import InvalidAnswer, check_answer, check_edit
+from .adoption import Adoption
 from .forking import Forking
 from .history import History, Saved, saved_from
 from .interchange import export_loop, import_loop
@@ -37,7 +38,7 @@ class NoSuchRequest(CallerError):
     """Nothing of that address waits for anybody."""
 
 
-class Loops(Forking):
+class Loops(Forking, Adoption):
     """The loops of one repository, for whoever decides about them. Use it as a context manager, or close it.
 
     `redaction` says what, besides keys and tokens of known shapes, nothing that is written may hold. If the `policy`

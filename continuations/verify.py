@@ -55,10 +55,11 @@ def verify(
 
 
 class _Step(Value, frozen=True, kw_only=True):
-    """What is remembered of a commit: the one before it in its loop's own history, and how many those are."""
+    """What is remembered of a commit: the one before it in its loop's own history, how many those are, the first."""
 
     previous: CommitId | None
     depth: int
+    first: CommitId
 
 
 class _Walk:
@@ -127,7 +128,7 @@ class _Walk:
                 waiting += [(one, False) for one in (own, *further) if one is not None and one not in self._steps]
 
     def _judge(self, loop: LoopName, commit: CommitId) -> None:
-        self._steps[commit] = _Step(previous=None, depth=0)
+        self._steps[commit] = _Step(previous=None, depth=0, first=commit)
         try:
             found = self._reader.read(commit)
         except SavedStateError as error:
@@ -139,9 +140,10 @@ class _Walk:
         said = trailers(found.message)
         own = found.parents[0] if found.parents and said.get("Event", ("",))[0] not in FIRST else None
         before = None if own is None else self._steps.get(own)
-        self._steps[commit] = _Step(previous=own, depth=1 if before is None else before.depth + 1)
+        depth, first = (1, commit) if before is None else (before.depth + 1, before.first)
+        self._steps[commit] = _Step(previous=own, depth=depth, first=first)
         name = said.get("Loop", (loop,))[0]
-        for what in faults(found.message, found.author, found.parents, found.state, self):
+        for what in faults(found.message, found.author, found.parents, self.tree(commit), found.state, self):
             self._fault(name, commit, what, _FORGED.format(commit[:12]))
         if len(self._steps) % 100 == 0:
             self._progress(len(self._steps))
@@ -161,6 +163,18 @@ class _Walk:
             step = self._steps.get(at)
             at = None if step is None or first is None or step.depth <= first.depth else step.previous
         return at is not None
+
+    def origin(self, commit: CommitId) -> CommitId | None:
+        """The commit with which a commit's loop began."""
+        step = self._steps.get(commit)
+        return None if step is None else step.first
+
+    def tree(self, commit: CommitId) -> str:
+        """The name of a commit's tree; empty if it cannot be read, which is a fault of its own."""
+        try:
+            return self._reader.trace(commit).tree
+        except SavedStateError:
+            return ""
 
     # Branches ----------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """The store in git: a loop is a branch, a step a commit, a continuation its tree. Only this module knows pygit2."""
 
+import datetime as dt
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,14 +21,14 @@ from .._codec import (
     encode_record,
 )
 from .._errors import SavedStateError
-from .._ids import BadName, CallId, CommitId, LoopName, split_address
+from .._ids import CallId, CommitId, LoopName
 from .._messages import Message
 from .._state import Child, Continuation, Record
 from .._text import one_line
 from ._errors import Torn, too_large
 from ._exclusive import common
 from ._format import FILE, FOLDER, Entry, RawCommit, commit_bytes, is_id
-from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
+from ._layout import ARCHIVE, CHILDREN, DEFINITION, LOOPS, MESSAGES, RECORD, can_be_call, folder_of, message_path
 from ._leases import LeaseFiles
 from ._leftovers import leftovers
 from ._make import make, unmade
@@ -51,9 +52,6 @@ from ._refs import Logging
 from ._revisions import Revisions
 from ._together import JointRefs, Swap, check_unused
 from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged
-
-LOOPS = "refs/heads/loops/"
-ARCHIVE = "refs/archive/loops/"
 
 _CACHED = 256
 _OWN = 4  # libgit2's level of a person's own configuration; above it are the repository's
@@ -120,13 +118,13 @@ class GitStore(Store):
     # Refs --------------------------------------------------------------------------------------------------------
 
     def heads(self, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
-        return {name: CommitId(head) for name, head in self._refs.loops(_folder(archived)) if isinstance(head, str)}
+        return {name: CommitId(head) for name, head in self._refs.loops(folder_of(archived)) if isinstance(head, str)}
 
     def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
-        return {name: fault for name, fault in self._refs.loops(_folder(archived)) if isinstance(fault, Torn)}
+        return {name: fault for name, fault in self._refs.loops(folder_of(archived)) if isinstance(fault, Torn)}
 
     def head(self, loop: LoopName, *, archived: bool = False) -> CommitId | None:
-        head = self._refs.get(_folder(archived) + loop)
+        head = self._refs.get(folder_of(archived) + loop)
         return None if head is None else CommitId(head)
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
@@ -137,7 +135,7 @@ class GitStore(Store):
             self._refs.see_to_head(LOOPS + loop)
 
     def move_all(self, moves: Sequence[Move], note: str) -> None:
-        swaps = [Swap(_folder(one.archived) + one.loop, one.old, one.new) for one in moves]
+        swaps = [Swap(folder_of(one.archived) + one.loop, one.old, one.new) for one in moves]
         for one in swaps:
             if one.new is None:
                 check_unused(self._folder, one.ref, bare=self._repo.is_bare)
@@ -184,15 +182,34 @@ class GitStore(Store):
         base = self._known(parents[0], 0) if parents else None
         batch, weight = Batch(), Weight()
         tree = self._tree(batch, state, base, weight)
-        commit_of = partial(
-            commit_bytes, tree, parents, author=author, committer=committer, at=state.at, message=message
-        )
-        content = commit_of() if sign is None else commit_of(signature=sign(commit_of()))
-        name = CommitId(batch.add("commit", content))
-        with _trouble("The step could not be written", "Check the repository's permissions and free space."):
-            self._objects.write(batch)
+        made = partial(commit_bytes, tree, parents, author=author, committer=committer, at=state.at, message=message)
+        name = self._add(batch, made, sign)
         commit = Commit(id=name, state=state, parents=parents, author=author, message=message)
         return self._remember(_Known(commit, tree, weight)).commit
+
+    def mark(
+        self,
+        commit: CommitId,
+        *,
+        parents: tuple[CommitId, ...],
+        message: str,
+        author: Person,
+        committer: Person,
+        at: dt.datetime,
+        sign: Callable[[bytes], str] | None = None,
+    ) -> Commit:
+        known = self._known(commit, 0)
+        made = partial(commit_bytes, known.tree, parents, author=author, committer=committer, at=at, message=message)
+        name = self._add(Batch(), made, sign)
+        marked = Commit(id=name, state=known.commit.state, parents=parents, author=author, message=message)
+        return self._remember(_Known(marked, known.tree, known.weight)).commit
+
+    def _add(self, batch: Batch, made: Callable[..., bytes], sign: Callable[[bytes], str] | None) -> CommitId:
+        """Write a commit, signed or not, with what it needs."""
+        name = CommitId(batch.add("commit", made() if sign is None else made(signature=sign(made()))))
+        with _trouble("The step could not be written", "Check the repository's permissions and free space."):
+            self._objects.write(batch)
+        return name
 
     def raw(self, commit: CommitId) -> bytes:
         if not is_id(commit):
@@ -331,7 +348,7 @@ class GitStore(Store):
         children: dict[CallId, Child] = {}
         commits = [(self._revisions.commit(parent).tree, CommitId(parent)) for parent in raw.parents]
         for entry in self._trees.read(folder).values():
-            if not _can_be_call(entry.name):
+            if not can_be_call(entry.name):
                 raise damaged(f"{CHILDREN}/{one_line(entry.name)} has a name that no call can have")
             match = next((pair for pair in commits if pair[0] == entry.id), None)
             if match is None:
@@ -353,17 +370,6 @@ class GitStore(Store):
         if name not in tree or not tree[name].is_folder:
             raise damaged(f"{name}/ is missing, or not a folder")
         return tree[name].id
-
-
-def _folder(archived: bool) -> str:
-    return ARCHIVE if archived else LOOPS
-
-
-def _can_be_call(name: str) -> bool:
-    try:
-        return split_address(f"x.{name}")[1] == name
-    except BadName:
-        return False
 
 
 def _logging(repository: pygit2.Repository) -> Logging:

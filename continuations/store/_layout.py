@@ -1,4 +1,9 @@
-"""Where things stand in a commit's tree."""
+"""Where things stand: the branches of loops, and the files in a commit's tree."""
+
+from .._ids import BadName, split_address
+
+LOOPS = "refs/heads/loops/"
+ARCHIVE = "refs/archive/loops/"
 
 RECORD = "continuation.json"
 DEFINITION = "agent.json"
@@ -19,3 +24,16 @@ def message_path(index: int) -> tuple[str, ...]:
     folder, leaf = divmod(rest, WIDTH)
     path = (f"{folder:02}", f"{leaf:02}.json")
     return path if batch == 0 else (f"{WIDTH}", f"{batch:03}", *path)
+
+
+def folder_of(archived: bool) -> str:
+    """Where the branches of loops are, or of those in the archive."""
+    return ARCHIVE if archived else LOOPS
+
+
+def can_be_call(name: str) -> bool:
+    """Whether a folder of children may have that name."""
+    try:
+        return split_address(f"x.{name}")[1] == name
+    except BadName:
+        return False

@@ -1,5 +1,6 @@
 """What a store does: objects named by their content, and refs that move by compare-and-swap only."""
 
+import datetime as dt
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
@@ -76,6 +77,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     """A commit that is somewhere in a repository, whether or not anything leads to it; `time` is in seconds."""
 
     id: CommitId
+    tree: str
     parents: tuple[CommitId, ...]
     author: Person
     time: int
@@ -222,6 +224,27 @@ class Store(Protocol):
 
         Raises:
             TooLarge: it is beyond the limits of the data model. Nothing was written.
+            Unavailable: it cannot be written.
+        """
+        ...
+
+    def mark(
+        self,
+        commit: CommitId,
+        *,
+        parents: tuple[CommitId, ...],
+        message: str,
+        author: Person,
+        committer: Person,
+        at: dt.datetime,
+        sign: Callable[[bytes], str] | None = None,
+    ) -> Commit:
+        """Add a commit that has the tree of another, to the bit, and no ref that points to it yet.
+
+        The commits of the children that the tree nests must be among the parents.
+
+        Raises:
+            NotALoop, Torn: there is no such other commit, or it is not whole.
             Unavailable: it cannot be written.
         """
         ...
