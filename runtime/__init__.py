@@ -5,6 +5,8 @@ from ._agent import Agent, AgentTool, BadAgent, UnknownAgent
 from ._attempts import Ask, SleepUntil
 from ._changed import ChangedAgent, VanishedTool
 from ._context import ToolContext
+from ._exploring import BadExploration
+from ._judged import judged_by
 from ._lease import Driven, LeaseLost
 from ._model import Model, ModelRequest, ModelUnavailable
 from ._notices import Committed, Dropped, Listener, Notice, Progressed, Streamed, Thinking
@@ -14,6 +16,7 @@ from ._services import NoModel
 from ._signature import ToolDefinition
 from ._suspensions import Moment, Suspension, after, after_model_calls, suspension
 from ._tools import BadArguments, ProposedCall, Tool, ToolTimeout, ask, sleep_until, tool
+from ._trials import Evaluator, NotEvaluated, Trial
 
 __all__ = [
     "Agent",
@@ -21,11 +24,13 @@ __all__ = [
     "Ask",
     "BadAgent",
     "BadArguments",
+    "BadExploration",
     "BranchGone",
     "ChangedAgent",
     "Committed",
     "Driven",
     "Dropped",
+    "Evaluator",
     "LeaseLost",
     "Listener",
     "Model",
@@ -34,6 +39,7 @@ __all__ = [
     "Moment",
     "NoModel",
     "NotARoot",
+    "NotEvaluated",
     "Notice",
     "Outcome",
     "Progressed",
@@ -48,11 +54,13 @@ __all__ = [
     "ToolContext",
     "ToolDefinition",
     "ToolTimeout",
+    "Trial",
     "UnknownAgent",
     "VanishedTool",
     "after",
     "after_model_calls",
     "ask",
+    "judged_by",
     "sleep_until",
     "suspension",
     "tool",

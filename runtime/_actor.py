@@ -142,11 +142,8 @@ class Actor:
             await self._take_up()
             while not await self._perform():
                 key, event = await self._next()
-                self._under_way.end(key)
-                if event is None:
-                    await self._look_again()
-                else:
-                    await self._commit(event)
+                await (self._look_again() if event is None else self._commit(event))
+                self._under_way.end(key)  # only now: what a model call costs is in the state, or will be
             nursery.cancel_scope.cancel()
         self.done = True
         self._supervisor.check()
@@ -332,6 +329,8 @@ class Actor:
             if self.saved is not before:
                 return  # somebody may have put a gate, or stopped the supervisor: look again
         saved = self.saved
+        if not self._supervisor.may_call():  # asked last, with nothing in between for which others may be asked too
+            return
         self._start(MODEL, lambda: call_model(self._services, self.agent, saved, memory))
 
     async def _tool_due(self, effect: RunTool) -> None:
