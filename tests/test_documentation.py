@@ -15,6 +15,7 @@ EXECUTED = [
     "docs/changes.md",
     "docs/history.md",
     "docs/branching.md",
+    "docs/ways-out.md",
     "docs/recipes.md",
 ]
 
