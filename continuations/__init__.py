@@ -95,6 +95,7 @@ from ._ids import (
     split_address,
 )
 from ._json import from_json
+from ._marks import Scored, score_of
 from ._messages import (
     Assistant,
     Content,
@@ -127,6 +128,7 @@ from ._text import call_text, count, excerpt, one_line, printable, span
 from ._trajectory import Entry, EntryKind
 from ._validate import InvalidAnswer, misfit
 from ._variation import Variation
+from .adoption import StillRunning, Unrelated
 from .archive import Nested
 from .bundles import Arrival, Diverged
 from .comparison import Comparison, Divergence, Tally, compare, line, tally
@@ -167,6 +169,7 @@ from .store import (
     Upkept,
     is_bundle,
 )
+from .variants import BadVariant, Variant, start_variant, variant_loop
 from .verify import Fault, Report
 
 if TYPE_CHECKING:
@@ -199,6 +202,7 @@ __all__ = [
     "BadPerson",
     "BadPolicy",
     "BadRedaction",
+    "BadVariant",
     "Budget",
     "CaesuraError",
     "Call",
@@ -325,6 +329,7 @@ __all__ = [
     "Saved",
     "SavedStateError",
     "Scope",
+    "Scored",
     "SecretName",
     "Severity",
     "Signer",
@@ -336,6 +341,7 @@ __all__ = [
     "Status",
     "StillDriven",
     "StillReached",
+    "StillRunning",
     "Stop",
     "Store",
     "StrangeBranch",
@@ -360,11 +366,13 @@ __all__ = [
     "Unavailable",
     "Unclean",
     "Unreadable",
+    "Unrelated",
     "Upkeep",
     "Upkept",
     "Usage",
     "User",
     "Value",
+    "Variant",
     "Variation",
     "Voided",
     "WaitUntil",
@@ -405,15 +413,18 @@ __all__ = [
     "ready",
     "root_name",
     "root_of",
+    "score_of",
     "span",
     "split_address",
     "split_signature",
     "start",
+    "start_variant",
     "step",
     "tally",
     "text_of",
     "use_of",
     "utc_now",
+    "variant_loop",
     "with_decisions",
     "without_results",
 ]

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from ._calls import Call, Gate, Person, allowed
 from ._ids import CommitId
+from ._marks import MARKS
 from ._messages import Assistant, Result, User
 from ._state import Continuation, Spent
 from ._step import name_calls
@@ -18,6 +19,7 @@ from ._trailers import trailers
 from ._verify_bonds import Past, Recorded, bonds
 from ._verify_compaction import COMPACTIONS, compaction_faults, context_faults
 from ._verify_forks import AGAIN, REWRITING, departures
+from ._verify_marks import marked
 from ._verify_pruned import PRUNED, pruned_faults
 from ._verify_state import begun, standing_faults
 
@@ -92,11 +94,11 @@ _MANY = frozenset({"Resumed", "AgentChanged", "Cancelled", "Repaired", "Rehearse
 
 
 def faults(
-    message: str, author: Person, parents: tuple[CommitId, ...], after: Continuation, past: Past
+    message: str, author: Person, parents: tuple[CommitId, ...], tree: str, after: Continuation, past: Past
 ) -> Iterator[str]:
     """What is wrong with one commit of a loop: nothing, if the product made it.
 
-    `message`, `author`, `parents` and `after` are the commit's; `past` knows the commits before it.
+    `message`, `author`, `parents`, `tree` and `after` are the commit's; `past` knows the commits before it.
     """
     said = trailers(message)
     names = said.get("Event", ())
@@ -117,6 +119,9 @@ def faults(
     )
     yield from _said(commit)
     yield from standing_faults(after)
+    if event in MARKS:
+        yield from marked(commit, message, parents, tree, past)
+        return
     if previous is None:
         yield from begun(commit)
     elif event == PRUNED:

@@ -26,6 +26,14 @@ class Past(Protocol):
         """Whether one commit is the other, or comes after it in the same loop's own history."""
         ...
 
+    def origin(self, commit: CommitId) -> CommitId | None:
+        """The commit with which a commit's loop began, or None if it is none of a loop."""
+        ...
+
+    def tree(self, commit: CommitId) -> str:
+        """The name of a commit's tree: what is the same has the same."""
+        ...
+
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """One commit as it was read back: what it says of itself, and the states before and after it."""

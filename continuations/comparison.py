@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ._alignment import Row, align
 from ._ids import CallId, CommitId
+from ._marks import goes_on_from
 from ._messages import Value
 from ._state import Spent
 from ._trajectory import Entry, Reader
@@ -63,7 +64,7 @@ def compare(history: History, left: str, right: str) -> Comparison:
         NoSuchRevision, NotALoop: there is no continuation there.
     """
     ours, theirs = _Tip(*history.at(left)), _Tip(*history.at(right))
-    base, _, _ = _common(history.store, ours.saved.commit, theirs.saved.commit)
+    base, _, _ = common(history.store, ours.saved.commit, theirs.saved.commit)
     return Comparison(
         left=ours.saved,
         right=theirs.saved,
@@ -82,7 +83,8 @@ def tally(history: History, revision: str) -> Tally:
 
 
 def line(store: Store, tip: CommitId) -> Iterator[Commit]:
-    """A loop's own steps, from one back to its first: what ``git log --first-parent`` shows.
+    """A loop's own steps, from one back to its first: what ``git log --first-parent`` shows. Where another loop was
+    chosen they are that one's.
 
     Raises:
         NotALoop: the commit holds no continuation.
@@ -95,8 +97,8 @@ def line(store: Store, tip: CommitId) -> Iterator[Commit]:
 
 
 def _before(commit: Commit) -> CommitId | None:
-    """The loop's own last commit. The first commit of an imported loop has parents too: its children's commits."""
-    first = next(iter(commit.parents), None)
+    """The commit that it goes on from. The first commit of an imported loop has parents too: its children's commits."""
+    first = goes_on_from(commit.message, commit.parents)
     return None if any(child.commit == first for child in commit.state.children.values()) else first
 
 
@@ -136,8 +138,8 @@ def _read(store: Store, tip: _Tip, since: CommitId | None, steps: Sequence[Commi
     return _Read(reader, entries, found)
 
 
-def _common(store: Store, left: CommitId, right: CommitId) -> tuple[CommitId | None, list[CommitId], list[CommitId]]:
-    """The newest step that two loops share, and the steps of each after it, the oldest first."""
+def common(store: Store, left: CommitId, right: CommitId) -> tuple[CommitId | None, list[CommitId], list[CommitId]]:
+    """The newest step that two loops share, or None, and the steps of each after it, the oldest first."""
     ours: dict[CommitId, None] = {}
     theirs: dict[CommitId, None] = {}
     base: CommitId | None = None
@@ -162,7 +164,7 @@ def _until(steps: Mapping[CommitId, None], base: CommitId | None) -> list[Commit
 
 def _rows(store: Store, left: _Tip | None, right: _Tip | None) -> Iterator[Row]:
     if left is not None and right is not None:
-        base, ours, theirs = _common(store, left.saved.commit, right.saved.commit)
+        base, ours, theirs = common(store, left.saved.commit, right.saved.commit)
     else:
         base, ours, theirs = None, _all(store, left), _all(store, right)
     mine = None if left is None else _read(store, left, base, ours)

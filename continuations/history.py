@@ -13,6 +13,7 @@ from ._describe import author_of, describe
 from ._errors import CallerError, ConflictError, SavedStateError
 from ._events import AnyEvent, Imported, Started
 from ._ids import CallId, CommitId, LoopName, child_name, loop_name, parent_name, root_of
+from ._marks import Mark, Scored, describe_mark
 from ._redact import Redaction
 from ._state import Child, Continuation
 from ._step import start, step
@@ -284,6 +285,39 @@ class History:
             except Moved:
                 saved = self.load(saved.loop)
         raise Contended(f"Other writers kept moving {saved.loop}.", hint="Try again; nothing of this attempt was kept.")
+
+    def mark(
+        self,
+        loop: LoopName,
+        mark: Mark,
+        commit: CommitId,
+        parents: tuple[CommitId, ...],
+        author: Person,
+        committer: Person | None = None,
+    ) -> Saved:
+        """Write a commit that says something of a loop, and has another's tree; no branch is moved to it."""
+        author = self.storable(author)
+        made = self.store.mark(
+            commit,
+            parents=parents,
+            message=describe_mark(loop, self.storable(mark), self.store.read(commit).state).message,
+            author=author,
+            committer=author if committer is None else self.storable(committer),
+            at=mark.at,
+            sign=self._signed_by(author),
+        )
+        return saved_from(loop, made)
+
+    def score(self, saved: Saved, mark: Scored, committer: Person, author: Person) -> Saved:
+        """Say on a loop's branch how good its outcome is, if the loop is still where `saved` says.
+
+        Raises:
+            Moved: it is elsewhere by now.
+        """
+        further = [child.commit for _, child in sorted(saved.state.children.items())]
+        made = self.mark(saved.loop, mark, saved.commit, (saved.commit, *further), author, committer)
+        self.store.move(saved.loop, saved.commit, made.commit)
+        return made
 
     def branch(self, loop: LoopName, commit: CommitId) -> Saved:
         """Start a loop from a commit: the same as ``git branch loops/<loop> <commit>``.

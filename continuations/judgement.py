@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ._calls import TRANSITIONS, Call, CallState, Choice, Decision, Needs, Person, Rule
 from ._ids import CallId, CommitId, LoopName
+from ._marks import MARKS, goes_on_from
 from ._specs import ToolSpec
 from ._state import Continuation
 from ._text import one_line, span
@@ -123,10 +124,10 @@ class Judge:
     # The history -----------------------------------------------------------------------------------------------------
 
     def _back(self, head: CommitId, until: CommitId | None) -> Iterator[Step]:
-        """A loop's own steps, newest first."""
+        """A loop's own steps, newest first; where another was chosen, those of that one."""
         commit = self._store.read(head)
-        while commit.id != until and commit.parents:
-            before = self._store.read(commit.parents[0])
+        while commit.id != until and (own := goes_on_from(commit.message, commit.parents)) is not None:
+            before = self._store.read(own)
             yield Step(before, commit)
             commit = before
 
@@ -176,6 +177,8 @@ class Judge:
     def _settled(self, step: Step) -> tuple[bool, str]:
         """Whether a step lifts a gate that a policy had put, and what is wrong with a decision that it makes."""
         event, call_id = _event(step.commit), CallId(_trailer(step.commit, "Call"))
+        if event in MARKS and step.before.state != step.commit.state:
+            return False, f"what changed in a commit by {step.commit.author} that says to change nothing"
         if event not in ("Decided", "Answered"):
             return False, ""
         state, who = step.before.state, step.commit.author

@@ -20,6 +20,7 @@ from ._redact import Redaction
 from ._requests import Request, requests
 from ._specs import AgentSpec
 from ._validate import InvalidAnswer, check_answer, check_edit
+from .adoption import Adoption
 from .compacting import Compacting
 from .forking import Forking
 from .history import History, NoSuchLoop, Saved, saved_from
@@ -39,7 +40,7 @@ class NoSuchRequest(CallerError):
     """Nothing of that address waits for anybody."""
 
 
-class Loops(Keep, Forking, Compacting):
+class Loops(Keep, Forking, Adoption, Compacting):
     """The loops of one repository, for whoever decides about them. Use it as a context manager, or close it.
 
     `redaction` says what, besides keys and tokens of known shapes, nothing that is written may hold. If the `policy`

@@ -25,7 +25,7 @@ from .leases import check_undriven
 from .store import Mender, Reader, Store, Torn, Trace
 
 _PERSONAL = frozenset(
-    {"Decided", "Answered", "Told", "Cancelled", "Suspended", "Repaired"}
+    {"Decided", "Answered", "Told", "Cancelled", "Suspended", "Repaired", "Chosen"}
     | {"Rewound", "Amended", "Reworded", "Edited", "Overridden", "Rehearsed"}
 )
 _SHOWN = 50

@@ -62,10 +62,11 @@ def verify(
 
 
 class _Step(Value, frozen=True, kw_only=True):
-    """What is remembered of a commit: the one before it in its loop's own history, and how many those are."""
+    """What is remembered of a commit: the one before it in its loop's own history, how many those are, the first."""
 
     previous: CommitId | None
     depth: int
+    first: CommitId
 
 
 class _Walk:
@@ -153,7 +154,7 @@ class _Walk:
                 waiting += [(one, False) for one in (own, *further) if one is not None and one not in self._steps]
 
     def _judge(self, loop: LoopName, commit: CommitId) -> None:
-        self._steps[commit] = _Step(previous=None, depth=0)
+        self._steps[commit] = _Step(previous=None, depth=0, first=commit)
         try:
             found = self._reader.read(commit)
         except SavedStateError as error:
@@ -165,7 +166,8 @@ class _Walk:
         said = trailers(found.message)
         own = found.parents[0] if found.parents and said.get("Event", ("",))[0] not in FIRST else None
         before = None if own is None else self._steps.get(own)
-        self._steps[commit] = _Step(previous=own, depth=1 if before is None else before.depth + 1)
+        depth, first = (1, commit) if before is None else (before.depth + 1, before.first)
+        self._steps[commit] = _Step(previous=own, depth=depth, first=first)
         name = said.get("Loop", (loop,))[0]
         for was in map(CommitId, said.get("Was", ())):
             self._became.setdefault(was, []).append(commit)
@@ -173,13 +175,13 @@ class _Walk:
         for written_again in self._became.get(commit, ()):
             self._compare(name, written_again, commit)
         if said.get("Event") == (PRUNED,):
-            number, first = (one_line(said.get(key, ("",))[0], 40) for key in ("Commits", "From"))
+            number, begun = (one_line(said.get(key, ("",))[0], 40) for key in ("Commits", "From"))
             who = one_line(str(found.author))
             self._pruned.append(
-                f"{loop} {commit[:12]} stands for {number} commits from {first[:12]} on, pruned by {who}:"
+                f"{loop} {commit[:12]} stands for {number} commits from {begun[:12]} on, pruned by {who}:"
                 " their steps cannot be checked any more."
             )
-        for what in faults(found.message, found.author, found.parents, found.state, self):
+        for what in faults(found.message, found.author, found.parents, self.tree(commit), found.state, self):
             self._fault(name, commit, what, _FORGED.format(commit[:12]))
         if len(self._steps) % 100 == 0:
             self._progress(len(self._steps))
@@ -211,6 +213,18 @@ class _Walk:
             if other in self._steps and self.state(other) != self.state(commit):
                 self._fault(loop, commit, f"it is not what {was[:12]} was", _FORGED.format(commit[:12]))
                 return
+
+    def origin(self, commit: CommitId) -> CommitId | None:
+        """The commit with which a commit's loop began."""
+        step = self._steps.get(commit)
+        return None if step is None else step.first
+
+    def tree(self, commit: CommitId) -> str:
+        """The name of a commit's tree; empty if it cannot be read, which is a fault of its own."""
+        try:
+            return self._reader.trace(commit).tree
+        except SavedStateError:
+            return ""
 
     # Branches ----------------------------------------------------------------------------------------------------
 

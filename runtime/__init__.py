@@ -6,6 +6,8 @@ from ._attempts import Ask, SleepUntil
 from ._changed import ChangedAgent, VanishedTool
 from ._compaction import Compaction, DropToolResults, Shorten, Summarize, drop_tool_results, summarize
 from ._context import ToolContext
+from ._exploring import BadExploration
+from ._judged import judged_by
 from ._lease import Driven, LeaseLost
 from ._model import Model, ModelRequest, ModelUnavailable, TooLong
 from ._notices import Committed, Dropped, Listener, Notice, Progressed, Streamed, Thinking
@@ -15,6 +17,7 @@ from ._services import NoModel
 from ._signature import ToolDefinition
 from ._suspensions import Moment, Suspension, after, after_model_calls, suspension
 from ._tools import BadArguments, ProposedCall, Tool, ToolTimeout, ask, sleep_until, tool
+from ._trials import Evaluator, NotEvaluated, Trial
 
 __all__ = [
     "Agent",
@@ -22,6 +25,7 @@ __all__ = [
     "Ask",
     "BadAgent",
     "BadArguments",
+    "BadExploration",
     "BranchGone",
     "ChangedAgent",
     "Committed",
@@ -29,6 +33,7 @@ __all__ = [
     "Driven",
     "DropToolResults",
     "Dropped",
+    "Evaluator",
     "LeaseLost",
     "Listener",
     "Model",
@@ -37,6 +42,7 @@ __all__ = [
     "Moment",
     "NoModel",
     "NotARoot",
+    "NotEvaluated",
     "Notice",
     "Outcome",
     "Progressed",
@@ -54,12 +60,14 @@ __all__ = [
     "ToolContext",
     "ToolDefinition",
     "ToolTimeout",
+    "Trial",
     "UnknownAgent",
     "VanishedTool",
     "after",
     "after_model_calls",
     "ask",
     "drop_tool_results",
+    "judged_by",
     "sleep_until",
     "summarize",
     "suspension",

@@ -55,7 +55,7 @@ from ._notices import Dropped, committed
 from ._perform import call_model, run_tool
 from ._prompter import Prompter
 from ._services import as_author
-from ._suspensions import due, exhausted, worked
+from ._suspensions import due, over_budget
 from ._under_way import EXPIRY, MODEL, RETRY, SLEEP, UnderWay, sleeping
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ class Actor:
     @property
     def committed_to(self) -> Spent:
         """`total`, with the model calls that are under way in it: they will be spent."""
-        total = self.total
-        return replace(total, steps=total.steps + self._calling())
+        return replace(self.total, steps=self.total.steps + self._calling())
 
     def _calling(self) -> int:
         return (MODEL in self._under_way) + sum(child._calling() for child in self.children.values())
@@ -145,12 +144,12 @@ class Actor:
             await self._take_up()
             while not await self._perform():
                 key, event = await self._next()
-                self._under_way.end(key)
                 if event is None:
                     await self._look_again()
                 elif not await self._commit(event) and isinstance(event, Compacted):
                     # Else it would be due at once again, and what it cost would not count.
                     await self._commit(not_taken(event, self._services.now()))
+                self._under_way.end(key)  # only now: what a model call costs is in the state, or will be
             nursery.cancel_scope.cancel()
         self.done = True
         self._supervisor.check()
@@ -315,17 +314,14 @@ class Actor:
             return
         now = self._services.now()
         for actor in self._lineage():
-            state = actor.saved.state
-            reason = exhausted(state.limit, actor.committed_to, worked(state, now), now)
-            if reason is not None:
-                spent = Suspended(at=now, kind="budget", reason=reason)
+            spent = over_budget(actor.saved.state, actor.committed_to, now)
+            if spent is not None:
                 if actor is self:
                     await self._commit(spent)
                 else:
                     actor.post(spent)
                 return
-        asked = self.agent.suspend if isinstance(effect, CallModel) else ()
-        gate, memory = due(asked, self.saved.state, now)
+        gate, memory = due(self.agent.suspend if isinstance(effect, CallModel) else (), self.saved.state, now)
         if gate is not None:
             await self._commit(gate)
             return
@@ -336,7 +332,8 @@ class Actor:
                 return  # somebody may have put a gate, or stopped the supervisor: look again
         compacting = partial(compact, self._services, self.agent, self.saved)
         calling = partial(call_model, self._services, self.agent, self.saved, memory)
-        self._start(MODEL, compacting if isinstance(effect, Compact) else calling)
+        if self._supervisor.may_call():  # asked last, with nothing in between for which others may be asked too
+            self._start(MODEL, compacting if isinstance(effect, Compact) else calling)
 
     async def _tool_due(self, effect: RunTool) -> None:
         now = self._services.now()
@@ -371,9 +368,14 @@ class Actor:
 
     # The family ----------------------------------------------------------------------------------------------------
 
+    @property
+    def _call(self) -> CallId:
+        """The call in its parent that started this loop."""
+        return CallId(self.loop.rpartition(".")[2])
+
     def _own_call(self) -> CallState | None:
         """How this loop's call stands in its parent."""
-        call = None if self.parent is None else self.parent.saved.state.call(CallId(self.loop.rpartition(".")[2]))
+        call = None if self.parent is None else self.parent.saved.state.call(self._call)
         return None if call is None else call.state
 
     def _tell_parent(self) -> None:
@@ -381,9 +383,8 @@ class Actor:
         if self.parent is None or status == self._told:
             return
         self._told = status
-        call, at = CallId(self.loop.rpartition(".")[2]), self._services.now()
-        rests = status is Status.SUSPENDED
-        self.parent.post(ChildSuspended(at=at, call=call) if rests else ChildResumed(at=at, call=call))
+        told = ChildSuspended if status is Status.SUSPENDED else ChildResumed
+        self.parent.post(told(at=self._services.now(), call=self._call))
 
     def _finish(self, effect: Finish) -> None:
         """The loop has ended: tell its parent, and end what is nested in it, if anything still is."""
@@ -392,9 +393,8 @@ class Actor:
             child.post(Cancelled(at=at, reason=f"{self.agent.name} has {ending.status}"))
         if self.parent is None:
             return
-        call = CallId(self.loop.rpartition(".")[2])
         if ending.status == "completed":
-            self.parent.post(ChildFinished(at=at, call=call, text=ending.text))
+            self.parent.post(ChildFinished(at=at, call=self._call, text=ending.text))
         else:
             verb = "was cancelled" if ending.status == "cancelled" else "failed"
-            self.parent.post(ChildFailed(at=at, call=call, error=f"{self.agent.name} {verb}: {ending.text}"))
+            self.parent.post(ChildFailed(at=at, call=self._call, error=f"{self.agent.name} {verb}: {ending.text}"))

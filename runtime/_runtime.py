@@ -36,6 +36,7 @@ from caesura.continuations import (
     Status,
     Store,
     User,
+    Variant,
     WorkerId,
     loop_name,
     parent_name,
@@ -45,10 +46,13 @@ from caesura.continuations import (
 )
 
 from ._agent import Agent, register
+from ._exploring import Explorer
 from ._model import Model
 from ._notices import Audience, Listener, Notice, committed
+from ._pot import Pot
 from ._services import Services
 from ._supervisor import Supervisor
+from ._trials import Evaluate, Evaluator, Trial, evaluator_of
 from ._upkeep import Keeper
 
 
@@ -223,6 +227,52 @@ class Runtime:
         person = await self._services.sync(self._services.history.store.person) if adopt else None
         return await self._drive(saved, _new_worker(), wait=wait, by_hand=True, adopt=person)
 
+    async def explore(
+        self,
+        revision: str,
+        variants: Iterable[Variant],
+        *,
+        evaluator: Evaluator | Evaluate | None = None,
+        limit: int = 4,
+        budget: Budget | None = None,
+        name: str | None = None,
+        by: Person | str | None = None,
+    ) -> list[Trial]:
+        """Try variants of a commit, each in a fork of its own, at most `limit` of them driven at the same time.
+
+        The trials come back with the best score first, and those without one last. One that fails, is suspended or
+        cannot be made ends no other. What is asked of the forks is done in the name of `by`, else as git knows who runs
+        this. `budget` is for all of them together, from the commit on; once it is spent, they come to rest as they are.
+
+        A variant's loop is named `name`, else as the revision, and with the variant's name. By that it is found again:
+        to explore again, after a cancellation, say, is to go on where the loops are, and what has ended and was scored
+        is left as it is.
+
+        A loop that has completed is given to the `evaluator`; a score is a commit of its branch that changes nothing
+        in it, with the trailers ``Score`` and ``Evaluator``.
+
+        Raises:
+            NoSuchRevision, NotALoop: there is no continuation there.
+            BadExploration: two variants share a name, or none may be driven at a time.
+            BadName: a loop cannot be named so.
+        """
+        judge = None if evaluator is None else evaluator_of(evaluator)
+
+        async def drive(saved: Saved, pot: Pot | None) -> Outcome:
+            return await self._drive(saved, _new_worker(), wait=False, by_hand=True, pot=pot)
+
+        explorer = Explorer(self._services, drive, revision, name, by, judge)
+        try:
+            return await explorer.explore(tuple(variants), limit, budget)
+        except BaseExceptionGroup:
+            if self._audience.fault is not None:
+                raise self._audience.fault from None
+            raise
+        finally:
+            if judge is not None:
+                with trio.CancelScope(shield=True):
+                    await judge.aclose()
+
     def stop(self) -> None:
         """Let every loop come to rest, now and from now on: running tools are waited for, nothing new starts."""
         self._stopping = True
@@ -230,11 +280,18 @@ class Runtime:
             supervisor.stop()
 
     async def _drive(
-        self, saved: Saved, worker: WorkerId, *, wait: bool, by_hand: bool = False, adopt: Person | None = None
+        self,
+        saved: Saved,
+        worker: WorkerId,
+        *,
+        wait: bool,
+        by_hand: bool = False,
+        adopt: Person | None = None,
+        pot: Pot | None = None,
     ) -> Outcome:
         if saved.state.ending is None:
             supervisor = Supervisor(
-                self._services, worker, wait=wait, by_hand=by_hand, adopt=adopt, stopping=self._stopping
+                self._services, worker, wait=wait, by_hand=by_hand, adopt=adopt, stopping=self._stopping, pot=pot
             )
             self._supervisors.add(supervisor)
             try:

@@ -1,6 +1,7 @@
 """The supervisor: owner of the nursery in which one root loop, and everything nested in it, is driven."""
 
 from contextlib import suppress
+from functools import partial
 
 import trio
 
@@ -14,6 +15,7 @@ from caesura.continuations import (
     NoSuchLoop,
     Person,
     Saved,
+    Spent,
     Started,
     Unavailable,
     User,
@@ -27,8 +29,10 @@ from ._actor import Actor
 from ._changed import judge
 from ._lease import LeaseKeeper
 from ._notices import committed
+from ._pot import Pot
 from ._proposals import prompt_of
 from ._services import Services, as_author
+from ._suspensions import worked
 from ._tools import BadArguments
 
 
@@ -36,7 +40,8 @@ class Supervisor:
     """Drives one root loop until it ends, or, unless told to wait, until it has nothing to do.
 
     `worker` names this one drive in the history, `process` is where it runs; `adopt` is the person who has said that
-    changed agents be adopted. `stopping` is set once nothing new may start.
+    changed agents be adopted. `stopping` is set once nothing new may start. `pot` is what is spent together with other
+    root loops.
     """
 
     def __init__(
@@ -48,12 +53,14 @@ class Supervisor:
         by_hand: bool,
         adopt: Person | None,
         stopping: bool,
+        pot: Pot | None = None,
     ) -> None:
         self.services = services
         self.worker = worker
         self.process = claim_of(worker, services.now()).process
         self.adopt = adopt
         self.stopping = stopping
+        self._pot = pot
         self._wait = wait
         self._by_hand = by_hand
         self._actors: list[Actor] = []
@@ -102,6 +109,8 @@ class Supervisor:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 actor = self._add(root, None)
+                if self._pot is not None:
+                    self._pot.count(root.loop, partial(self._spent, actor))
                 nursery.start_soon(self._renew, lease)
                 nursery.start_soon(self._watch)
                 nursery.start_soon(self.services.keeper.keep, self.services.beside)
@@ -118,6 +127,15 @@ class Supervisor:
         self.stopping = True
         for actor in self._actors:
             actor.wind_down()
+
+    def _spent(self, actor: Actor) -> tuple[Spent, float]:
+        return actor.committed_to, worked(actor.saved.state, self.services.now())
+
+    def may_call(self) -> bool:
+        """Whether there is something to spend on a model call; with an empty pot, everything comes to rest."""
+        if self._pot is not None and self._pot.exhausted(self.services.now()) is not None:
+            self.stop()
+        return not self.stopping
 
     def check(self) -> None:
         """Called whenever an actor comes to rest: settle if they all have, and there is nothing to wait for."""

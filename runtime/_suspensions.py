@@ -75,6 +75,12 @@ def worked(state: Continuation, now: dt.datetime) -> float:
     return state.spent.seconds + running
 
 
+def over_budget(state: Continuation, total: Spent, now: dt.datetime) -> Suspended | None:
+    """The gate that a loop is behind once it has spent, with all that is nested in it, what it may; or None."""
+    reason = exhausted(state.limit, total, worked(state, now), now)
+    return None if reason is None else Suspended(at=now, kind="budget", reason=reason)
+
+
 def exhausted(limit: Budget, total: Spent, seconds: float, now: dt.datetime) -> str | None:
     """Which limit has been reached, or None."""
     if limit.steps is not None and total.steps >= limit.steps:

@@ -9,10 +9,12 @@ from caesura.adapters.demo import serve_script
 
 
 def script(request: dict[str, Any]) -> dict[str, Any]:
-    """Answer as the agents of README.md and docs/tutorial.md would be answered by a model."""
+    """Answer as the agents of README.md, docs/tutorial.md and docs/ways-out.md would be answered by a model."""
     system, *messages = request["messages"]
     results = [message["content"] for message in messages if message["role"] == "tool"]
     told = messages[-1]["content"] if messages[-1]["role"] == "user" else ""
+    if system["content"].startswith("You write"):
+        return _writer(results, system["content"] + told, request["model"])
     if system["content"].startswith("You plan"):
         return _lead(results, told)
     if system["content"].startswith("You read logs"):
@@ -56,6 +58,18 @@ def _auditor(results: list[str]) -> dict[str, Any]:
 def _day(text: str) -> str:
     """The last day of which a log is in a text."""
     return max((day for day in _DAYS if f"{day}:" in text), key=_DAYS.index)
+
+
+def _writer(results: list[str], asked: str, model: str) -> dict[str, Any]:
+    if not results:
+        return _call("First a look at what has changed.", "changes", version="1.4")
+    if "list" in asked:
+        return _say("- starts twice as fast\n- keeps drafts when it is closed")
+    if "fewer words" in asked:
+        return _say("1.4 is better.")
+    if model == "large":
+        return _say("1.4 starts twice as fast, and keeps your drafts.")
+    return _say("Version 1.4 brings many improvements that you will love!")
 
 
 def _say(content: str) -> dict[str, Any]:

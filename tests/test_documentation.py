@@ -17,6 +17,7 @@ EXECUTED = [
     "docs/history.md",
     "docs/keeping.md",
     "docs/branching.md",
+    "docs/ways-out.md",
     "docs/recipes.md",
 ]
 

@@ -57,7 +57,8 @@ def bisect(
     The test is a command, a regular expression or an agent. The command gets a step as 'caesura show COMMIT --json'
     prints it, on standard input, and exits with 0 for good, 1 to 124 for bad, 125 if the step cannot be tested. If it
     is GOOD that fails the test, and BAD that passes it, the first step that passes is found. Steps are those of
-    git log --first-parent, each with what was nested in it. Nothing is checked out and no ref is touched.
+    git log --first-parent, where a fork was adopted that fork's, each with what was nested in it. Nothing is checked
+    out and no ref is touched.
 
     With --json: {"first", "commit", "author", "subject", "suspects", "tested", "state"}.
     """

@@ -47,6 +47,10 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
             ),
             Command("test", "_bisect", "check", "[REVISION] [-- COMMAND...]", "Test one step, for 'git bisect run'."),
             Command("fork", "_fork", "fork", "REVISION", "Start a new loop from any commit, as it is or with changes."),
+            Command(
+                "try", "_try", "try_", "REVISION --variants FILE [-- COMMAND...]", "Try variants of a commit at once."
+            ),
+            Command("adopt", "_adopt", "adopt", "BRANCH --into LOOP", "Let a loop go on as the one that was chosen."),
         ),
     ),
     (
@@ -78,7 +82,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
 COMMANDS = {command.name: command for _, commands in GROUPS for command in commands}
 """Every command by name."""
 
-TAKES_COMMAND = frozenset({"bisect", "test"})
+TAKES_COMMAND = frozenset({"bisect", "test", "try"})
 """The commands in which what follows -- is a command to run."""
 
 ANSWERS_GIT = frozenset({"test"})

@@ -11,13 +11,13 @@ from cyclopts import Parameter
 
 from caesura.continuations import CallerError, LoopName, Status, loop_name, utc_now
 
+from ._budget import Seconds, Steps, Tokens, budget_of
 from ._faults import BadUsage, Exit
 from ._json import request_json, spent_json
 from ._options import Json, Repo, place, text_from
 from ._output import Page, err, write_json, write_text
-from ._remember import recall
 from ._screen import spent_text, summary, waiting_page
-from ._task import Agents, ModelApi, ModelName, Task, make_task
+from ._task import Agents, ModelApi, ModelName, Task, make_task, task_of
 
 if TYPE_CHECKING:
     from caesura.runtime import Outcome, Runtime
@@ -47,15 +47,9 @@ def run(
         str | None, Parameter(name="--loop", help="The loop's name. Default: the agent's, and four random digits")
     ] = None,
     wait: Wait = False,
-    budget_steps: Annotated[
-        int | None, Parameter(name="--budget-steps", help="Suspend after so many model calls, nested ones included.")
-    ] = None,
-    budget_tokens: Annotated[
-        int | None, Parameter(name="--budget-tokens", help="Suspend after so many tokens, in and out.")
-    ] = None,
-    budget_seconds: Annotated[
-        float | None, Parameter(name="--budget-seconds", help="Suspend after so many seconds of work.")
-    ] = None,
+    budget_steps: Steps = None,
+    budget_tokens: Tokens = None,
+    budget_seconds: Seconds = None,
     model: ModelName = None,
     api: ModelApi = None,
     repo: Repo = None,
@@ -74,11 +68,7 @@ def run(
     named, text = (agent, agent_or_prompt) if prompt is None else (agent_or_prompt, prompt)
     task = make_task(where, agents, named, prompt=text, model=model, api=api)
     content = text_from(text, "for the agent to do")
-    for name, limit in (("steps", budget_steps), ("tokens", budget_tokens), ("seconds", budget_seconds)):
-        if limit is not None and not limit > 0:
-            raise BadUsage(f"--budget-{name} must be more than 0.", hint="Leave it out for no limit.")
-    given = {"steps": budget_steps, "tokens": budget_tokens, "seconds": budget_seconds}
-    budget = msgspec.structs.replace(task.agent.budget, **{name: one for name, one in given.items() if one is not None})
+    budget = budget_of(task.agent.budget, budget_steps, budget_tokens, budget_seconds)
 
     async def start(runtime: "Runtime") -> "Outcome":
         return await runtime.run(task.agent, content, loop=loop, budget=budget, wait=wait)
@@ -112,22 +102,11 @@ def resume(
 
     With --json: {"loop", "status", "text", "result", "pending", "spent", "commit"}.
     """
-    from ._agents import NoSuchAgent
-
     where = place(repo, writes=True)
     with where.loops() as loops:
         # Before any code is loaded: there may be no such loop.
         named = loops.info(loop).agent
-    try:
-        task = make_task(where, agents, named, model=model, api=api)
-    except (BadUsage, NoSuchAgent) as error:
-        known = recall(where.repo, loop_name(loop))
-        last = f"It was driven last by: {known}" if known else ""
-        if isinstance(error, BadUsage):
-            raise BadUsage(str(error), hint=last or error.hint) from None
-        renamed = f'if it was renamed, say so in caesura.toml: [changes] renamed = {{ {named} = "NEW" }}.'
-        hint = f"{error.hint} Name the module that defines it, with --agents; {renamed} {last}"
-        raise NoSuchAgent(str(error), hint=hint.rstrip()) from error
+    task = task_of(where, loop_name(loop), named, agents, model=model, api=api)
 
     async def go_on(runtime: "Runtime") -> "Outcome":
         return await runtime.resume(loop, wait=wait, adopt=adopt)
@@ -148,11 +127,11 @@ def drive(task: Task, perform: "Callable[[Runtime], Awaitable[Outcome]]", loop: 
     if driving.left:
         # Threads of plain tools may still run, and must not keep the process.
         status = _report(task, driving.loop, outcome, interrupted=True, json=json)
-        _leave(status)
+        leave(status)
     return _report(task, driving.loop, outcome, interrupted=driving.interrupted, json=json)
 
 
-def _leave(status: int) -> NoReturn:
+def leave(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

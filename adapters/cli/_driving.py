@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
@@ -21,29 +21,31 @@ from caesura.continuations import (
     root_of,
     utc_now,
 )
-from caesura.runtime import Notice, Outcome, Runtime
+from caesura.runtime import Notice, Runtime
 
 from ._faults import Exit
 from ._output import Page
-from ._progress import progress
+from ._progress import Progress, progress
 from ._screen import waiting_page
 
 if TYPE_CHECKING:
     from ._task import Task
 
+T = TypeVar("T")
+
 _GRACE = 3.0
 
 
 class Driving:
-    """One command's drive of one loop. `interrupted` after a first signal, `left` after a second."""
+    """One command's drive of one loop, or of several. `interrupted` after a first signal, `left` after a second."""
 
-    def __init__(self, task: "Task", loop: LoopName | None) -> None:
+    def __init__(self, task: "Task", loop: LoopName | None, shows: Progress | None = None) -> None:
         self.interrupted = False
         self.left = False
         self._task = task
         self._loop = loop
         self._runtime: Runtime | None = None
-        self._progress = progress()
+        self._progress = shows or progress()
         self._shown: set[Address] = set()
         self._look, self._looks = trio.open_memory_channel[None](1)
 
@@ -52,13 +54,13 @@ class Driving:
         """The root loop, once it is known."""
         return self._loop or next((root_of(loop) for loop in self._progress.seen), None)
 
-    async def drive(self, perform: Callable[[Runtime], Awaitable[Outcome]]) -> Outcome | None:
-        """Drive the loop; None if a second signal ended it.
+    async def drive(self, perform: Callable[[Runtime], Awaitable[T]]) -> T | None:
+        """Drive the loop, or several; None if a second signal ended it.
 
         Raises:
             CaesuraError: as the runtime does.
         """
-        outcome: Outcome | None = None
+        outcome: T | None = None
         with self._progress:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._heed_signals, nursery)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from typing import IO
 
 from caesura.continuations import CaesuraError, CommitId, Loops, MemoryStore
 
@@ -31,10 +32,7 @@ def predicate(where: Place, words: Sequence[str], matches: str | None, judge: st
         BadUsage: there is none, there are several, or it is none.
         BadModule, NoSuchAgent, NoModel: the agent cannot be had.
     """
-    command = [word.removeprefix(COMMAND) for word in words if word.startswith(COMMAND)]
-    odd = [word for word in words if not word.startswith(COMMAND)]
-    if odd:
-        raise BadUsage(f"{' '.join(map(repr, odd))} is too much.", hint="A command comes after --.")
+    command = command_of(words)
     if bool(command) + (matches is not None) + (judge is not None) != 1:
         raise BadUsage("One test is needed.", hint="Give -- and a command, or --matches, or --judge.")
     if judge is not None:
@@ -48,26 +46,48 @@ def predicate(where: Place, words: Sequence[str], matches: str | None, judge: st
     return lambda loops, commit: pattern.search(_text(loops, commit)) is not None
 
 
+def command_of(words: Sequence[str]) -> list[str]:
+    """The command that the words after ``--`` make.
+
+    Raises:
+        BadUsage: there are words before it.
+    """
+    odd = [word for word in words if not word.startswith(COMMAND)]
+    if odd:
+        raise BadUsage(f"{' '.join(map(repr, odd))} is too much.", hint="A command comes after --.")
+    return [word.removeprefix(COMMAND) for word in words]
+
+
+def run_command(
+    command: Sequence[str], loops: Loops, commit: CommitId, *, stdout: int | IO[str]
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command on a step, which it is given as JSON; it exits with 0 to 125.
+
+    Raises:
+        NotTested: it cannot be run, or ended otherwise.
+    """
+    state = json.dumps(state_json(loops, loops.show(commit), at_head=False)) + "\n"
+    try:
+        done = subprocess.run(command, input=state, text=True, stdout=stdout, check=False)  # noqa: S603
+    except OSError as error:
+        raise NotTested(f"{command[0]!r} cannot be run: {error}.", hint="Nothing was tested.") from error
+    if not 0 <= done.returncode <= SKIP:
+        raise NotTested(
+            f"The test of {commit} ended with status {done.returncode}.",
+            hint="0 is good, 1 to 124 is bad, 125 is not to be tested; anything else is no answer.",
+        )
+    return done
+
+
 def _text(loops: Loops, commit: CommitId) -> str:
     saved = loops.show(commit)
     return state_page(loops, saved, saved.state.at, at_head=False, full=True).plain
 
 
 def _run(command: Sequence[str], loops: Loops, commit: CommitId) -> bool | None:
-    state = json.dumps(state_json(loops, loops.show(commit), at_head=False)) + "\n"
-    try:
-        # Its output is no result of ours.
-        status = subprocess.run(command, input=state, text=True, stdout=sys.stderr, check=False).returncode  # noqa: S603
-    except OSError as error:
-        raise NotTested(f"{command[0]!r} cannot be run: {error}.", hint="Nothing was tested.") from error
-    if status == SKIP:
-        return None
-    if status < 0 or status > SKIP:
-        raise NotTested(
-            f"The test of {commit} ended with status {status}.",
-            hint="0 is good, 1 to 124 is bad, 125 is not to be tested; anything else is no answer.",
-        )
-    return status == 0
+    # Its output is no result of ours.
+    status = run_command(command, loops, commit, stdout=sys.stderr).returncode
+    return None if status == SKIP else status == 0
 
 
 def _judge(task: Task) -> Predicate:

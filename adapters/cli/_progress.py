@@ -23,7 +23,7 @@ _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PERIOD = 0.1
 _SHOWN = 8
 _TAIL = 3
-_COLOURS = {
+COLOURS = {
     Status.COMPLETED: "green",
     Status.FAILED: "red",
     Status.CANCELLED: "red",
@@ -59,18 +59,22 @@ class Progress:
         """Write something that stays."""
         err(page)
 
+    def tell(self, page: Page) -> None:
+        """Write what a notice said."""
+        self.say(page)
+
     def notice(self, notice: Notice) -> None:
         """Show a notice of the runtime."""
         self.seen.setdefault(notice.loop)
         match notice:
             case Committed():
-                self.say(_step(notice))
+                self.tell(_step(notice))
                 if notice.status is Status.SUSPENDED:
                     self.suspended()
             case Progressed():
-                self.say(Page().add((f"{notice.loop}.{notice.call}  ", "dim"), one_line(notice.text, 200)))
+                self.tell(Page().add((f"{notice.loop}.{notice.call}  ", "dim"), one_line(notice.text, 200)))
             case Dropped():
-                self.say(Page().add((f"{notice.loop}  dropped {notice.event}: {notice.reason}", "dim")))
+                self.tell(Page().add((f"{notice.loop}  dropped {notice.event}: {notice.reason}", "dim")))
             case Thinking() | Streamed():
                 pass
 
@@ -150,7 +154,7 @@ class LiveProgress(Progress):
     def _picture(self) -> Any:
         page, now = Page(), time.monotonic()
         frame = _FRAMES[int(now / _PERIOD) % len(_FRAMES)]
-        width = 80 if self._live is None else self._live.console.width
+        width = self._width
         busy = list(self._busy.items())
         for loop, one in busy[:_SHOWN]:
             head = f"{self._path(loop)}  "
@@ -162,6 +166,10 @@ class LiveProgress(Progress):
         if len(busy) > _SHOWN:
             page.add((f"  … and {len(busy) - _SHOWN} more at work", "dim"))
         return rich_text(page)
+
+    @property
+    def _width(self) -> int:
+        return 80 if self._live is None else self._live.console.width
 
     def _path(self, loop: LoopName) -> str:
         names: list[str] = []
@@ -178,7 +186,7 @@ def progress() -> Progress:
 
 
 def _step(notice: Committed) -> Page:
-    return Page().add((f"{notice.loop}  ", "dim"), (notice.subject, _COLOURS[notice.status]))
+    return Page().add((f"{notice.loop}  ", "dim"), (notice.subject, COLOURS[notice.status]))
 
 
 def _tail(line: str, width: int) -> str:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from caesura.continuations import ModelSpec
+from caesura.continuations import LoopName, ModelSpec
 
 from ._config import Api, Config
 from ._faults import BadUsage
 from ._options import Place
 from ._paste import Paste, option
+from ._remember import recall
 
 if TYPE_CHECKING:
     from caesura.runtime import Agent, Model
@@ -81,6 +82,28 @@ def make_task(
     paste = Paste(repo=where.paste.repo, agents=repeated, model=options)
     made = _model(config, chosen, model, api)
     return Task(where=replace(where, paste=paste), agent=chosen, model=made, serve=lambda: nullcontext(made))
+
+
+def task_of(
+    where: Place, loop: LoopName, agent: str, agents: str | None, *, model: str | None, api: Api | None
+) -> "Task":
+    """`make_task` to go on with a loop of this agent.
+
+    Raises:
+        BadUsage, BadModule, NoSuchAgent, NoModel: something is missing; it is told how the loop was driven last.
+    """
+    from ._agents import NoSuchAgent
+
+    try:
+        return make_task(where, agents, agent, model=model, api=api)
+    except (BadUsage, NoSuchAgent) as error:
+        known = recall(where.repo, loop)
+        last = f"It was driven last by: {known}" if known else ""
+        if isinstance(error, BadUsage):
+            raise BadUsage(str(error), hint=last or error.hint) from None
+        renamed = f'if it was renamed, say so in caesura.toml: [changes] renamed = {{ {agent} = "NEW" }}.'
+        hint = f"{error.hint} Name the module that defines it, with --agents; {renamed} {last}"
+        raise NoSuchAgent(str(error), hint=hint.rstrip()) from error
 
 
 def _specs(config: Config, agents: str | None, named: str | None) -> tuple[str, ...]:

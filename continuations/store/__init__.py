@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from ._errors import TooLarge, Torn
+from ._holdings import Holdings, Upkeep, Upkept
 from ._keeping import BadBundle, Bundle, Erased, Keeper, StillReached, Unclean
 from ._memory import MemoryStore
 from ._plumbing import is_bundle
 from ._protocol import (
     Commit,
     Durability,
-    Holdings,
     Lease,
     Locked,
     Mender,
@@ -22,8 +22,6 @@ from ._protocol import (
     Store,
     Trace,
     Unavailable,
-    Upkeep,
-    Upkept,
 )
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from ._exclusive import keeping_up
 from ._forgetter import Forgetter
 from ._format import Malformed, commit_bytes, read_commit, read_tree
 from ._keeping import Erased, StillReached
+from ._layout import ARCHIVE, LOOPS
 from ._leads import ids_of, leads, lines, logs_of_head
 from ._leases import LeaseFiles
 from ._leftovers import ERASING, PRUNING
@@ -29,7 +30,7 @@ from ._objects import Batch, Objects
 from ._protocol import Locked, Move
 from ._together import JointRefs, Swap, check_unused
 
-LOOPS, ARCHIVE, TOMBSTONES = "refs/heads/loops/", "refs/archive/loops/", "refs/archive/erased/"
+TOMBSTONES = "refs/archive/erased/"
 PLACES = (LOOPS, ARCHIVE)
 """Where the refs of loops are."""
 

@@ -1,5 +1,6 @@
 """The store in git: a loop is a branch, a step a commit, a continuation its tree. Only this module knows pygit2."""
 
+import datetime as dt
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,14 +25,14 @@ from .._ids import CallId, CommitId, LoopName, is_call_id, parent_name
 from .._messages import Message
 from .._state import Child, Continuation, Record
 from .._text import one_line
-from ._eraser import ARCHIVE, LOOPS
 from ._errors import Torn, too_large
 from ._exclusive import common
 from ._forgetter import check_there, erasures
 from ._format import FILE, FOLDER, Entry, RawCommit, commit_bytes, is_id
+from ._holdings import Upkeep
 from ._keeper import GitKeeper
 from ._keeping import Keeper
-from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
+from ._layout import ARCHIVE, CHILDREN, DEFINITION, LOOPS, MESSAGES, RECORD, folder_of, message_path
 from ._leases import LeaseFiles
 from ._leftovers import leftovers
 from ._make import make, unmade
@@ -49,7 +50,6 @@ from ._protocol import (
     Reader,
     Store,
     Unavailable,
-    Upkeep,
 )
 from ._reader import CheckedReader
 from ._revisions import Revisions
@@ -128,17 +128,17 @@ class GitStore(Store):
     # Refs --------------------------------------------------------------------------------------------------------
 
     def heads(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
-        loops = self._refs.loops(_folder(archived), above)
+        loops = self._refs.loops(folder_of(archived), above)
         return {name: CommitId(head) for name, head in loops if isinstance(head, str)}
 
     def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
-        return {name: fault for name, fault in self._refs.loops(_folder(archived)) if isinstance(fault, Torn)}
+        return {name: fault for name, fault in self._refs.loops(folder_of(archived)) if isinstance(fault, Torn)}
 
     def waiting(self) -> Iterator[LoopName]:
         return self._waiting.loops()
 
     def head(self, loop: LoopName, *, archived: bool = False) -> CommitId | None:
-        head = self._refs.get(_folder(archived) + loop)
+        head = self._refs.get(folder_of(archived) + loop)
         return None if head is None else CommitId(head)
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
@@ -150,7 +150,7 @@ class GitStore(Store):
             self._refs.see_to_head(LOOPS + loop)
 
     def move_all(self, moves: Sequence[Move], note: str) -> None:
-        swaps = [Swap(_folder(one.archived) + one.loop, one.old, one.new) for one in moves]
+        swaps = [Swap(folder_of(one.archived) + one.loop, one.old, one.new) for one in moves]
         for one in swaps:
             if one.new is None:
                 check_unused(self._folder, one.ref, bare=self._repo.is_bare)
@@ -201,15 +201,34 @@ class GitStore(Store):
         base = self._known(parents[0], 0) if parents else None
         batch, weight = Batch(), Weight()
         tree = self._tree(batch, state, base, weight)
-        commit_of = partial(
-            commit_bytes, tree, parents, author=author, committer=committer, at=state.at, message=message
-        )
-        content = commit_of() if sign is None else commit_of(signature=sign(commit_of()))
-        name = CommitId(batch.add("commit", content))
-        with _trouble("The step could not be written", "Check the repository's permissions and free space."):
-            self._objects.write(batch)
+        made = partial(commit_bytes, tree, parents, author=author, committer=committer, at=state.at, message=message)
+        name = self._add(batch, made, sign)
         commit = Commit(id=name, state=state, parents=parents, author=author, message=message)
         return self._remember(_Known(commit, tree, weight, since)).commit
+
+    def mark(
+        self,
+        commit: CommitId,
+        *,
+        parents: tuple[CommitId, ...],
+        message: str,
+        author: Person,
+        committer: Person,
+        at: dt.datetime,
+        sign: Callable[[bytes], str] | None = None,
+    ) -> Commit:
+        known = self._known(commit, 0)
+        made = partial(commit_bytes, known.tree, parents, author=author, committer=committer, at=at, message=message)
+        name = self._add(Batch(), made, sign)
+        marked = Commit(id=name, state=known.commit.state, parents=parents, author=author, message=message)
+        return self._remember(_Known(marked, known.tree, known.weight, known.erasures)).commit
+
+    def _add(self, batch: Batch, made: Callable[..., bytes], sign: Callable[[bytes], str] | None) -> CommitId:
+        """Write a commit, signed or not, with what it needs."""
+        name = CommitId(batch.add("commit", made() if sign is None else made(signature=sign(made()))))
+        with _trouble("The step could not be written", "Check the repository's permissions and free space."):
+            self._objects.write(batch)
+        return name
 
     def raw(self, commit: CommitId) -> bytes:
         if not is_id(commit):
@@ -376,10 +395,6 @@ class GitStore(Store):
         data = self._objects.get(tree[name].id, "blob")
         weight.add(len(data))
         return data
-
-
-def _folder(archived: bool) -> str:
-    return ARCHIVE if archived else LOOPS
 
 
 @contextmanager

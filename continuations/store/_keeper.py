@@ -7,9 +7,10 @@ from pathlib import Path
 
 from .._calls import Person
 from .._ids import CommitId, LoopName
-from ._eraser import LOOPS, TOMBSTONES, Eraser
+from ._eraser import TOMBSTONES, Eraser
 from ._format import commit_bytes, read_commit
 from ._keeping import BadBundle, Bundle, Erased, Keeper
+from ._layout import LOOPS
 from ._objects import Batch, Objects
 from ._plumbing import GitFailed, beside, git, is_bundle, pack_of, take_over
 from ._protocol import Move, Store, Trace, Unavailable

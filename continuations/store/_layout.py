@@ -1,4 +1,7 @@
-"""Where things stand in a commit's tree."""
+"""Where things stand: the branches of loops, and the files in a commit's tree."""
+
+LOOPS = "refs/heads/loops/"
+ARCHIVE = "refs/archive/loops/"
 
 RECORD = "continuation.json"
 DEFINITION = "agent.json"
@@ -19,3 +22,8 @@ def message_path(index: int) -> tuple[str, ...]:
     folder, leaf = divmod(rest, WIDTH)
     path = (f"{folder:02}", f"{leaf:02}.json")
     return path if batch == 0 else (f"{WIDTH}", f"{batch:03}", *path)
+
+
+def folder_of(archived: bool) -> str:
+    """Where the branches of loops are, or of those in the archive."""
+    return ARCHIVE if archived else LOOPS

@@ -1,5 +1,6 @@
 """A store in memory: for tests, and for loops that need not outlive their process."""
 
+import datetime as dt
 import hashlib
 import os
 import re
@@ -16,23 +17,9 @@ from .._state import Continuation
 from .._text import one_line
 from ._errors import gone
 from ._format import is_id
+from ._holdings import Holdings, Upkeep, Upkept
 from ._keeping import Keeper
-from ._protocol import (
-    Commit,
-    Holdings,
-    Lease,
-    Mender,
-    Move,
-    Moved,
-    NoSuchRevision,
-    NotALoop,
-    Reader,
-    Store,
-    Trace,
-    Unavailable,
-    Upkeep,
-    Upkept,
-)
+from ._protocol import Commit, Lease, Mender, Move, Moved, NoSuchRevision, NotALoop, Reader, Store, Trace, Unavailable
 
 _REVISION = re.compile(r"(?P<base>[^~^]+)(?P<steps>(?:~\d*|\^\d*)*)")
 
@@ -43,6 +30,7 @@ class MemoryStore(Store):
     def __init__(self) -> None:
         self._commits: dict[CommitId, Commit] = {}
         self._raw: dict[CommitId, bytes] = {}
+        self._trees: dict[CommitId, str] = {}
         self._heads: dict[LoopName, CommitId] = {}
         self._archive: dict[LoopName, CommitId] = {}
         self._leases: dict[LoopName, Lease] = {}
@@ -105,15 +93,46 @@ class MemoryStore(Store):
             plain_text(f"{author}{committer}").encode(),
         ):
             content.update(b"%d " % len(part) + part)
+        return self._add(content.hexdigest(), None, state, parents, message, author, sign)
+
+    def mark(
+        self,
+        commit: CommitId,
+        *,
+        parents: tuple[CommitId, ...],
+        message: str,
+        author: Person,
+        committer: Person,
+        at: dt.datetime,
+        sign: Callable[[bytes], str] | None = None,
+    ) -> Commit:
+        made = f"{commit} {' '.join(parents)} {plain_text(f'{author}{committer}')} {at.isoformat()}".encode()
+        content = hashlib.sha1(made, usedforsecurity=False).hexdigest()
+        return self._add(content, self._trees[commit], self.read(commit).state, parents, message, author, sign)
+
+    def _add(
+        self,
+        content: str,
+        tree: str | None,
+        state: Continuation,
+        parents: tuple[CommitId, ...],
+        message: str,
+        author: Person,
+        sign: Callable[[bytes], str] | None,
+    ) -> Commit:
         # A head and a message, as git has them, so that a signature has the same place.
-        head, told = b"content " + content.hexdigest().encode(), b"\n\n" + message.encode()
+        head, told = b"content " + content.encode(), b"\n\n" + message.encode()
         raw = head + told
         if sign is not None:
             raw = head + b"\ngpgsig " + sign(raw).strip("\n").replace("\n", "\n ").encode() + told
         commit = CommitId(hashlib.sha1(raw, usedforsecurity=False).hexdigest())
-        self._raw[commit] = raw
+        self._raw[commit], self._trees[commit] = raw, tree or commit
         self._commits[commit] = Commit(id=commit, state=state, parents=parents, author=author, message=message)
         return self._commits[commit]
+
+    def tree(self, commit: CommitId) -> str:
+        """What two commits share if the one marks the other."""
+        return self._trees[commit]
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
         if self._heads.get(loop) != old:
@@ -221,7 +240,14 @@ class _MemoryReader(Reader):
     def trace(self, commit: CommitId) -> Trace:
         found = self._store.read(commit)
         time = int(found.state.at.timestamp())
-        return Trace(id=commit, parents=found.parents, author=found.author, time=time, message=found.message)
+        return Trace(
+            id=commit,
+            tree=self._store.tree(commit),
+            parents=found.parents,
+            author=found.author,
+            time=time,
+            message=found.message,
+        )
 
     def read(self, commit: CommitId) -> Commit:
         return self._store.read(commit)

@@ -1,5 +1,6 @@
 """What a store does: objects named by their content, and refs that move by compare-and-swap only."""
 
+import datetime as dt
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -10,6 +11,7 @@ from .._calls import Person
 from .._errors import CallerError, ConflictError, SavedStateError
 from .._ids import CommitId, LoopName
 from .._state import Continuation
+from ._holdings import Upkeep
 
 if TYPE_CHECKING:
     from ._keeping import Keeper
@@ -79,6 +81,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     """A commit that is somewhere in a repository, whether or not anything leads to it; `time` is in seconds."""
 
     id: CommitId
+    tree: str
     parents: tuple[CommitId, ...]
     author: Person
     time: int
@@ -162,47 +165,6 @@ class Mender(Protocol):
         ...
 
 
-class Holdings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a repository holds: objects and branches of root loops with files of their own, packs, bytes of objects."""
-
-    objects: int = 0
-    packs: int = 0
-    branches: int = 0
-    size: int = 0
-
-
-class Upkept(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done: objects that got into a pack, packs that became one, branches that went into the list of them."""
-
-    objects: int = 0
-    packs: int = 0
-    branches: int = 0
-    before: Holdings = Holdings()
-    after: Holdings = Holdings()
-
-
-class Upkeep(Protocol):
-    """What keeps a repository in few files, while work goes on in it. For any thread, at any time."""
-
-    def due(self) -> bool:
-        """Whether there is more of anything than there should be; it takes about as long as a step."""
-        ...
-
-    def holdings(self) -> Holdings:
-        """What there is now."""
-        ...
-
-    def run(self, *, thorough: bool = False, dry: bool = False) -> Upkept | None:
-        """Do what there is to do, `thorough` also where there is little. None if another process is at it.
-
-        With `dry` nothing is done, and it is only said what would be.
-
-        Raises:
-            Unavailable: the disk is full, or may not be written. Nothing was lost.
-        """
-        ...
-
-
 class Store(Protocol):
     """Where continuations and refs are kept. Synchronous; one thread at a time, but for leases: any, at any time."""
 
@@ -277,6 +239,27 @@ class Store(Protocol):
 
         Raises:
             TooLarge: it is beyond the limits of the data model. Nothing was written.
+            Unavailable: it cannot be written.
+        """
+        ...
+
+    def mark(
+        self,
+        commit: CommitId,
+        *,
+        parents: tuple[CommitId, ...],
+        message: str,
+        author: Person,
+        committer: Person,
+        at: dt.datetime,
+        sign: Callable[[bytes], str] | None = None,
+    ) -> Commit:
+        """Add a commit that has the tree of another, to the bit, and no ref that points to it yet.
+
+        The commits of the children that the tree nests must be among the parents.
+
+        Raises:
+            NotALoop, Torn: there is no such other commit, or it is not whole.
             Unavailable: it cannot be written.
         """
         ...

@@ -218,4 +218,11 @@ def trace(commit: str, header: Header) -> Trace:
     """What a commit says, as its header has it."""
     raw = header.raw
     parents = tuple(map(CommitId, raw.parents))
-    return Trace(id=CommitId(commit), parents=parents, author=raw.author, time=header.time, message=raw.message)
+    return Trace(
+        id=CommitId(commit),
+        tree=raw.tree,
+        parents=parents,
+        author=raw.author,
+        time=header.time,
+        message=raw.message,
+    )

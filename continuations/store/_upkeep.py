@@ -17,10 +17,11 @@ from .._codec import Unreadable
 from . import _disk
 from ._exclusive import keeping_up
 from ._format import Kind, is_id
+from ._holdings import Holdings, Upkeep, Upkept
 from ._objects import MAX_OBJECT, Objects
 from ._pack_refs import Branches
 from ._packs import Pack
-from ._protocol import Holdings, Unavailable, Upkeep, Upkept
+from ._protocol import Unavailable
 from ._refs import Refs
 from ._repack import Breathe, NotWhole, Repacking
 from ._waiting import Waiting
