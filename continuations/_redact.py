@@ -38,7 +38,7 @@ class _Rule(NamedTuple):
 
     pattern: re.Pattern[str]
     marker: str
-    needles: tuple[str, ...] = ()
+    needles: frozenset[str] = frozenset()
     keeps: bool = False
 
 
@@ -64,6 +64,8 @@ class Redaction:
             *(_of_pattern(pattern, f"pattern {number}") for number, pattern in enumerate(patterns, 1)),
             *_SHAPES,
         )
+        self._needles = {needle for rule in self._rules for needle in rule.needles}
+        self._always = any(not rule.needles for rule in self._rules)
         markers = sorted({re.escape(rule.marker) for rule in self._rules})
         self._markers = re.compile("|".join(markers))
 
@@ -142,8 +144,11 @@ class Redaction:
 
     def _once(self, text: str) -> str:
         lowered = text.lower()
+        found = [needle for needle in self._needles if needle in lowered]
+        if not found and not self._always:
+            return text
         for rule in self._rules:
-            if not rule.needles or any(needle in lowered for needle in rule.needles):
+            if not rule.needles or not rule.needles.isdisjoint(found):
                 text = self._apply(rule, text)
         return text
 
@@ -197,7 +202,7 @@ def _of_value(name: str, value: str) -> _Rule:
         )
     runs = re.findall(r"[A-Za-z0-9 _.-]+", value)
     longest = max(runs, key=len, default="").lower()
-    return _Rule(re.compile(_as_json(value)), f"{_OPENING}${name}]", (longest,) if longest else ())
+    return _Rule(re.compile(_as_json(value)), f"{_OPENING}${name}]", frozenset({longest} if longest else ()))
 
 
 def _as_json(value: str) -> str:
@@ -255,7 +260,7 @@ def _letter(match: re.Match[str]) -> str:
 
 
 _SHAPES = tuple(
-    _Rule(re.compile(shape.pattern), f"{_OPENING}{shape.name}]", shape.needles, "(?P<kept>" in shape.pattern)
+    _Rule(re.compile(shape.pattern), f"{_OPENING}{shape.name}]", frozenset(shape.needles), "(?P<kept>" in shape.pattern)
     for shape in SHAPES
 )
 
