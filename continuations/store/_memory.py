@@ -26,6 +26,7 @@ class MemoryStore(Store):
     def __init__(self) -> None:
         self._commits: dict[CommitId, Commit] = {}
         self._raw: dict[CommitId, bytes] = {}
+        self._messages: dict[CommitId, hashlib._Hash] = {}
         self._heads: dict[LoopName, CommitId] = {}
         self._archive: dict[LoopName, CommitId] = {}
         self._leases: dict[LoopName, Lease] = {}
@@ -74,25 +75,31 @@ class MemoryStore(Store):
         committer: Person,
         sign: Callable[[bytes], str] | None = None,
     ) -> Commit:
-        content = hashlib.sha1(usedforsecurity=False)
-        for part in (
+        said = self._said(state, parents)
+        content = _with(
+            said.copy(),
             encode_record(state),
             encode_definition(state.definition),
-            *(encode_message(message) for message in state.messages),
             *(child.commit.encode() for child in state.children.values()),
             " ".join(parents).encode(),
             plain_text(f"{author}{committer}").encode(),
-        ):
-            content.update(b"%d " % len(part) + part)
+        )
         # A head and a message, as git has them, so that a signature has the same place.
         head, told = b"content " + content.hexdigest().encode(), b"\n\n" + message.encode()
         raw = head + told
         if sign is not None:
             raw = head + b"\ngpgsig " + sign(raw).strip("\n").replace("\n", "\n ").encode() + told
         commit = CommitId(hashlib.sha1(raw, usedforsecurity=False).hexdigest())
-        self._raw[commit] = raw
+        self._raw[commit], self._messages[commit] = raw, said
         self._commits[commit] = Commit(id=commit, state=state, parents=parents, author=author, message=message)
         return self._commits[commit]
+
+    def _said(self, state: Continuation, parents: tuple[CommitId, ...]) -> "hashlib._Hash":
+        """What the messages hash to. Those that the commit before has already are not encoded again."""
+        before = self._commits[parents[0]].state.messages if parents and parents[0] in self._commits else ()
+        same = state.messages[: len(before)] == before
+        said = self._messages[parents[0]].copy() if before and same else hashlib.sha1(usedforsecurity=False)
+        return _with(said, *map(encode_message, state.messages[len(before) if same else 0 :]))
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
         if self._heads.get(loop) != old:
@@ -164,6 +171,13 @@ class MemoryStore(Store):
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return iter(())
+
+
+def _with(content: "hashlib._Hash", *parts: bytes) -> "hashlib._Hash":
+    """A hash with these parts added, each told from the next."""
+    for part in parts:
+        content.update(b"%d " % len(part) + part)
+    return content
 
 
 class _MemoryReader(Reader):
