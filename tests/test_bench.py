@@ -11,9 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from tests.bench import __main__ as command
+from tests.bench import whole
 from tests.bench.child import SIDES, TASKS
 from tests.bench.goals import FULL, GOALS, QUICK, SHOWN, plan
 from tests.bench.job import Job, Outcome
+from tests.bench.profile import profile
 from tests.bench.report import BEGIN, END, Report, as_json, as_markdown, as_text, report, written_into
 from tests.bench.run import Measurement, Refused, Runs, check, in_child, run
 from tests.bench.sides import Missing, peer
@@ -137,6 +139,42 @@ def test_a_run_is_refused_if_one_side_does_not_hold_the_work(tampered: Callable[
         run({"one": (TINY["one"], {"caesura-crash", "sqlite-full"})}, 1, silent, do)
 
 
+@pytest.mark.parametrize(
+    ("job", "figures"),
+    [
+        (Job(task="length", size=100, steps=2), {"10", "100"}),
+        (Job(task="fork", size=10, steps=2), {"10", "step"}),
+        (Job(task="refs", size=1000, steps=3), {"update 1000", "create 1000", "list 1000"}),
+        (Job(task="waiting", size=200, steps=60), {"git", "first", "pending"}),
+        (Job(task="runtime", steps=9), set[str]()),
+        (Job(task="memory", size=6, loops=2, steps=1), {"suspended", "active"}),
+        (Job(task="crowd", loops=2, steps=1), {"cpu", "over", "memory"}),
+    ],
+    ids=lambda value: value.task if isinstance(value, Job) else "",
+)
+def test_every_other_job_measures_what_it_names(
+    job: Job, figures: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole, "MODEL_SECONDS", 0.001)
+    outcome = here(replace(job, folder=str(tmp_path)))
+    assert set(outcome.figures) == figures
+    assert all(outcome.figures.values())
+    assert outcome.took or job.task not in ("runtime", "crowd")
+
+
+def test_a_search_that_was_given_up_is_said_to_be_a_lower_bound() -> None:
+    given_up = Outcome(side="caesura", figures={"git": [0.1], "pending": [5.0], "gave up": [5.0]})
+    found = report({"waiting": [{"caesura": given_up}]}, ["find-waiting"]).goals["find-waiting"]
+    assert found.ratio == pytest.approx(50)
+    assert found.note == "given up after 5 s: the ratio is a lower bound"
+
+
+def test_a_profile_says_where_all_of_a_step_goes() -> None:
+    table = profile(60)
+    assert sum(float(share.rstrip("%")) for _, _, share in table.rows) == pytest.approx(100, abs=2)
+    assert table.rows[-1][0] == "everything else"
+
+
 def test_a_job_is_done_in_a_process_of_its_own_and_its_failure_refuses_the_run(tmp_path: Path) -> None:
     job = Job(task="work", side="sqlite-normal", folder=str(tmp_path), seed=3, steps=2)
     check(job, in_child(job))
@@ -153,7 +191,7 @@ def made_up(ours: float, theirs: float) -> Runs:
     """Two rounds in which our steps took so long, and sqlite's so long."""
 
     def outcome(side: str, seconds: float) -> Outcome:
-        return Outcome(side=side, seconds=seconds * 4, took=[seconds] * 4, disk=1000)
+        return Outcome(side=side, seconds=seconds * 4, took=[seconds] * 4, disk=1000, figures={"closing": [0.0]})
 
     return {
         "one": [

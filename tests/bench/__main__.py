@@ -16,7 +16,7 @@ from .report import as_columns, as_json, as_markdown, as_text, report, written_i
 from .run import Refused, run
 from .sides import Missing, peer
 
-_PROFILED = 2_000
+_PROFILED = 1_500
 """Steps of a profile."""
 
 

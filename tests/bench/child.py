@@ -49,9 +49,12 @@ def work(job: Job) -> Outcome:
         case "nested":
             took = side.nested(job.names[0], loops[job.names[0]], {name: loops[name] for name in job.names[1:]})
     seconds = time.perf_counter() - begin
+    begin = time.perf_counter()
     side.close()
+    closing = time.perf_counter() - begin
     disk = bytes_on_disk(folder)
-    return Outcome(side=job.side, seconds=seconds, took=took, disk=disk, read=_read_back(job))
+    read = _read_back(job)
+    return Outcome(side=job.side, seconds=seconds, took=took, disk=disk, read=read, figures={"closing": [closing]})
 
 
 def _read_back(job: Job) -> dict[str, list[str]]:

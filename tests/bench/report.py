@@ -142,14 +142,15 @@ def _steps(runs: Runs) -> Iterator[Table]:
                     _micro(median(quantile(outcome.took, 0.99) for outcome in outcomes)),
                     _micro(median(fmean(outcome.took[-tail:]) for outcome in outcomes)),
                     "-" if ours is None else _number(mean / ours),
+                    f"{median(outcome.figures['closing'][0] for outcome in outcomes) * 1e3:,.0f}",
                     f"{median(outcome.disk for outcome in outcomes) / 1e6:,.1f}",
                 ),
             )
         )
     count = len(next(iter(sides.values()))[0].took)
     yield Table(
-        title=f"A step of one loop, {count:,} steps of 1 to 3 messages of 0.5 to 4 KB (µs; MB on disk)",
-        heads=("side", "mean", "p50", "p99", "last 10 %", "by caesura", "MB"),
+        title=f"A step of one loop, {count:,} steps of 1 to 3 messages of 0.5 to 4 KB (µs; ms of closing, MB on disk)",
+        heads=("side", "mean", "p50", "p99", "last 10 %", "by caesura", "closing", "MB"),
         rows=tuple(row for _, row in sorted(rows)),
     )
 

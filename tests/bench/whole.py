@@ -49,7 +49,7 @@ class Scripted:
     @property
     def spec(self) -> ModelSpec:
         """Which model this is."""
-        return ModelSpec(name="scripted")
+        return MODEL
 
     async def reply(self, request: ModelRequest, listen: Callable[[str], None]) -> Reply:
         """Ask for a tool, or be done."""
@@ -71,6 +71,7 @@ def _asking(place: int, function: Function) -> Assistant:
     return Assistant(content=_CONTENT[place % len(_CONTENT)], tool_calls=(asked,))
 
 
+MODEL = ModelSpec(name="scripted")
 AGENT = Agent("lead", instructions="You plan.", tools=[look])
 
 
