@@ -305,7 +305,7 @@ def _sizes(*, quick: bool) -> dict[str, Measurement]:
         "refs": jobs("refs", 1_000_000, 50, 10),
         "waiting": jobs("waiting", 1_000_000, 60, 3),
         "runtime": Measurement(job=Job(task="runtime", steps=300), rounds=2 if quick else 5),
-        "memory": jobs("memory", 1000, 10, 10, 1, loops=30 if quick else 100),
+        "memory": jobs("memory", 1000, 10, 3, 1, loops=40 if quick else 100),
         **{f"crowd_{loops}": jobs("crowd", 0, 2, 1, loops=loops) for loops in (1, 10, 100, 1000)},
     }
     left_out = ("at_once_256", "nested", "crowd_1", "crowd_10", "crowd_1000") if quick else ()

@@ -191,7 +191,7 @@ def _for_each_ref(folder: Path) -> bytes:
 def waiting(job: Job) -> Outcome:
     """Find the one in a hundred that wait among `size` loops, beside git's listing of all; given up after `steps` s."""
     crowd = Crowded(Path(job.folder), job.size)
-    figures = {"git": [timed(_for_each_ref, crowd.folder) for _ in range(3)]}
+    figures = {"git": [timed(_for_each_ref, crowd.folder) for _ in range(2)]}
     found = -1
     begin = time.perf_counter()
     try:
