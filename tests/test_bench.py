@@ -148,6 +148,17 @@ def test_a_run_is_refused_if_one_side_does_not_hold_the_work(tampered: Callable[
         (Job(task="waiting", size=200, steps=60), {"git", "first", "pending"}),
         (Job(task="runtime", steps=9), set[str]()),
         (Job(task="memory", size=6, loops=2, steps=1), {"suspended", "active"}),
+        (
+            Job(task="limits", steps=2),
+            {
+                "append a message and fdatasync",
+                "a file of its own, and fsync it and its folder",
+                "hash a message",
+                "deflate a message",
+                "cross to a thread and back",
+                "start git",
+            },
+        ),
         (Job(task="crowd", loops=2, steps=1), {"cpu", "over", "memory"}),
     ],
     ids=lambda value: value.task if isinstance(value, Job) else "",

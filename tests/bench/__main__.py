@@ -56,7 +56,10 @@ def _measure(options: argparse.Namespace) -> int:
     begin = time.monotonic()
     sizes = QUICK if options.quick else FULL
     names = list(options.goal or GOALS)
-    planned = plan(names, sizes, SHOWN if not options.quick and not options.goal else {})
+    more = {} if options.goal else {"limits": SHOWN["limits"]} if options.quick else SHOWN
+    planned = plan(names, sizes, more)
+    if (options.plot or options.write) and "one" not in planned:
+        raise Refused("There is nothing to draw: choose a goal that measures steps of one loop, such as sqlite-full.")
 
     def tell(text: str) -> None:
         _say(f"{time.monotonic() - begin:6.1f} s  {text}", sys.stderr)

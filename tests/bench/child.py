@@ -12,6 +12,7 @@ import msgspec
 
 from . import scale, whole
 from .job import Job, Outcome
+from .limits import limits
 from .ours import Caesura
 from .peers import Dbos, LangGraph, LangGraphAsync, OpenAIAgents
 from .plain import FastImport, GitCommands, Sqlite
@@ -88,6 +89,7 @@ TASKS: Mapping[str, Callable[[Job], Outcome]] = {
     "runtime": whole.runtime,
     "memory": whole.memory,
     "crowd": whole.crowd,
+    "limits": limits,
 }
 """What a child can be told to do."""
 

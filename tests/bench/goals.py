@@ -275,8 +275,9 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
     "at_once_64": ("langgraph-async",),
     "at_once_256": ("caesura", "sqlite-full", "langgraph-async"),
     "nested": ("caesura", "sqlite-full", "langgraph-async"),
+    "limits": ("caesura",),
 }
-"""Further sides that a full run measures, for which there is no goal."""
+"""What is measured besides, for which there is no goal; a quick run leaves out all but the limits."""
 
 
 def _sizes(*, quick: bool) -> dict[str, Measurement]:
@@ -306,6 +307,7 @@ def _sizes(*, quick: bool) -> dict[str, Measurement]:
         "waiting": jobs("waiting", 1_000_000, 60, 3),
         "runtime": Measurement(job=Job(task="runtime", steps=300), rounds=2 if quick else 5),
         "memory": jobs("memory", 1000, 10, 3, 1, loops=40 if quick else 100),
+        "limits": jobs("limits", 0, 500, 200),
         **{f"crowd_{loops}": jobs("crowd", 0, 2, 1, loops=loops) for loops in (1, 10, 100, 1000)},
     }
     left_out = ("at_once_256", "nested", "crowd_1", "crowd_10", "crowd_1000") if quick else ()

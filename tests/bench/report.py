@@ -199,6 +199,7 @@ def _long(runs: Runs) -> Iterator[Table]:
     yield from _figures(runs, "length", "A step of one message, at a loop's length", "messages")
     yield from _figures(runs, "fork", "A fork, at a loop's length", "messages")
     yield from _figures(runs, "refs", "Branches: what, and among how many (list is git's)", "what")
+    yield from _figures(runs, "limits", "What the machine itself takes", "for")
     yield from _figures(runs, "waiting", "Finding 10,000 that wait among 1,000,000", "what")
 
 
