@@ -12,6 +12,10 @@ MAX_NESTING = 200
 """How deep JSON values may nest in a loop: what reads them, here and elsewhere, goes down by recursion."""
 
 
+_FLAT = frozenset({str, int, float, bool, type(None)})
+"""What most values are, and has nothing in it."""
+
+
 def nests_deeper(value: object, most: int = MAX_NESTING) -> bool:
     """Whether values nest deeper; found without recursion, of which there is only so much."""
     waiting: list[tuple[object, int]] = [(value, 0)]
@@ -19,6 +23,8 @@ def nests_deeper(value: object, most: int = MAX_NESTING) -> bool:
         one, depth = waiting.pop()
         if depth > most:
             return True
+        if type(one) in _FLAT:
+            continue
         match one:
             case msgspec.Struct():
                 inner: Iterable[object] = (getattr(one, name) for name in one.__struct_fields__)

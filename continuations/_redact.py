@@ -38,8 +38,38 @@ class _Rule(NamedTuple):
 
     pattern: re.Pattern[str]
     marker: str
-    needles: tuple[str, ...] = ()
+    needles: frozenset[str] = frozenset()
     keeps: bool = False
+
+
+class Needles:
+    """Words to be found in texts, nearly all of which have none of them.
+
+    Most words have a mark in them, which text has few of: those are looked for around the marks, in one sweep.
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self._marked: dict[str, list[str]] = {}
+        self._plain: list[str] = []
+        for word in sorted(words):
+            mark = next((char for char in reversed(word[1:]) if char in "_-."), None)
+            (self._plain if mark is None else self._marked.setdefault(mark, [])).append(word)
+        self._around_a_mark = re.compile("|".join(_around(*item) for item in self._marked.items()) or "(?!)")
+
+    def within(self, text: str) -> list[str]:
+        """Those that are in a text."""
+        found = [word for word in self._plain if word in text]
+        if self._around_a_mark.search(text):
+            found += [word for some in self._marked.values() for word in some if word in text]
+        return found
+
+
+def _around(mark: str, words: Iterable[str]) -> str:
+    """A pattern for words around the last place of a mark in them, which is not their first."""
+    parts = [word.rpartition(mark) for word in words]
+    before = "".join(sorted({re.escape(begin[-1]) for begin, _, _ in parts}))
+    ways = (f"(?<={re.escape(begin + mark)})(?={re.escape(end)})" for begin, _, end in parts)
+    return rf"{re.escape(mark)}(?<=[{before}]{re.escape(mark)})(?:{'|'.join(ways)})"
 
 
 class Redaction:
@@ -64,6 +94,8 @@ class Redaction:
             *(_of_pattern(pattern, f"pattern {number}") for number, pattern in enumerate(patterns, 1)),
             *_SHAPES,
         )
+        self._needles = Needles({needle for rule in self._rules for needle in rule.needles})
+        self._always = any(not rule.needles for rule in self._rules)
         markers = sorted({re.escape(rule.marker) for rule in self._rules})
         self._markers = re.compile("|".join(markers))
 
@@ -142,8 +174,11 @@ class Redaction:
 
     def _once(self, text: str) -> str:
         lowered = text.lower()
+        found = self._needles.within(lowered)
+        if not found and not self._always:
+            return text
         for rule in self._rules:
-            if not rule.needles or any(needle in lowered for needle in rule.needles):
+            if not rule.needles or not rule.needles.isdisjoint(found):
                 text = self._apply(rule, text)
         return text
 
@@ -197,7 +232,7 @@ def _of_value(name: str, value: str) -> _Rule:
         )
     runs = re.findall(r"[A-Za-z0-9 _.-]+", value)
     longest = max(runs, key=len, default="").lower()
-    return _Rule(re.compile(_as_json(value)), f"{_OPENING}${name}]", (longest,) if longest else ())
+    return _Rule(re.compile(_as_json(value)), f"{_OPENING}${name}]", frozenset({longest} if longest else ()))
 
 
 def _as_json(value: str) -> str:
@@ -255,7 +290,7 @@ def _letter(match: re.Match[str]) -> str:
 
 
 _SHAPES = tuple(
-    _Rule(re.compile(shape.pattern), f"{_OPENING}{shape.name}]", shape.needles, "(?P<kept>" in shape.pattern)
+    _Rule(re.compile(shape.pattern), f"{_OPENING}{shape.name}]", frozenset(shape.needles), "(?P<kept>" in shape.pattern)
     for shape in SHAPES
 )
 

@@ -17,6 +17,8 @@ _WIDTH = 78
 
 def printable(text: str) -> str:
     """Replace what could command a terminal or reorder what is read; tabs and newlines stay."""
+    if text.isprintable():  # by far the quicker look, and most of what is in one line
+        return text
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -24,6 +25,7 @@ V = TypeVar("V", bound=msgspec.Struct)
 
 _ATTEMPTS = 100
 _NEAR = 100
+_PEOPLE = 64
 
 
 class NoSuchLoop(CallerError):
@@ -74,6 +76,7 @@ class History:
         self.store = store
         self.redaction = redaction or Redaction()
         self._sign = sign
+        self._person = lru_cache(_PEOPLE)(lambda person: self.storable(person))
 
     def storable(self, value: V) -> V:
         """The value as history can hold it: its secrets redacted, its text such that it can be encoded.
@@ -196,13 +199,13 @@ class History:
 
     def _create(self, loop: LoopName, state: Continuation, event: AnyEvent, committer: Person, author: Person) -> Saved:
         self.check_free(loop)
-        author = self.storable(author)
+        author = self._person(author)
         commit = self.store.write(
             state,
             parents=tuple(child.commit for _, child in sorted(state.children.items())),
             message=describe(loop, None, event, state).message,
             author=author,
-            committer=self.storable(committer),
+            committer=self._person(committer),
             sign=self._signed_by(author),
         )
         try:
@@ -261,13 +264,13 @@ class History:
         after = step(before, event)
         further = [child.commit for _, child in sorted(after.children.items())]
         further += [child.commit for call, child in children.items() if call not in after.children]
-        author = self.storable(author_of(event) or author or committer)
+        author = self._person(author_of(event) or author or committer)
         commit = self.store.write(
             after,
             parents=(saved.commit, *further, *also),
             message=describe(saved.loop, before, event, after).message,
             author=author,
-            committer=self.storable(committer),
+            committer=self._person(committer),
             sign=self._signed_by(author),
         )
         return saved_from(saved.loop, commit)

@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import shlex
 import subprocess
+import unicodedata
 import urllib.request
 import warnings
 from pathlib import Path
@@ -164,6 +165,18 @@ def typed(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, st
         assert not {"error: fake", "hint: rm -rf ~", "Status: completed"} & set(text.splitlines()), words
     assert "This should not have happened" not in err, err
     return status, out, err
+
+
+def test_every_character_that_commands_a_terminal_or_turns_text_around_is_replaced_alone_and_within_text() -> None:
+    kinds = {"Cc", "Cf", "Zl", "Zp"}
+    harmful = [char for char in map(chr, range(0x110000)) if unicodedata.category(char) in kinds]
+    # Of the invisible ones, those that only some scripts need are left.
+    kept = {char for char in harmful if printable(char) == char}
+    assert {"\n", "\t"} < kept
+    assert not kept & set("\x1b\x07\x7f\x9b\u200b\u200e\u200f\u202a\u202e\u2028\u2066\u2069\ufeff\U000e0041")
+    for char in harmful:
+        assert printable(f"a{char}b\n") == f"a{printable(char)}b\n", repr(char)
+        assert printable(f"a{char}b") == f"a{printable(char)}b", repr(char)
 
 
 LOOKING = [

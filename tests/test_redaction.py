@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from caesura.continuations import BadRedaction, Redaction, Told, User
+from caesura.continuations._redact import Needles
 from tests.leaks import AMID, SHAPED, forms
 from tests.strategies import ADA, EPOCH, json_values, texts
 
@@ -246,3 +247,11 @@ def test_hostile_text_of_ten_megabytes_is_redacted(unit: str) -> None:
     # One that backtracked without a bound would be at it for hours: that it ends at all is the test.
     text = unit * (10_000_000 // len(unit))
     REDACTION.text(text)
+
+
+_WORDS = st.text(st.sampled_from("-_.a]^:/\\é"), min_size=1, max_size=5)
+
+
+@given(st.sets(_WORDS, max_size=8), st.lists(_WORDS, max_size=6).map("".join))
+def test_the_words_that_are_looked_for_first_are_found_wherever_they_are(words: set[str], text: str) -> None:
+    assert set(Needles(words).within(text)) == {word for word in words if word in text}

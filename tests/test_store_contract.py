@@ -85,6 +85,17 @@ def line(store: Store, length: int, loop: LoopName = X) -> list[Commit]:
 # Signatures --------------------------------------------------------------------------------------------------------
 
 
+def test_commits_whose_messages_differ_anywhere_differ(store: Store) -> None:
+    def said(*texts: str) -> Continuation:
+        return replace(STATE, messages=tuple(User(content=text) for text in texts))
+
+    first = written(store, said("a", "b"))
+    others = [("a", "c"), ("b", "b"), ("a",), (), ("a", "b", "c"), ("a", "c", "c"), ("ab",), ("a", "b")]
+    after = [written(store, said(*texts), first.id) for texts in others]
+    assert len({commit.id for commit in after}) == len(others)
+    assert [store.read(commit.id).state.messages for commit in after] == [said(*texts).messages for texts in others]
+
+
 def test_a_signature_is_made_of_a_commits_bytes_and_is_a_part_of_it(store: Store) -> None:
     given: list[bytes] = []
 

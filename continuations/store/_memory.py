@@ -31,6 +31,7 @@ class MemoryStore(Store):
         self._commits: dict[CommitId, Commit] = {}
         self._raw: dict[CommitId, bytes] = {}
         self._trees: dict[CommitId, str] = {}
+        self._messages: dict[CommitId, hashlib._Hash] = {}
         self._heads: dict[LoopName, CommitId] = {}
         self._archive: dict[LoopName, CommitId] = {}
         self._leases: dict[LoopName, Lease] = {}
@@ -83,17 +84,16 @@ class MemoryStore(Store):
         committer: Person,
         sign: Callable[[bytes], str] | None = None,
     ) -> Commit:
-        content = hashlib.sha1(usedforsecurity=False)
-        for part in (
+        said = self._said(state, parents)
+        content = _with(
+            said.copy(),
             encode_record(state),
             encode_definition(state.definition),
-            *(encode_message(message) for message in state.messages),
             *(child.commit.encode() for child in state.children.values()),
             " ".join(parents).encode(),
             plain_text(f"{author}{committer}").encode(),
-        ):
-            content.update(b"%d " % len(part) + part)
-        return self._add(content.hexdigest(), None, state, parents, message, author, sign)
+        )
+        return self._add(content.hexdigest(), said, None, state, parents, message, author, sign)
 
     def mark(
         self,
@@ -108,11 +108,21 @@ class MemoryStore(Store):
     ) -> Commit:
         made = f"{commit} {' '.join(parents)} {plain_text(f'{author}{committer}')} {at.isoformat()}".encode()
         content = hashlib.sha1(made, usedforsecurity=False).hexdigest()
-        return self._add(content, self._trees[commit], self.read(commit).state, parents, message, author, sign)
+        return self._add(
+            content,
+            self._messages[commit],
+            self._trees[commit],
+            self.read(commit).state,
+            parents,
+            message,
+            author,
+            sign,
+        )
 
     def _add(
         self,
         content: str,
+        said: "hashlib._Hash",
         tree: str | None,
         state: Continuation,
         parents: tuple[CommitId, ...],
@@ -126,13 +136,20 @@ class MemoryStore(Store):
         if sign is not None:
             raw = head + b"\ngpgsig " + sign(raw).strip("\n").replace("\n", "\n ").encode() + told
         commit = CommitId(hashlib.sha1(raw, usedforsecurity=False).hexdigest())
-        self._raw[commit], self._trees[commit] = raw, tree or commit
+        self._raw[commit], self._messages[commit], self._trees[commit] = raw, said, tree or commit
         self._commits[commit] = Commit(id=commit, state=state, parents=parents, author=author, message=message)
         return self._commits[commit]
 
     def tree(self, commit: CommitId) -> str:
         """What two commits share if the one marks the other."""
         return self._trees[commit]
+
+    def _said(self, state: Continuation, parents: tuple[CommitId, ...]) -> "hashlib._Hash":
+        """What the messages hash to. Those that the commit before has already are not encoded again."""
+        before = self._commits[parents[0]].state.messages if parents and parents[0] in self._commits else ()
+        same = state.messages[: len(before)] == before
+        said = self._messages[parents[0]].copy() if before and same else hashlib.sha1(usedforsecurity=False)
+        return _with(said, *map(encode_message, state.messages[len(before) if same else 0 :]))
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
         if self._heads.get(loop) != old:
@@ -229,6 +246,13 @@ class _MemoryUpkeep(Upkeep):
 
     def run(self, *, thorough: bool = False, dry: bool = False) -> Upkept | None:
         return Upkept()
+
+
+def _with(content: "hashlib._Hash", *parts: bytes) -> "hashlib._Hash":
+    """A hash with these parts added, each told from the next."""
+    for part in parts:
+        content.update(b"%d " % len(part) + part)
+    return content
 
 
 class _MemoryReader(Reader):

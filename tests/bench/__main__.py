@@ -1,0 +1,88 @@
+"""The benchmark's command: ``python -m tests.bench``."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from msgspec.structs import replace
+
+from .goals import FULL, GOALS, QUICK, SHOWN, plan
+from .plot import draw
+from .profile import profile
+from .report import as_columns, as_json, as_markdown, as_text, report, written_into
+from .run import Refused, run
+from .sides import Missing, peer
+
+_PROFILED = 1_500
+"""Steps of a profile."""
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description="Measure Caesura and its peers at the same work, interleaved in one run.",
+    )
+    parser.add_argument("--quick", action="store_true", help="less of everything, in under 50 seconds")
+    parser.add_argument(
+        "--goal", nargs="+", metavar="NAME", choices=list(GOALS), help=f"only these: {', '.join(GOALS)}"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write goals, tables and machine as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the time of a step as a loop grows, as SVG")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="write it all into a page of the documentation")
+    parser.add_argument("--seed", type=int, default=1, help="what the messages are made from")
+    parser.add_argument("--profile", action="store_true", help="show where the time of one step goes instead")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what was asked for; 0 whether or not the goals are met, 1 if there is nothing to report."""
+    options = _options(arguments)
+    if options.profile:
+        _say(as_columns(profile(_PROFILED)))
+        return 0
+    try:
+        for module in ("matplotlib",) if options.plot or options.write else ():
+            peer(module)
+        return _measure(options)
+    except (Missing, Refused) as error:
+        _say(str(error), sys.stderr)
+        return 1
+
+
+def _measure(options: argparse.Namespace) -> int:
+    begin = time.monotonic()
+    sizes = QUICK if options.quick else FULL
+    names = list(options.goal or GOALS)
+    more = {} if options.goal else {"limits": SHOWN["limits"]} if options.quick else SHOWN
+    planned = plan(names, sizes, more)
+    if (options.plot or options.write) and "one" not in planned:
+        raise Refused("There is nothing to draw: choose a goal that measures steps of one loop, such as sqlite-full.")
+
+    def tell(text: str) -> None:
+        _say(f"{time.monotonic() - begin:6.1f} s  {text}", sys.stderr)
+
+    runs = run(planned, options.seed, tell)
+    found = report(runs, names)
+    if options.write:
+        tell("profile")
+        found = replace(found, tables=(*found.tables, profile(_PROFILED)))
+        plot = options.write.with_suffix(".svg")
+        draw(runs, plot)
+        options.write.write_text(written_into(options.write.read_text(), as_markdown(found, plot.name)))
+    if options.plot:
+        draw(runs, options.plot)
+    if options.json:
+        options.json.write_bytes(as_json(found))
+    _say(as_text(found))
+    return 0
+
+
+def _say(text: str, stream: TextIO | None = None) -> None:
+    print(text, file=stream, flush=True)  # a command's output
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Caesura's own side: the store as it is opened by a program, with its settings."""
+
+import datetime as dt
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+from msgspec.structs import replace
+
+from caesura.continuations import (
+    AgentSpec,
+    CallId,
+    Child,
+    Commit,
+    Continuation,
+    GitStore,
+    History,
+    LoopName,
+    ModelSpec,
+    Person,
+    Started,
+    User,
+    WorkerId,
+    decode_message,
+    encode_message,
+    loop_name,
+    outstanding,
+    split_address,
+    start,
+)
+from caesura.continuations import Message as OurMessage
+
+from .sides import Side
+from .work import Message, Step
+
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "durable": {"durability": "power-cut"},
+    "crash": {"durability": "crash"},
+}
+"""How a store is opened: each step survives a power cut, or only the death of its process."""
+
+AT_ONCE = 1
+"""How many threads call the store at the same time: as many as the runtime uses for that."""
+
+REPOSITORY = "loops.git"
+
+AUTHOR = Person(name="lead", email="lead@agents.invalid")
+COMMITTER = Person(name="caesura", email="bench@localhost")
+AGENT = AgentSpec(name="lead", instructions="You plan.", model=ModelSpec(name="scripted"), tools=())
+_BEGIN = dt.datetime(2030, 1, 31, 12, tzinfo=dt.UTC)
+
+
+def opened(folder: Path, settings: str, *, create: bool = True) -> GitStore:
+    """A store in a folder, with the settings of that name."""
+    return GitStore.open(folder / REPOSITORY, create=create, **SETTINGS[settings])
+
+
+def first_state(messages: tuple[OurMessage, ...], nonce: str) -> Continuation:
+    """A loop that holds these messages."""
+    begun = Started(at=_BEGIN, definition=AGENT, prompt=User(content=""), nonce=nonce, worker=WorkerId("bench"))
+    return replace(start(begun), messages=messages)
+
+
+def next_state(
+    before: Continuation, messages: tuple[OurMessage, ...], children: Mapping[CallId, Child] | None = None
+) -> Continuation:
+    """A loop with these messages more; its record changes as it does in life."""
+    return replace(
+        before,
+        messages=(*before.messages, *messages),
+        at=before.at + dt.timedelta(seconds=1),
+        spent=replace(before.spent, steps=before.spent.steps + 1),
+        children=children or {},
+    )
+
+
+def as_ours(message: Message) -> OurMessage:
+    """A message as the continuation holds it."""
+    return decode_message(json.dumps(message).encode(), "message")
+
+
+def as_work(message: OurMessage) -> Message:
+    """A message as the work holds it."""
+    plain: Message = msgspec.json.decode(encode_message(message))
+    return plain
+
+
+class Caesura(Side):
+    """The store alone: a step is a commit with its messages and a changed record, and its branch moved."""
+
+    def __init__(self, folder: Path, settings: str) -> None:
+        self._store = opened(folder, settings)
+        self._heads: dict[LoopName, Commit] = {}
+
+    def prepared(self, step: Step) -> tuple[OurMessage, ...]:
+        return tuple(map(as_ours, step))
+
+    def append(self, loop: str, step: tuple[OurMessage, ...]) -> None:
+        self._append(loop_name(loop), step, {})
+
+    def _append(self, loop: LoopName, step: tuple[OurMessage, ...], children: Mapping[CallId, Child]) -> None:
+        before = self._heads.get(loop)
+        state = first_state(step, loop) if before is None else next_state(before.state, step, children)
+        parents = () if before is None else (before.id, *(child.commit for _, child in sorted(children.items())))
+        commit = self._store.write(state, parents=parents, message="lead: step", author=AUTHOR, committer=COMMITTER)
+        self._store.move(loop, None if before is None else before.id, commit.id)
+        self._heads[loop] = commit
+
+    def at_once(self, loops: Mapping[str, Sequence[Step]]) -> list[float]:
+        took: list[float] = []
+        ready = {loop: list(map(self.prepared, steps)) for loop, steps in loops.items()}
+
+        async def drive(loop: str, threads: trio.CapacityLimiter) -> None:
+            for step in ready[loop]:
+                begin = time.perf_counter()
+                await trio.to_thread.run_sync(self.append, loop, step, limiter=threads)
+                took.append(time.perf_counter() - begin)
+
+        async def all_of_them() -> None:
+            threads = trio.CapacityLimiter(AT_ONCE)
+            async with trio.open_nursery() as nursery:
+                for loop in ready:
+                    nursery.start_soon(drive, loop, threads)
+
+        trio.run(all_of_them)
+        return took
+
+    def nested(self, lead: str, lead_steps: Sequence[Step], children: Mapping[str, Sequence[Step]]) -> list[float]:
+        root, ready = loop_name(lead), list(map(self.prepared, lead_steps))
+        took = [self.timed(lead, ready[0]), *self.at_once(children)]
+        for done, step in enumerate(ready[1:], 1):  # each takes up one child's result, and nests those still live
+            heads = {split_address(child)[1]: self._heads[loop_name(child)] for child in sorted(children)[done:]}
+            nested = {call: Child(commit=head.id, state=head.state) for call, head in heads.items()}
+            begin = time.perf_counter()
+            self._append(root, step, nested)
+            took.append(time.perf_counter() - begin)
+        return took
+
+    def read(self, loop: str) -> list[Message]:
+        return [as_work(message) for message in History(self._store).load(loop_name(loop)).state.messages]
+
+    def first_effect(self, loop: str) -> bool:
+        return bool(outstanding(History(self._store).load(loop_name(loop)).state))
+
+    def close(self) -> None:
+        self._store.close()

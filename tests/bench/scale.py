@@ -1,0 +1,233 @@
+"""What a step, a fork and a ref cost as loops grow long and many. Caesura alone, and git where it is the measure."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import ParamSpec
+
+from caesura.continuations import (
+    Assistant,
+    Commit,
+    Continuation,
+    Function,
+    GitStore,
+    Loops,
+    ModelReplied,
+    Proposal,
+    Reply,
+    ToolRequest,
+    loop_name,
+    step,
+)
+
+from .job import Job, Outcome
+from .ours import AUTHOR, COMMITTER, REPOSITORY, as_ours, as_work, first_state, next_state, opened
+from .work import Message, messages
+
+P = ParamSpec("P")
+
+PACKED = "# pack-refs with: peeled fully-peeled sorted \n"
+AWAITING = 100
+"""One loop in so many waits for somebody."""
+
+
+def timed(call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> float:
+    """The seconds that a call takes."""
+    begin = time.perf_counter()
+    call(*args, **kwargs)
+    return time.perf_counter() - begin
+
+
+# Long loops ----------------------------------------------------------------------------------------------------------
+
+
+class Growing:
+    """Loops of some lengths, to which steps of one message are added in turn."""
+
+    def __init__(self, job: Job, lengths: Sequence[int]) -> None:
+        self.folder = Path(job.folder)
+        self.work = messages(job.seed, "long", max(lengths) + job.steps)
+        self.heads: dict[int, Commit] = {}
+        with _closing(opened(self.folder, "crash")) as store:  # what was there before is not what is measured
+            for length in lengths:
+                ours = tuple(map(as_ours, self.work[:length]))
+                self.heads[length] = self._commit(store, length, first_state(ours, f"long-{length}"), None)
+        self.store = opened(self.folder, "durable")
+        for length, head in self.heads.items():
+            self.heads[length] = self.store.read(head.id)
+
+    def _commit(self, store: GitStore, length: int, state: Continuation, before: Commit | None) -> Commit:
+        parents = () if before is None else (before.id,)
+        commit = store.write(state, parents=parents, message="lead: step", author=AUTHOR, committer=COMMITTER)
+        store.move(loop_name(f"long-{length}"), None if before is None else before.id, commit.id)
+        return commit
+
+    def add(self, length: int) -> float:
+        """Add a message to the loop that had so many at first; the seconds that it took."""
+        before = self.heads[length]
+        message = as_ours(self.work[len(before.state.messages)])
+        begin = time.perf_counter()
+        self.heads[length] = self._commit(self.store, length, next_state(before.state, (message,)), before)
+        return time.perf_counter() - begin
+
+    def close(self) -> None:
+        """Close, open again and check what is there.
+
+        Raises:
+            ValueError: it is not what was written.
+        """
+        self.store.close()
+        with _closing(opened(self.folder, "durable")) as store:
+            for length, head in self.heads.items():
+                _same(store, f"long-{length}", self.work[: len(head.state.messages)])
+
+
+def _same(store: GitStore, loop: str, expected: Sequence[Message]) -> None:
+    head = store.head(loop_name(loop))
+    found = [] if head is None else [as_work(message) for message in store.read(head).state.messages]
+    if found != list(expected):
+        raise ValueError(f"{loop} does not hold what was written to it: {len(found)} messages, not {len(expected)}")
+
+
+def length(job: Job) -> Outcome:
+    """Steps of one message, added in turn to loops of 10, 100, … messages, up to `size`."""
+    lengths = [10**power for power in range(1, 9) if 10**power <= job.size]
+    growing = Growing(job, lengths)
+    took: dict[str, list[float]] = {str(one): [] for one in lengths}
+    for _ in range(job.steps):
+        for one in lengths:
+            took[str(one)].append(growing.add(one))
+    growing.close()
+    return Outcome(side=job.side, figures=took)
+
+
+def fork(job: Job) -> Outcome:
+    """Forks in loops of some lengths, at the head or before it, each by a store just opened; and steps."""
+    lengths = [10**power for power in range(1, 9) if 10**power <= job.size]
+    growing = Growing(job, lengths)
+    took: dict[str, list[float]] = {"step": [], **{str(one): [] for one in lengths}}
+    for number in range(job.steps):
+        took["step"] += [growing.add(one) for one in lengths]
+        for one in lengths:
+            with Loops(opened(growing.folder, "durable")) as loops:
+                source = f"loops/long-{one}~{number % 2}"
+                took[str(one)].append(timed(loops.fork, source, f"fork-{one}-{number}"))
+    for one in lengths:
+        for number in range(job.steps):
+            known = growing.work[: one + number + 1 - number % 2]
+            _same(growing.store, f"fork-{one}-{number}", known)
+    growing.close()
+    return Outcome(side=job.side, figures=took)
+
+
+# Many loops ----------------------------------------------------------------------------------------------------------
+
+
+class Crowded:
+    """A repository with so many loops on packed refs: one in a hundred waits for an approval, the others have ended."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder = folder / f"{count}"
+        self.folder.mkdir()
+        with _closing(opened(self.folder, "durable")) as store:
+            begun = first_state((as_ours({"role": "user", "content": "Deploy it."}),), "crowd")
+            commit = store.write(begun, parents=(), message="lead: started", author=AUTHOR, committer=COMMITTER)
+            self.waiting = _after(store, commit, Assistant(tool_calls=(_REQUEST,)))
+            self.ended = _after(store, commit, Assistant(content="It is done."))
+        lines = [
+            f"{(self.ended if number % AWAITING else self.waiting).id} refs/heads/loops/{_name(number)}\n"
+            for number in range(count)
+        ]
+        (self.folder / REPOSITORY / "packed-refs").write_text(PACKED + "".join(lines))
+
+
+_REQUEST = ToolRequest(id="c1", function=Function(name="deploy", arguments="{}"))
+
+
+def _name(number: int) -> str:
+    return f"loop-{number:07}"
+
+
+def _after(store: GitStore, before: Commit, said: Assistant) -> Commit:
+    """The step in which the model says something, as the core makes it."""
+    proposals = tuple(Proposal(nonce=call.id, needs_approval=True) for call in said.tool_calls)
+    event = ModelReplied(at=before.state.at, reply=Reply(message=said), shown=1, proposals=proposals)
+    state = step(before.state, event)
+    return store.write(state, parents=(before.id,), message="lead: step", author=AUTHOR, committer=COMMITTER)
+
+
+def refs(job: Job) -> Outcome:
+    """Update and create branches among 1,000, among 100,000 … up to `size`, in turn."""
+    counts = [10**power for power in (3, 5, 6) if 10**power <= job.size]
+    crowds = {count: Crowded(Path(job.folder), count) for count in counts}
+    stores = {count: opened(crowd.folder, "durable") for count, crowd in crowds.items()}
+    took: dict[str, list[float]] = {f"{verb} {count}": [] for verb in ("update", "create", "list") for count in counts}
+    for number in range(1, job.steps + 1):
+        for count, crowd in crowds.items():
+            place = number * (count // (job.steps + 1))  # all over the file
+            update = loop_name(_name(place + (place % AWAITING == 0)))
+            create, old, new = loop_name(f"more-{number}"), crowd.ended.id, crowd.waiting.id
+            took[f"update {count}"].append(timed(stores[count].move, update, old, new))
+            took[f"create {count}"].append(timed(stores[count].move, create, None, new))
+    for count, crowd in crowds.items():
+        took[f"list {count}"].append(timed(_for_each_ref, crowd.folder))
+        stores[count].close()
+        listed = _for_each_ref(crowd.folder)
+        waits = count // AWAITING + 2 * job.steps
+        if (listed.count(b"\n"), listed.count(crowd.waiting.id.encode())) != (count + job.steps, waits):
+            raise ValueError(f"git does not list what was written among {count} branches")
+    return Outcome(side=job.side, figures=took)
+
+
+def _for_each_ref(folder: Path) -> bytes:
+    command = ["git", "-C", str(folder / REPOSITORY), "for-each-ref", "--format=%(objectname) %(refname)"]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def waiting(job: Job) -> Outcome:
+    """Find the one in a hundred that wait among `size` loops, beside git's listing of all; given up after `steps` s."""
+    crowd = Crowded(Path(job.folder), job.size)
+    figures = {"git": [timed(_for_each_ref, crowd.folder) for _ in range(2)]}
+    found = -1
+    begin = time.perf_counter()
+    try:
+        with _at_most(job.steps), Loops(opened(crowd.folder, "durable")) as loops:
+            figures["first"] = [timed(loops.pending)]
+            begin = time.perf_counter()
+            found = len(loops.pending())
+    except _GaveUpError:
+        figures["gave up"] = [float(job.steps)]
+    figures["pending"] = [time.perf_counter() - begin]
+    if found not in (-1, job.size // AWAITING):
+        raise ValueError(f"{found} of {job.size // AWAITING} loops that wait were found")
+    return Outcome(side=job.side, figures=figures)
+
+
+class _GaveUpError(Exception):
+    """It takes too long."""
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    def give_up(number: int, frame: FrameType | None) -> None:
+        raise _GaveUpError
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _closing(store: GitStore) -> Iterator[GitStore]:
+    try:
+        yield store
+    finally:
+        store.close()

@@ -1,0 +1,169 @@
+"""Caesura as a whole: the runtime over its store, with a model that answers at once, or after a second."""
+
+import gc
+import resource
+import time
+import tracemalloc
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import trio
+
+from caesura.continuations import Assistant, Function, Loops, MemoryStore, ModelSpec, Reply, ToolRequest, encode_message
+from caesura.runtime import Agent, Committed, ModelRequest, Notice, Runtime, tool
+
+from .job import Job, Outcome
+from .ours import opened
+from .work import messages
+
+
+@tool
+async def look(place: int) -> str:
+    """Look at a place."""
+    return _CONTENT[place % len(_CONTENT)]
+
+
+_CONTENT = [str(message["content"]) for message in messages(0, "tool", 16)]
+MODEL_SECONDS = 1.0
+
+
+@tool(name="look_closely", needs_approval=True)
+def _ask_first() -> str:
+    """Look closely at everything."""
+    return ""
+
+
+class Scripted:
+    """A model that asks for `look` in so many rounds, and then for the tool `last`, or is done; it takes `seconds`.
+
+    `answered` is when it gave its newest answer in each loop, by the loop's prompt.
+    """
+
+    def __init__(
+        self, rounds: int, seconds: float = 0.0, *, last: str = "", before_last: Callable[[], None] = lambda: None
+    ) -> None:
+        self._rounds, self._seconds, self._last, self._before_last = rounds, seconds, last, before_last
+        self.answered: dict[str, float] = {}
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Which model this is."""
+        return MODEL
+
+    async def reply(self, request: ModelRequest, listen: Callable[[str], None]) -> Reply:
+        """Ask for a tool, or be done."""
+        await trio.sleep(self._seconds)
+        place = (len(request.messages) - 1) // 2
+        prompt = getattr(request.messages[0], "content", "")
+        said = Assistant(content="Done.")
+        if place < self._rounds:
+            said = _asking(place, Function(name="look", arguments=f'{{"place": {place}}}'))
+        else:
+            self._before_last()
+            said = _asking(place, Function(name=self._last, arguments="{}")) if self._last else said
+        self.answered[prompt] = time.perf_counter()
+        return Reply(message=said)
+
+
+def _asking(place: int, function: Function) -> Assistant:
+    asked = ToolRequest(id=f"c{place}", function=function)
+    return Assistant(content=_CONTENT[place % len(_CONTENT)], tool_calls=(asked,))
+
+
+MODEL = ModelSpec(name="scripted")
+AGENT = Agent("lead", instructions="You plan.", tools=[look])
+
+
+def runtime(job: Job) -> Outcome:
+    """A loop of so many steps in memory: what is left is the runtime's own work, and the memory's copying."""
+    commits: list[float] = []
+
+    def listen(notice: Notice) -> None:
+        if isinstance(notice, Committed):
+            commits.append(time.perf_counter())
+
+    async def drive() -> None:
+        async with Runtime.open(
+            MemoryStore(), agents=[AGENT], model=Scripted(job.steps // 3), listener=listen
+        ) as opened_runtime:
+            await opened_runtime.run("lead", "go", loop="lead")
+
+    trio.run(drive)
+    return Outcome(side=job.side, took=[after - before for before, after in pairwise(commits)])
+
+
+def memory(job: Job) -> Outcome:
+    """What Python holds (by tracemalloc), beside the loop's messages: with each loop more that is suspended, and for
+    one of `size` messages that is active."""
+    held: list[int] = []
+    folder = Path(job.folder)
+
+    async def suspended() -> None:
+        asking = Agent("lead", instructions="You plan.", tools=[look, _ask_first])
+        model = Scripted(job.steps, last="look_closely")
+        async with Runtime.open(opened(folder, "crash"), agents=[asking], model=model) as driven:
+            for number in range(2 * job.loops):
+                if number == job.loops:
+                    held.append(_held())
+                outcome = await driven.run("lead", "go", loop=f"waits-{number}")
+                assert outcome.status == "suspended"
+            held.append(_held())
+
+    async def active() -> None:
+        before = _held()
+        model = Scripted(job.size // 2, before_last=lambda: held.append(_held() - before))
+        async with Runtime.open(opened(folder, "crash"), agents=[AGENT], model=model) as driven:
+            await driven.run("lead", "go", loop="active")
+
+    tracemalloc.start()
+    trio.run(suspended)
+    trio.run(active)
+    tracemalloc.stop()
+    with Loops(opened(folder, "crash")) as loops:
+        waiting, driven = (
+            sum(len(encode_message(message)) for message in loops.show(name).state.messages)
+            for name in ("waits-0", "active")
+        )
+    figures = {"suspended": [(held[1] - held[0]) / job.loops / waiting], "active": [held[2] / driven]}
+    return Outcome(side=job.side, figures=figures)
+
+
+def _held() -> int:
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+def crowd(job: Job) -> Outcome:
+    """So many loops at once in one process, whose model answers in a second: the wall, the CPU, the commits."""
+    took: list[float] = []
+    model = Scripted(job.steps, MODEL_SECONDS)
+
+    def listen(notice: Notice) -> None:
+        if isinstance(notice, Committed) and notice.loop in model.answered:
+            took.append(time.perf_counter() - model.answered.pop(notice.loop))
+
+    async def drive() -> None:
+        store = opened(Path(job.folder), "durable")
+        async with (
+            Runtime.open(store, agents=[AGENT], model=model, listener=listen) as driven,
+            trio.open_nursery() as nursery,
+        ):
+            for name in job.names:
+                nursery.start_soon(_one, driven, name)
+        store.close()
+
+    async def _one(driven: Runtime, name: str) -> None:
+        outcome = await driven.run("lead", name, loop=name)
+        assert outcome.status == "completed"
+
+    cpu, begin = time.process_time(), time.perf_counter()
+    trio.run(drive)
+    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+    ideal = MODEL_SECONDS * (job.steps + 1)
+    figures = {
+        "cpu": [cpu / seconds],
+        "over": [seconds / ideal - 1],
+        "memory": [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0],
+    }
+    return Outcome(side=job.side, seconds=seconds, took=took, figures=figures)

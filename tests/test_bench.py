@@ -1,0 +1,280 @@
+"""The benchmark says only what is so: what the sides hold is compared with the work, and a report has its form."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from tests.bench import __main__ as command
+from tests.bench import whole
+from tests.bench.child import SIDES, TASKS
+from tests.bench.goals import FULL, GOALS, QUICK, SHOWN, plan
+from tests.bench.job import Job, Outcome
+from tests.bench.profile import profile
+from tests.bench.report import BEGIN, END, Report, as_json, as_markdown, as_text, report, written_into
+from tests.bench.run import Measurement, Refused, Runs, check, in_child, run
+from tests.bench.sides import Missing, peer
+from tests.bench.work import LARGEST, SMALLEST, digest, messages, steps
+
+ROOT = Path(__file__).parent.parent
+WANTED = {
+    "langgraph-plain",
+    "langgraph-delta",
+    "sqlite-full",
+    "sqlite-at-once",
+    "latency-tail",
+    "fast-import",
+    "long-loop",
+    "disk-langgraph-plain",
+    "disk-langgraph-delta",
+    "disk-sqlite",
+    "resume",
+    "fork",
+    "find-waiting",
+    "refs-update",
+    "runtime-step",
+    "memory-suspended",
+    "memory-active",
+    "crowd",
+}
+WITHOUT_PEERS = [
+    "caesura",
+    "caesura-crash",
+    "sqlite-full",
+    "sqlite-normal",
+    "git-commands",
+    "fast-import-durable",
+    "fast-import",
+]
+TINY = {
+    "one": Measurement(job=Job(task="work", steps=4), rounds=2),
+    "at_once_64": Measurement(job=Job(task="work", shape="at once", loops=3, steps=2), rounds=1),
+}
+
+
+def here(job: Job) -> Outcome:
+    """Do a job in this process."""
+    return TASKS[job.task](job)
+
+
+def silent(text: str) -> None:
+    """Nobody watches."""
+
+
+def test_every_goal_has_a_function_and_something_that_measures_it() -> None:
+    assert set(GOALS) == WANTED
+    for sizes in (FULL, QUICK):
+        for name in GOALS:
+            planned = plan([name], sizes, {})
+            assert planned, f"nothing is measured for {name}"
+            assert {measurement.job.task for measurement, _ in planned.values()} <= set(TASKS)
+    assert {
+        side for planned in (FULL, QUICK) for _, sides in plan(list(GOALS), planned, SHOWN).values() for side in sides
+    } == set(SIDES)
+
+
+def test_the_work_is_the_same_for_a_seed_and_another_for_another() -> None:
+    assert steps(1, "a", 50) == steps(1, "a", 50)
+    assert steps(1, "a", 50)[:20] == steps(1, "a", 20)
+    assert len({tuple(map(digest, messages(seed, loop, 5))) for seed in (1, 2) for loop in ("a", "b")}) == 4
+    assert {len(step) for step in steps(1, "a", 50)} == {1, 2, 3}
+    assert all(SMALLEST <= len(message["content"]) <= LARGEST for message in messages(1, "a", 50))
+
+
+@pytest.mark.parametrize("side", WITHOUT_PEERS)
+def test_a_side_holds_the_work_in_every_shape(side: str, tmp_path: Path) -> None:
+    for number, shape in enumerate(
+        (Job(task="work", shape="one", steps=3), Job(task="work", shape="nested", loops=2, steps=3))
+    ):
+        (tmp_path / f"{number}").mkdir()
+        job = replace(shape, side=side, folder=str(tmp_path / f"{number}"), seed=7)
+        outcome = here(job)
+        check(job, outcome)
+        assert len(outcome.took) == len(job.names) * 3
+        assert outcome.disk > 0
+
+
+Held = list[str]
+
+
+def dropped(held: Held) -> Held:
+    """The last message is lost."""
+    return held[:-1]
+
+
+def doubled(held: Held) -> Held:
+    """A message is there twice."""
+    return [*held, held[0]]
+
+
+def swapped(held: Held) -> Held:
+    """Two messages have changed places."""
+    return [held[1], held[0], *held[2:]]
+
+
+def changed(held: Held) -> Held:
+    """A message is another."""
+    return [*held[:2], digest({"role": "user", "content": "another"}), *held[3:]]
+
+
+def lost(held: Held) -> Held:
+    """The loop is gone."""
+    return []
+
+
+@pytest.mark.parametrize("tampered", [dropped, doubled, swapped, changed, lost])
+def test_a_run_is_refused_if_one_side_does_not_hold_the_work(tampered: Callable[[Held], Held]) -> None:
+    def do(job: Job) -> Outcome:
+        outcome = here(job)
+        if job.side == "sqlite-full" and job.seed == 2:  # in the second round
+            outcome.read = {loop: tampered(held) for loop, held in outcome.read.items()}
+        return outcome
+
+    with pytest.raises(Refused, match="sqlite-full did not do the same work as the others: loop-1 holds"):
+        run({"one": (TINY["one"], {"caesura-crash", "sqlite-full"})}, 1, silent, do)
+
+
+@pytest.mark.parametrize(
+    ("job", "figures"),
+    [
+        (Job(task="length", size=100, steps=2), {"10", "100"}),
+        (Job(task="fork", size=10, steps=2), {"10", "step"}),
+        (Job(task="refs", size=1000, steps=3), {"update 1000", "create 1000", "list 1000"}),
+        (Job(task="waiting", size=200, steps=60), {"git", "first", "pending"}),
+        (Job(task="runtime", steps=9), set[str]()),
+        (Job(task="memory", size=6, loops=2, steps=1), {"suspended", "active"}),
+        (
+            Job(task="limits", steps=2),
+            {
+                "append a message and fdatasync",
+                "a file of its own, and fsync it and its folder",
+                "hash a message",
+                "deflate a message",
+                "cross to a thread and back",
+                "start git",
+            },
+        ),
+        (Job(task="crowd", loops=2, steps=1), {"cpu", "over", "memory"}),
+    ],
+    ids=lambda value: value.task if isinstance(value, Job) else "",
+)
+def test_every_other_job_measures_what_it_names(
+    job: Job, figures: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole, "MODEL_SECONDS", 0.001)
+    outcome = here(replace(job, folder=str(tmp_path)))
+    assert set(outcome.figures) == figures
+    assert all(outcome.figures.values())
+    assert outcome.took or job.task not in ("runtime", "crowd")
+
+
+def test_a_search_that_was_given_up_is_said_to_be_a_lower_bound() -> None:
+    given_up = Outcome(side="caesura", figures={"git": [0.1], "pending": [5.0], "gave up": [5.0]})
+    found = report({"waiting": [{"caesura": given_up}]}, ["find-waiting"]).goals["find-waiting"]
+    assert found.ratio == pytest.approx(50)
+    assert found.note == "given up after 5 s: the ratio is a lower bound"
+
+
+def test_a_profile_says_where_all_of_a_step_goes() -> None:
+    table = profile(60)
+    assert sum(float(share.rstrip("%")) for _, _, share in table.rows) == pytest.approx(100, abs=2)
+    assert table.rows[-1][0] == "everything else"
+
+
+def test_a_job_is_done_in_a_process_of_its_own_and_its_failure_refuses_the_run(tmp_path: Path) -> None:
+    job = Job(task="work", side="sqlite-normal", folder=str(tmp_path), seed=3, steps=2)
+    check(job, in_child(job))
+    with pytest.raises(Refused, match="sqlite-normal failed at 'work'"):
+        in_child(replace(job, folder=str(tmp_path / "nowhere")))
+
+
+def test_a_peer_that_is_not_installed_is_named_with_the_command_that_installs_it() -> None:
+    with pytest.raises(Missing, match=r"no_such_peer cannot be imported .*pip install .*\[bench\]"):
+        peer("no_such_peer")
+
+
+def made_up(ours: float, theirs: float) -> Runs:
+    """Two rounds in which our steps took so long, and sqlite's so long."""
+
+    def outcome(side: str, seconds: float) -> Outcome:
+        return Outcome(side=side, seconds=seconds * 4, took=[seconds] * 4, disk=1000, figures={"closing": [0.0]})
+
+    return {
+        "one": [
+            {"caesura": outcome("caesura", ours * factor), "sqlite-full": outcome("sqlite-full", theirs)}
+            for factor in (1, 2)
+        ]
+    }
+
+
+def test_a_goal_is_met_by_the_median_of_its_rounds() -> None:
+    met, missed = (report(made_up(ours, 1.0), ["sqlite-full"]).goals["sqlite-full"] for ours in (0.7, 0.8))
+    assert [met.ratio, *met.spread] == pytest.approx([1.05, 0.7, 1.4])
+    assert met.met
+    assert missed.ratio == pytest.approx(1.2)
+    assert not missed.met
+
+
+def test_the_json_has_the_goals_by_name_and_the_machine() -> None:
+    found = report(made_up(1.0, 2.0), ["sqlite-full", "disk-sqlite"])
+    plain = json.loads(as_json(found))
+    assert set(plain["goals"]) == {"sqlite-full", "disk-sqlite"}
+    for one in plain["goals"].values():
+        assert {"ratio", "goal", "met", "spread"} <= set(one)
+    assert plain["goals"]["sqlite-full"]["spread"] == [0.5, 1.0]
+    assert plain["machine"]["git"]
+    assert msgspec.json.decode(as_json(found), type=Report) == found
+
+
+def test_the_table_is_plain_text_with_a_line_for_each_goal_and_side() -> None:
+    text = as_text(report(made_up(1.0, 2.0), ["sqlite-full", "disk-sqlite"]))
+    lines = text.splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["goal", "sqlite-full", "disk-sqlite"]
+    assert "met" in lines[1]
+    assert "NOT MET" in lines[2]
+    assert "\x1b" not in text
+
+
+def test_the_page_is_written_between_its_marks_and_has_them() -> None:
+    text = as_markdown(report(made_up(1.0, 2.0), ["sqlite-full"]), "plot.svg")
+    assert written_into(f"a\n{BEGIN}\nold\n{END}\nb", text) == f"a\n{BEGIN}\n\n{text}\n\n{END}\nb"
+    with pytest.raises(ValueError, match="no lines"):
+        written_into("a page of something else", text)
+    page = (ROOT / "docs/performance.md").read_text()
+    assert page.count(BEGIN) == page.count(END) == 1
+
+
+def test_the_command_measures_prints_and_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "QUICK", {"one": Measurement(job=Job(task="work", steps=2), rounds=1)})
+    file = tmp_path / "out.json"
+    assert command.main(["--quick", "--goal", "sqlite-full", "--json", str(file)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("goal ")
+    assert "one: round 1 of 1: sqlite-full" in printed.err
+    assert set(json.loads(file.read_text())["goals"]) == {"sqlite-full"}
+
+
+def test_the_command_says_in_a_line_what_keeps_it_from_reporting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refuse(*_: object) -> Runs:
+        raise Refused("the sides differ")
+
+    monkeypatch.setattr(command, "run", refuse)
+    file = tmp_path / "out.json"
+    assert command.main(["--goal", "sqlite-full", "--json", str(file)]) == 1
+    assert capsys.readouterr().err == "the sides differ\n"
+    assert not file.exists()
+
+
+def test_the_command_answers_help() -> None:
+    done = subprocess.run([sys.executable, "-m", "tests.bench", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert all(name in done.stdout.replace("\n", " ") for name in ("--quick", "--json", "--plot", "--goal", "--write"))
