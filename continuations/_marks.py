@@ -19,6 +19,9 @@ from ._trailers import trailers
 MARKS = frozenset({"Chosen", "Scored"})
 """The events that are only said."""
 
+_LONG = (50, 5_000)
+"""Lines and characters of what is told to have run."""
+
 
 class Tip(Value, frozen=True, kw_only=True):
     """A loop, and where its branch was when something was said of it."""
@@ -62,8 +65,9 @@ def describe_mark(loop: LoopName, mark: Mark, state: Continuation) -> Descriptio
         case Chosen():
             others = [one.loop for one in mark.over if one.loop != loop]
             what = f"chosen: {mark.branch.loop}" + (f" over {', '.join(others)}" if others else "")
-            ran = ["What had run in the meantime is not undone:", *(f"  {one}" for one in mark.ran)] if mark.ran else []
-            body = "\n\n".join(part for part in (excerpt(mark.why), "\n".join(ran)) if part)
+            ran = "\n".join(f"  {one}" for one in mark.ran)
+            told = f"What had run in the meantime is not undone:\n{excerpt(ran, *_LONG)}" if ran else ""
+            body = "\n\n".join(part for part in (excerpt(mark.why), told) if part)
             said = [("Chosen", str(mark.branch)), *(("Over", str(one)) for one in mark.over)]
         case Scored():
             score = json.dumps(mark.score)  # read back, it is the same
@@ -71,12 +75,12 @@ def describe_mark(loop: LoopName, mark: Mark, state: Continuation) -> Descriptio
             body = excerpt(mark.note)
             said = [("Score", score), ("Evaluator", mark.evaluator)]
             said += [("Note", mark.note)] if mark.note else []
-    told = [("Loop", loop), ("Agent", state.agent), ("Event", type(mark).__name__), ("Status", state.status.value)]
+    first = [("Loop", loop), ("Agent", state.agent), ("Event", type(mark).__name__), ("Status", state.status.value)]
     waiting = len(state.open_calls) + (state.gate is not None)
     if state.status == "suspended":
         said.append(("Waiting", count(waiting, "request")))
     subject = one_line(f"{state.agent}: {what}", SUBJECT)
-    return Description(subject=subject, body=body, trailers=(*told, *said))
+    return Description(subject=subject, body=body, trailers=(*first, *said))
 
 
 class Score(NamedTuple):

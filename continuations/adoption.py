@@ -106,11 +106,8 @@ class _Moves:
     def lose(self, root: LoopName) -> None:
         """Let a loop go, with all that is nested in it."""
         for name, head in _below(self._heads, root).items():
-            self._go(name, head, name)
-
-    def _go(self, name: LoopName, head: CommitId, kept_as: LoopName) -> None:
-        self.moves.append(Move(loop=name, old=head, new=None))
-        self._keep(head, kept_as)
+            self.moves.append(Move(loop=name, old=head, new=None))
+            self._keep(head, name)
 
     def _keep(self, head: CommitId, kept_as: LoopName) -> None:
         if self._drop:
@@ -131,7 +128,8 @@ class _Moves:
 
         Branches of child loops that had ended before the two parted are both's, and stay.
         """
-        self.moves.append(Move(loop=target, old=before.commit, new=after))
+        # A nested loop may have no branch of its own yet: its parent's commit holds it.
+        self.moves.append(Move(loop=target, old=before.commit if target in self._heads else None, new=after))
         mine, theirs = _below(self._heads, target), _below(self._heads, winner)
         coming = {LoopName(target + name.removeprefix(winner)): head for name, head in theirs.items() if name != winner}
         displaced: dict[LoopName, CommitId] = {}

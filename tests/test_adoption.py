@@ -170,6 +170,19 @@ def test_a_nested_loop_goes_on_as_a_fork_of_it_and_its_parent_hears_of_it(store:
     assert world.loops.verify().faults == ()
 
 
+def test_a_nested_loop_that_has_no_branch_yet_gets_one(store: GitStore) -> None:
+    world = World(store, NESTED)
+    world.settle()
+    nested = next(name for name in store.heads() if name != OPS)
+    world.loops.fork(nested, "fork")
+    World.resumed(store, "fork").end(lambda _: "reject")
+    git(Path(store.location), "branch", "loops/copy", "loops/ops")
+    adopted = world.loops.adopt("fork", nested.replace("ops", "copy"), by=ADA)
+    assert store.head(loop_name(nested.replace("ops", "copy"))) == adopted.commit
+    assert World.resumed(store, "copy").end(lambda _: "approve").state.status is Status.COMPLETED
+    assert world.loops.verify().faults == ()
+
+
 def test_what_is_no_fork_is_not_adopted(store: GitStore) -> None:
     world = tried(store)
     World(store, ["order"], "stranger").settle()

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from caesura.continuations import WorkerId, claim_of, utc_now
 from tests.cli_process import AGENTS, Shell
 from tests.damage import file_of, git, object_of, tear
 
@@ -156,6 +158,12 @@ def test_what_is_pruned_is_shown_first_and_verifies_afterwards(shell: Shell) -> 
     assert shell("prune", "done", "--status", "failed", "--yes").status == 2
     assert object_of(repository(shell), "loops/done") == head
     assert shell("prune", "--finished", "--status", "failed", "--yes").out == "There is nothing to prune.\n"
+    lease = repository(shell) / "caesura.leases" / "done"
+    lease.write_bytes(msgspec.json.encode(claim_of(WorkerId("w"), utc_now())))
+    told = shell("prune", "--finished", "--keep", "1", "--yes")
+    assert (told.status, told.out) == (0, "There is nothing to prune.\n")
+    assert "done stays as it is: done is being driven by process" in told.err
+    lease.unlink()
     told = shell("prune", "--finished", "--status", "completed", "--keep", "1", "--yes", "--json").json
     assert told["done"]
     assert told["objects"] > 5

@@ -278,11 +278,12 @@ def test_what_steps_that_came_to_nothing_have_left_goes_too(folder: Path, loops:
         late.history.append(late.saved(), Told(at=EPOCH, message=User(content=f"{MARK} too late"), by=ADA), ADA)
     with pytest.raises(LoopExists):
         World(Late.open(folder), [f"{MARK} never begun"], "ops")
+    long_ago = time.time() - 7200
     # What a writer left that died before its commit: a message nobody named, long ago.
     orphan = git(folder, "hash-object", "-w", "-t", "blob", _file(folder, {"role": "user", "content": MARK}))
-    os.utime(file_of(folder, orphan), (time.time() - 7200,) * 2)
+    os.utime(file_of(folder, orphan), (long_ago, long_ago))
     strange = git(folder, "hash-object", "-w", "-t", "blob", _file(folder, {"whose": "nobody's"}))
-    os.utime(file_of(folder, strange), (time.time() - 7200,) * 2)
+    os.utime(file_of(folder, strange), (long_ago, long_ago))
     # And a step of another loop that is being made right now.
     world = World.resumed(store, "other")
     saved = world.saved()

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from caesura.continuations import Cut, Pruned, count
+from caesura.continuations import ConflictError, Cut, LoopName, Loops, NotPrunable, Pruned, SavedStateError, count
 
 from ._archive import DryRun, Finished, OlderThan, chosen
 from ._ask import confirm, need_keyboard
@@ -36,7 +36,8 @@ def prune(
     round of calls is never cut in two, so more than --keep may stay. What lies between becomes one commit by you, which
     says which steps it stands for: 'caesura verify' can check these no more, and says so. Steps that changed what may
     be done keep their commits. What only led there is gone from the repository; forks keep what they share. A history
-    with signed commits is refused. It is shown first, and an interrupted one is finished by the same command.
+    with signed commits is refused; of --finished it is left out. It is shown first, and an interrupted pruning is
+    finished by the same command.
 
     With --json: {"cuts": [{"loop", "before", "after"}], "objects": how many are gone, "done": whether it was}.
     """
@@ -61,6 +62,8 @@ def prune(
         names = chosen(opened, loops, finished=finished, older_than=older_than)
         if status is not None:
             names = [name for name in names if opened.info(name).status == status]
+        if finished:
+            names = [name for name in names if _may_be(opened, name, keep, by)]
         done = opened.prune(*names, keep=keep, by=by, agree=agree)
     if json:
         write_json(_pruned_json(done))
@@ -70,6 +73,16 @@ def prune(
         out(_plan_page(done.cuts))
     else:
         out(Page().add(f"{count(len(done.cuts), 'loop')} pruned, {count(done.gone, 'object')} gone."))
+
+
+def _may_be(opened: Loops, name: LoopName, keep: int, by: str | None) -> bool:
+    """Whether one of many can be pruned; if not, that is said, and the others are."""
+    try:
+        opened.prune(name, keep=keep, by=by, agree=lambda cuts: False)
+    except (NotPrunable, ConflictError, SavedStateError) as error:
+        err(Page().add((name, "bold"), f" stays as it is: {error} {error.hint}"))
+        return False
+    return True
 
 
 def _plan_page(cuts: tuple[Cut, ...]) -> Page:

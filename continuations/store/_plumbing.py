@@ -21,6 +21,7 @@ _ELSEWHERE = (
     "GIT_CONFIG",
     "GIT_CONFIG_COUNT",
     "GIT_CONFIG_PARAMETERS",
+    "GIT_DEFAULT_REF_FORMAT",
     "GIT_DIR",
     "GIT_GRAFT_FILE",
     "GIT_INDEX_FILE",
@@ -74,7 +75,8 @@ def beside(objects: Path, refs: Mapping[str, str]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="caesura-") as made:
         folder = Path(made)
         try:
-            git(folder, "init", "--quiet", "--bare", "--template=", "--object-format=sha1")
+            plain = ("--quiet", "--bare", "--template=", "--object-format=sha1")
+            git(folder, "-c", "init.defaultRefFormat=files", "init", *plain)
         except GitFailed as error:
             raise Unavailable(f"git could make no repository at {folder}: {error}.", hint="Is there space?") from error
         (folder / "objects" / "info").mkdir(exist_ok=True)
