@@ -47,6 +47,8 @@ class Recorder:
     def install(self, patch: pytest.MonkeyPatch) -> None:
         for name in ("write", "append", "rename", "link", "unlink", "make_folder", "remove_folder"):
             patch.setattr(_disk, name, self._wrapped(name, getattr(_disk, name)))
+        for name in ("begin", "grow"):
+            patch.setattr(_disk, name, self._growing(name, getattr(_disk, name)))
         patch.setattr(_disk, "sync", lambda path: self.note("sync", self._at(path)))
 
     def note(self, name: str, first: Any = None, second: Any = None) -> None:
@@ -57,6 +59,17 @@ class Recorder:
             arguments = (first, *(() if second is None else (second,)), *more)
             call(*arguments)
             self.note(name, self._at(first), self._at(second) if isinstance(second, Path) else second)
+
+        return carried_out
+
+    def _growing(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """A file that is kept open is known by the name that it was made under; it must not have got another since."""
+
+        def carried_out(first: Path | _disk.Growing, second: Any = None) -> Any:
+            made = call(first) if second is None else call(first, second)
+            path = first.path if isinstance(first, _disk.Growing) else first
+            self.note("write" if name == "begin" else "append", self._at(path), b"" if name == "begin" else second)
+            return made
 
         return carried_out
 

@@ -7,8 +7,17 @@ import fcntl
 import os
 import stat
 import sys
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Growing:
+    """A file that is kept open to be added to, by its name and its descriptor."""
+
+    path: Path
+    descriptor: int
 
 
 def opened(path: Path) -> FileIO:
@@ -34,9 +43,7 @@ def write(path: Path, data: bytes, mode: int = 0o666) -> None:
     """
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(file, rest) :]
+        _write_all(file, data)
     except OSError:
         path.unlink(missing_ok=True)
         raise
@@ -48,9 +55,38 @@ def append(path: Path, data: bytes) -> None:
     """Add to the end of a file, made if there is none. Nothing is synced."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
-        os.write(file, data)
+        _write_all(file, data)
     finally:
         os.close(file)
+
+
+def begin(path: Path, mode: int = 0o666) -> Growing:
+    """Make a new file that is going to grow. Close it with `end`.
+
+    Raises:
+        FileExistsError: there is one of that name.
+    """
+    return Growing(path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, mode))
+
+
+def grow(file: Growing, data: bytes) -> None:
+    """Add to the end of a file that is kept open. Nothing is synced.
+
+    Raises:
+        OSError: not all of it could be written; a part of it may have been.
+    """
+    _write_all(file.descriptor, data)
+
+
+def end(file: Growing) -> None:
+    """Let go of a file that was kept open."""
+    os.close(file.descriptor)
+
+
+def _write_all(file: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
 
 
 def sync(path: Path) -> None:

@@ -12,6 +12,8 @@ from .._text import one_line
 
 Kind = Literal["blob", "tree", "commit", "tag"]
 KINDS: tuple[Kind, ...] = ("blob", "tree", "commit", "tag")
+NUMBERS: dict[Kind, int] = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
+"""By what packs tell objects' kinds."""
 
 FILE, FOLDER = 0o100644, 0o040000
 

@@ -1,4 +1,4 @@
-"""Packs, read with bounds. Never written: git makes them of loose objects, whenever it likes."""
+"""Packs, read with bounds, whoever made them."""
 
 import hashlib
 import mmap
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from . import _disk
 from ._errors import Torn, too_large, torn
-from ._format import Kind, header
+from ._format import NUMBERS, Kind, header
 
-_KINDS: dict[int, Kind] = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
+_KINDS = {number: kind for kind, number in NUMBERS.items()}
 _OFFSET_DELTA, _ID_DELTA = 6, 7
 _FANOUT = 8 + 256 * 4
 _CHAIN = 4096  # as git's own limit on the deltas between an object and its base

@@ -1,0 +1,150 @@
+"""Packs written: objects that are deflated already are copied into a file that git reads, with its index."""
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from . import _disk
+from ._format import NUMBERS, Kind
+from ._owner import mark
+
+_TEMPORARY = "tmp_obj_caesura-"  # in the folder of objects, where writers that died are tidied up after
+_CHUNK = 2**20
+_LARGE = 2**31
+_KEPT = b"caesura: no branch names these objects yet\n"
+
+
+def packed(kind: Kind, data: bytes, level: int = 1) -> bytes:
+    """An object as it stands in a pack; `level` is zlib's, 0 for bytes that are stored as they are."""
+    return head(NUMBERS[kind], len(data)) + zlib.compress(data, level)
+
+
+def head(number: int, size: int) -> bytes:
+    """What stands before an object in a pack: the number of its kind, and its size before it was deflated."""
+    made = bytearray()
+    byte, size = number << 4 | size & 15, size >> 4
+    while size:
+        made.append(byte | 0x80)
+        byte, size = size & 0x7F, size >> 7
+    made.append(byte)
+    return bytes(made)
+
+
+def write_pack(
+    objects: Path, count: int, entries: Iterable[tuple[bytes, bytes]], *, durable: bool = True, keep: bool = False
+) -> Path:
+    """Write so many objects as one pack with its index below a folder of objects; the pack.
+
+    Each entry is an object's id in bytes and what stands in the pack: `packed`, or a delta of another object that is in
+    it, named by its id. The same entries in the same order make the same pack, and one that is there already is
+    replaced. When this returns it is whole, and synced if `durable` is asked for. With `keep` git neither repacks nor
+    removes it until the file of the same name that ends in ``.keep`` is taken away.
+
+    Raises:
+        OSError: the disk is full, or may not be written. There is no such pack then.
+        ValueError: there are more entries, or fewer, or two of one object.
+    """
+    pack, index = objects / (_TEMPORARY + mark()), objects / (_TEMPORARY + mark())
+    try:
+        trailer, places = _write(pack, count, entries)
+        _disk.write(index, index_of(places, trailer), 0o444)
+        if durable:
+            _disk.sync(pack)
+            _disk.sync(index)
+        folder = objects / "pack"
+        if not folder.is_dir():
+            _disk.make_folder(folder)
+            if durable:
+                _disk.sync(objects)
+        made = folder / f"pack-{trailer.hex()}.pack"
+        if keep and not keeper(made).exists():
+            _disk.write(keeper(made), _KEPT, 0o444)
+            if durable:
+                _disk.sync(keeper(made))
+                _disk.sync(folder)
+        # Git looks for indexes: the pack comes first.
+        _disk.rename(pack, made)
+        _disk.rename(index, made.with_suffix(".idx"))
+        if durable:
+            _disk.sync(folder)
+    except BaseException:
+        _disk.unlink(pack)
+        _disk.unlink(index)
+        raise
+    return made
+
+
+def keeper(pack: Path) -> Path:
+    """The file that keeps git from touching a pack."""
+    return pack.with_suffix(".keep")
+
+
+def _write(
+    file: Path, count: int, entries: Iterable[tuple[bytes, bytes]]
+) -> tuple[bytes, dict[bytes, tuple[int, int]]]:
+    """Write the pack itself; its checksum, and each object's checksum and place, by id."""
+    places: dict[bytes, tuple[int, int]] = {}
+    growing = _disk.begin(file, 0o444)
+    try:
+        digest = hashlib.sha1(usedforsecurity=False)
+        for chunk in _chunks(count, entries, places):
+            digest.update(chunk)
+            _disk.grow(growing, chunk)
+        if len(places) != count:
+            raise ValueError(f"a pack of {count} objects was given {len(places)}")
+        _disk.grow(growing, digest.digest())
+    finally:
+        _disk.end(growing)
+    return digest.digest(), places
+
+
+def _chunks(
+    count: int, entries: Iterable[tuple[bytes, bytes]], places: dict[bytes, tuple[int, int]]
+) -> Iterator[bytes]:
+    """The bytes of a pack, many at a time; `places` is filled on the way."""
+    parts = [b"PACK" + struct.pack(">II", 2, count)]
+    at, held = len(parts[0]), 0
+    for name, entry in entries:
+        if name in places:
+            raise ValueError(f"object {name.hex()} is given twice")
+        places[name] = (zlib.crc32(entry), at)
+        parts.append(entry)
+        at += len(entry)
+        held += len(entry)
+        if held >= _CHUNK:
+            yield b"".join(parts)
+            parts, held = [], 0
+    yield b"".join(parts)
+
+
+def index_of(places: dict[bytes, tuple[int, int]], trailer: bytes) -> bytes:
+    """The index of a pack, in its second version."""
+    names = sorted(places)
+    counts = [0] * 256
+    for name in names:
+        counts[name[0]] += 1
+    total, fanout = 0, list[int]()
+    for number in counts:
+        total += number
+        fanout.append(total)
+    small, large = list[int](), list[int]()
+    for name in names:
+        at = places[name][1]
+        if at < _LARGE:
+            small.append(at)
+        else:  # a pointer to a wider place further down
+            small.append(_LARGE | len(large))
+            large.append(at)
+    parts = [
+        b"\xfftOc\x00\x00\x00\x02",
+        struct.pack(">256I", *fanout),
+        b"".join(names),
+        struct.pack(f">{total}I", *(places[name][0] for name in names)),
+        struct.pack(f">{total}I", *small),
+        struct.pack(f">{len(large)}Q", *large),
+        trailer,
+    ]
+    data = b"".join(parts)
+    return data + hashlib.sha1(data, usedforsecurity=False).digest()

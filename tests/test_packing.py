@@ -1,0 +1,151 @@
+"""Packs that are written by our own code are packs to git, and to our own reader."""
+
+import errno
+import hashlib
+import os
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from caesura.continuations.store import _disk, _packing
+from caesura.continuations.store._format import FILE, Entry, Kind, object_id, tree_bytes
+from caesura.continuations.store._objects import Objects
+from caesura.continuations.store._packing import head, index_of, keeper, packed, write_pack
+from tests.repositories import git
+
+Things = list[tuple[Kind, bytes]]
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> Path:
+    """The objects of a new repository."""
+    subprocess.run(["git", "init", "--quiet", "--bare", tmp_path / "r.git"], check=True)
+    return tmp_path / "r.git" / "objects"
+
+
+def entries(things: Things, level: int = 1) -> dict[bytes, bytes]:
+    """Objects as they stand in a pack, by id."""
+    return {bytes.fromhex(object_id(kind, data)): packed(kind, data, level) for kind, data in things}
+
+
+def story(*texts: bytes) -> Things:
+    """Commits, one after the other, each of a folder with one file more."""
+    things: Things = []
+    parent, files = "", list[Entry]()
+    for number, text in enumerate(texts):
+        things.append(("blob", text))
+        files.append(Entry(FILE, f"{number:04}", object_id("blob", text)))
+        things.append(("tree", tree_bytes(files)))
+        who = f"A <a@example.com> {number} +0000"
+        before = f"parent {parent}\n" if parent else ""
+        commit = f"tree {object_id(*things[-1])}\n{before}author {who}\ncommitter {who}\n\n{number}\n".encode()
+        things.append(("commit", commit))
+        parent = object_id("commit", commit)
+    return things
+
+
+def check(pack: Path, things: Things) -> None:
+    """Git finds no fault with a pack, and it and we read from it what was put in."""
+    objects = pack.parent.parent
+    git(objects.parent, "index-pack", "--strict", "-o", str(objects / "again.idx"), str(pack))
+    assert (objects / "again.idx").read_bytes() == pack.with_suffix(".idx").read_bytes()
+    git(objects.parent, "verify-pack", str(pack))
+    git(objects.parent, "fsck", "--strict", "--full", "--no-dangling")
+    ours = Objects(objects)
+    for kind, data in things:
+        assert ours.read(object_id(kind, data)) == (kind, data)
+    ours.close()
+    names = git(objects.parent, "cat-file", "--batch-all-objects", "--batch-check=%(objectname) %(objecttype)")
+    assert dict(line.split() for line in names.splitlines()) == {object_id(*one): one[0] for one in things}
+
+
+@pytest.mark.parametrize("level", [0, 1, 9])
+def test_a_pack_is_what_git_would_make_of_the_same_objects(objects: Path, level: int) -> None:
+    things = story(*(b"%d " % number * (number * 7) for number in range(300)))
+    made = entries(things, level)
+    check(write_pack(objects, len(made), made.items()), things)
+
+
+@given(st.lists(st.binary(max_size=3000), max_size=20), st.sampled_from([1, 20, 2**20]))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_objects_make_a_pack_however_many_are_written_at_a_time(
+    objects: Path, texts: list[bytes], chunk: int
+) -> None:
+    for old in (objects / "pack").iterdir():
+        old.unlink()
+    things: Things = [("blob", text) for text in texts]
+    made = entries(things)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_packing, "_CHUNK", chunk)
+        check(write_pack(objects, len(made), made.items()), things)
+
+
+def test_a_pack_may_hold_deltas_of_what_else_is_in_it(objects: Path) -> None:
+    base, longer = b"b" * 50, b"b" * 50 + b"more"
+    delta = bytes([50, 54, 0x90, 50, 4]) + b"more"  # copy the first 50 bytes, insert 4
+    made = entries([("blob", base)])
+    entry = head(7, len(delta)) + bytes.fromhex(object_id("blob", base)) + zlib.compress(delta)
+    made = {bytes.fromhex(object_id("blob", longer)): entry, **made}
+    check(write_pack(objects, 2, made.items()), [("blob", base), ("blob", longer)])
+
+
+def test_the_same_objects_make_the_same_pack_and_one_that_is_there_is_replaced(objects: Path) -> None:
+    things = story(b"one", b"two")
+    made = entries(things)
+    first = write_pack(objects, len(made), made.items())
+    os.truncate(first, 40)
+    assert write_pack(objects, len(made), made.items()) == first
+    check(first, things)
+    assert len(list(first.parent.iterdir())) == 2
+
+
+def test_a_pack_that_is_kept_is_not_repacked_until_its_keeper_goes(objects: Path) -> None:
+    things = story(b"one", b"two")
+    made = entries(things)
+    pack = write_pack(objects, len(made), made.items(), keep=True)
+    git(objects.parent, "repack", "-ad", "--quiet")
+    git(objects.parent, "gc", "--prune=now", "--quiet")
+    check(pack, things)
+    write_pack(objects, len(made), made.items(), keep=True)
+    keeper(pack).unlink()
+    git(objects.parent, "repack", "-ad", "--quiet")
+    assert not pack.exists()  # no branch needs any of it
+
+
+@pytest.mark.parametrize("count", [0, 2, 4, 100])
+def test_another_number_of_objects_than_was_said_is_refused(objects: Path, count: int) -> None:
+    made = entries(story(b"one"))
+    with pytest.raises(ValueError, match="given"):
+        write_pack(objects, count, made.items())
+    with pytest.raises(ValueError, match="twice"):
+        write_pack(objects, 6, [*made.items(), *made.items()])
+    assert [file for file in objects.rglob("*") if file.is_file()] == []
+
+
+def test_a_full_disk_leaves_nothing_of_a_pack(objects: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    made = entries(story(b"one"))
+    for name in ("grow", "write", "sync", "rename"):
+        with monkeypatch.context() as patch:
+            patch.setattr(_disk, name, full)
+            with pytest.raises(OSError, match="space"):
+                write_pack(objects, len(made), made.items())
+        assert [file for file in objects.rglob("*") if file.is_file()] == []
+
+
+def test_places_beyond_two_gigabytes_are_told_as_git_tells_them() -> None:
+    places = {bytes([number]) * 20: (number, number * 2**29) for number in range(12)}
+    index = index_of(places, b"t" * 20)
+    assert hashlib.sha1(index[:-20], usedforsecurity=False).digest() == index[-20:]
+    shown = subprocess.run(["git", "show-index"], input=index, capture_output=True, check=True).stdout.split(b"\n")
+    assert shown[:-1] == [
+        b"%d %s (%08x)" % (at, name.hex().encode(), checksum) for name, (checksum, at) in places.items()
+    ]
+    assert struct.unpack(">I", index[1028:1032]) == (12,)
