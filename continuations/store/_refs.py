@@ -3,7 +3,6 @@
 import datetime as dt
 import os
 import random
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,6 +13,7 @@ from . import _disk
 from ._errors import Torn, torn
 from ._exclusive import Held, Locks, exclusive
 from ._format import is_id
+from ._packed import PACKED, PackedRefs, is_line, is_ref
 from ._protocol import Locked, Moved, Unavailable
 
 TORN = ""
@@ -25,12 +25,8 @@ LOCK_SECONDS = 10.0
 Logging = Literal["no", "branches", "always"]
 """Which refs get a log of their moves: git's ``core.logAllRefUpdates``."""
 
-_PACKED = "packed-refs"
-_NO_REFS = b"# pack-refs with: peeled fully-peeled sorted \n"
 _LONGEST = 4096
 _SYMBOLIC = 5
-# What git allows, and nothing that could lead out of the folder.
-_REF = re.compile(r"(?:(?:[A-Z]+_)*HEAD|refs(?:/(?!\.)[^\x00-\x20\x7f~^:?*\[\\/\ud800-\udfff]+)+)")
 _LOGGED = ("refs/heads/", "refs/remotes/", "refs/notes/")
 
 
@@ -41,7 +37,7 @@ class Refs:
         self._folder, self._head = folder, head
         self._logging, self._durable, self._who = logging, durable, who
         self._settled: set[Path] = set()
-        self._packed: tuple[tuple[int, int, int], bytes] | None = None
+        self._packed = PackedRefs(folder)
 
     # Reading -----------------------------------------------------------------------------------------------------
 
@@ -68,7 +64,7 @@ class Refs:
             with _disk.opened(file) as opened:
                 data = opened.read(_LONGEST)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return self._from_packed(ref)
+            return self._packed.view().find(ref)
         except OSError as error:
             raise torn(ref, file, error.strerror or str(error)) from error
         text = data.decode("utf-8", "replace").strip()
@@ -83,15 +79,9 @@ class Refs:
 
     def all(self, prefix: str) -> Iterator[str]:
         """The names of the refs that begin with `prefix` (it ends in a slash), torn ones too, in order."""
-        start = b" " + prefix.encode()
-        packed = self._packed_refs()
-        names: set[str] = set()
-        at = packed.find(start)
-        while at >= 0:
-            end = packed.find(b"\n", at)
-            names.add(packed[at + 1 : end].decode("utf-8", "replace"))
-            at = packed.find(start, end)
-        names.update(self._loose(self._folder / prefix, prefix))
+        # In this order: what git packs in the meantime is in the file by then.
+        names = set(self._loose(self._folder / prefix, prefix))
+        names.update(name for name, _ in self._packed.view().entries(prefix))
         return iter(sorted(name for name in names if is_ref(name)))
 
     def _loose(self, folder: Path, prefix: str) -> Iterator[str]:
@@ -104,33 +94,6 @@ class Refs:
                 yield from self._loose(Path(entry.path), f"{prefix}{entry.name}/")
             else:
                 yield prefix + entry.name
-
-    def _from_packed(self, ref: str) -> str | None:
-        packed = self._packed_refs()
-        at = packed.find(f" {ref}\n".encode())
-        if at < 0:
-            return None
-        found = packed[max(0, at - 40) : at].decode("latin-1")
-        if at < 40 or not is_id(found):
-            raise torn(ref, self._folder / _PACKED, "it holds no commit's id")
-        return found
-
-    def _packed_refs(self) -> bytes:
-        file = self._folder / _PACKED
-        try:
-            stat = file.stat()
-            known = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-            if self._packed is None or self._packed[0] != known:
-                with _disk.opened(file) as opened:
-                    self._packed = (known, opened.readall())
-        except FileNotFoundError:
-            return b""
-        except OSError as error:
-            raise torn("The packed refs", file, error.strerror or str(error)) from error
-        data = self._packed[1]
-        if not data.endswith(b"\n") or b"\x00" in data:  # git puts a line there even if there are no refs
-            raise torn("The packed refs", file, "the file is empty or cut short, or holds something else")
-        return data
 
     def _file(self, ref: str) -> Path:
         return (self._folder if ref.startswith("refs/") else self._head) / ref
@@ -149,8 +112,8 @@ class Refs:
         self._patiently(ref, lambda locks: self._swap(locks, ref, old, new, note))
 
     def torn_lines(self) -> tuple[str, ...]:
-        """The lines of the packed refs that are none, or are cut short: as long as there are any, none is read."""
-        return tuple(line.decode("utf-8", "replace") for line in self._packed_lines() if not _is_line(line))
+        """The lines of the packed refs that are none, or are cut short."""
+        return tuple(line.decode("utf-8", "replace") for line in self._packed.lines() if not is_line(line))
 
     def drop_torn_lines(self) -> None:
         """Leave the torn lines out of the packed refs.
@@ -160,17 +123,10 @@ class Refs:
         """
 
         def change(locks: Locks) -> None:
-            locks.take(_PACKED, b"".join(line for line in self._packed_lines() if _is_line(line)) or _NO_REFS)
-            locks.commit(_PACKED)
+            locks.take(PACKED, self._packed.mended())
+            locks.commit(PACKED)
 
-        self._patiently(_PACKED, change)
-
-    def _packed_lines(self) -> list[bytes]:
-        try:
-            with _disk.opened(self._folder / _PACKED) as opened:
-                return opened.readall().splitlines(keepends=True) or [b""]
-        except OSError:
-            return []
+        self._patiently(PACKED, change)
 
     def set_head(self, ref: str) -> None:
         """Make ``HEAD`` a name for a ref.
@@ -207,7 +163,7 @@ class Refs:
             return Locked(
                 f"{error.strerror}, for {LOCK_SECONDS:.0f} seconds now.", hint="Try again, or stop that process first."
             )
-        lock = next((one for one in map(self._lock, (ref, _PACKED)) if one.exists()), self._lock(ref))
+        lock = next((one for one in map(self._lock, (ref, PACKED)) if one.exists()), self._lock(ref))
         return Locked(
             f"{lock} has been there for {LOCK_SECONDS:.0f} seconds, and is no lock of Caesura's.",
             hint=f"If no git process is using the repository, delete that file: rm '{lock}'.",
@@ -242,27 +198,20 @@ class Refs:
             locks.commit(ref)
 
     def _remove(self, locks: Locks, ref: str) -> None:
-        before, packed = self._packed_refs(), self._from_packed(ref) is not None
+        before = self._packed.view()
+        packed = before.find(ref) is not None
         # Locked even if the ref is not in there: git may be about to put it in.
-        locks.take(_PACKED, b"".join(self._packed_without(ref)) or _NO_REFS if packed else b"")
-        if self._packed_refs() is not before:
-            raise Held(f"{_PACKED} has just changed")
+        locks.take(PACKED, before.without(ref) if packed else b"")
+        if self._packed.view() is not before:
+            raise Held(f"{PACKED} has just changed")
         if packed:
-            locks.commit(_PACKED)
+            locks.commit(PACKED)
         else:
-            locks.drop(_PACKED)
+            locks.drop(PACKED)
         _disk.unlink(self._file(ref))
         locks.drop(ref)
         with suppress(OSError):
             _disk.unlink(self._folder / "logs" / ref)
-
-    def _packed_without(self, ref: str) -> Iterator[bytes]:
-        """The packed refs, but for one and what its tag points to."""
-        skip = False
-        for line in self._packed_refs().splitlines(keepends=True):
-            skip = line.endswith(f" {ref}\n".encode()) or (skip and line.startswith(b"^"))
-            if not skip:
-                yield line
 
     def _make_room(self, ref: str) -> None:
         """See to the folder that a ref is in, and take away empty ones that stand in its place."""
@@ -327,22 +276,3 @@ class Refs:
             return self.read("HEAD") == ref
         except Torn:
             return False
-
-
-def _is_line(line: bytes) -> bool:
-    """Whether a line of the packed refs is one; what its name may be is nobody's business here."""
-    name = line.rstrip(b"\n").partition(b" ")[0].removeprefix(b"^").decode("latin-1")
-    return line.endswith(b"\n") and b"\x00" not in line and (line.startswith(b"#") or is_id(name))
-
-
-def is_ref(name: str) -> bool:
-    """Whether a text can name a ref, by git's rules; none that does leads out of the repository's folder."""
-    return (
-        len(name) <= _LONGEST
-        and _REF.fullmatch(name) is not None
-        and ".." not in name
-        and "@{" not in name
-        and not name.endswith((".", ".lock"))
-        and ".lock/" not in name
-        and max(len(part.encode()) for part in name.split("/")) < 250
-    )

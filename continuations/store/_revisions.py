@@ -6,7 +6,8 @@ from pathlib import Path
 from ._errors import torn
 from ._format import Malformed, RawCommit, is_id, read_commit
 from ._objects import Objects
-from ._refs import Refs, is_ref
+from ._packed import is_ref
+from ._refs import Refs
 
 MAX_COMMIT = 16 * 2**20
 """The largest commit or tree that is read, in bytes."""
