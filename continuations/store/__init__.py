@@ -18,6 +18,7 @@ from ._protocol import (
     Store,
     Trace,
     Unavailable,
+    Visibility,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ __all__ = [
     "Torn",
     "Trace",
     "Unavailable",
+    "Visibility",
 ]
 
 

@@ -78,6 +78,24 @@ def grow(file: Growing, data: bytes) -> None:
     _write_all(file.descriptor, data)
 
 
+def reopen(path: Path) -> Growing:
+    """Open a file that is there, to add to it. Close it with `end`."""
+    return Growing(path, os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+
+
+def cut(file: Growing, size: int) -> None:
+    """Shorten a file that is kept open to so many bytes. Nothing is synced."""
+    os.ftruncate(file.descriptor, size)
+
+
+def settle(file: Growing) -> None:
+    """`sync`, of what was added to a file that is kept open."""
+    if sys.platform == "darwin":
+        fcntl.fcntl(file.descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(file.descriptor)
+
+
 def end(file: Growing) -> None:
     """Let go of a file that was kept open."""
     os.close(file.descriptor)

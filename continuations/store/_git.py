@@ -1,81 +1,100 @@
 """The store in git: a loop is a branch, a step a commit, a continuation its tree. Only this module knows pygit2."""
 
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pygit2
 
 from .._calls import Person
-from .._codec import (
-    decode_definition,
-    decode_message,
-    decode_record,
-    encode_definition,
-    encode_message,
-    encode_record,
-)
 from .._errors import CaesuraError, SavedStateError
-from .._ids import BadName, CallId, CommitId, LoopName, loop_name, split_address
-from .._messages import Message
-from .._state import Child, Continuation, Record
+from .._ids import BadName, CommitId, LoopName, loop_name
+from .._state import Continuation
 from .._text import one_line
-from ._errors import Torn, too_large
-from ._exclusive import common
-from ._format import FILE, FOLDER, Entry, RawCommit, commit_bytes, is_id
-from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
+from ._commits import Commits
+from ._errors import Torn
+from ._exclusive import Turns, common
+from ._format import commit_bytes, is_id
+from ._frames import Move
+from ._journal import Journal
 from ._leases import LeaseFiles
 from ._leftovers import leftovers
 from ._make import make, unmade
 from ._mender import GitMender
 from ._objects import Batch, Objects
-from ._protocol import Commit, Durability, Lease, Mender, NoPerson, NoSuchRevision, NotALoop, Reader, Store, Unavailable
+from ._protocol import (
+    Commit,
+    Durability,
+    Lease,
+    Mender,
+    NoPerson,
+    NoSuchRevision,
+    NotALoop,
+    Reader,
+    Store,
+    Unavailable,
+    Visibility,
+)
 from ._reader import CheckedReader
 from ._refs import Logging, Refs
 from ._revisions import Revisions
-from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged
+from ._sealing import Sealer
+from ._together import Together
 
 LOOPS = "refs/heads/loops/"
 
-_CACHED = 256
 _OWN = 4  # libgit2's level of a person's own configuration; above it are the repository's
-
-
-@dataclass(frozen=True)
-class _Known:
-    """A commit that was read or written, its tree and what it takes."""
-
-    commit: Commit
-    tree: str
-    weight: Weight
 
 
 class GitStore(Store):
     """Loops in a git repository: Caesura's own bare one, or any other, the user's project included."""
 
-    def __init__(self, repository: pygit2.Repository, durability: Durability = "power-cut") -> None:
+    def __init__(
+        self,
+        repository: pygit2.Repository,
+        durability: Durability = "power-cut",
+        visibility: Visibility = "step",
+    ) -> None:
         self._repo = repository
         folder = Path(repository.path)
         self._folder = common(folder)
         durable = durability == "power-cut"
-        self._objects = Objects(self._folder / "objects", durable=durable)
-        self._refs = Refs(self._folder, folder, logging=_logging(repository), durable=durable, who=self._who)
+        self._turns = Turns(self._folder, durable=durable)
+        self._journal = Journal(self._folder, durable=durable)
+        self._objects = Objects(self._folder / "objects", durable=durable, journal=self._journal)
+        self._refs = Refs(
+            self._folder,
+            folder,
+            logging=_logging(repository),
+            durable=durable,
+            who=self._who,
+            journal=self._journal,
+            turns=self._turns,
+        )
+        self._sealer = Sealer(self._folder, self._journal, self._refs, self._turns)
+        self._refs.unseal = self._sealer.seal_within
+        sealed = visibility == "sealed"
+        self._together = Together(self._journal, self._refs, self._turns, self._sealer) if sealed else None
         self._leases = LeaseFiles(self._folder)
         self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
-        self._trees = Trees(self._objects)
-        self._cache: OrderedDict[CommitId, _Known] = OrderedDict()
+        self._commits = Commits(self._objects, self._revisions)
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, create: bool = False, durability: Durability = "power-cut"
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = False,
+        durability: Durability = "power-cut",
+        visibility: Visibility = "step",
     ) -> "GitStore":
         """Open the repository at `path`; with `create`, make a bare one there if there is none.
 
-        A step that was acknowledged survives what `durability` says: a power cut, or a crash of the process alone.
+        A step that was acknowledged survives what `durability` says: a power cut, or a crash of the process alone. Git
+        sees it at once, or, if its `visibility` is to be sealed, with others: when `seal` is called, on closing, or
+        after a second without a step. Stores see it at once, whatever their own setting is.
 
         Raises:
             Unavailable: there is no repository, or it cannot be opened or made.
@@ -92,16 +111,23 @@ class GitStore(Store):
         with _trouble(
             f"{folder} is not a git repository", "Make one with 'caesura init', or name another with --repo."
         ):
-            return cls(pygit2.Repository(str(folder)), durability)
+            return cls(pygit2.Repository(str(folder)), durability, visibility)
 
     @property
     def location(self) -> str:
         return str(self._repo.path).rstrip("/")
 
     def close(self) -> None:
-        self._cache.clear()
+        if self._together is not None:
+            self._together.close()
+        self._commits.close()
         self._objects.close()
+        self._journal.close()
+        self._turns.close()
         self._repo.free()
+
+    def seal(self) -> None:
+        (self._sealer if self._together is None else self._together).seal()
 
     # Refs --------------------------------------------------------------------------------------------------------
 
@@ -127,9 +153,10 @@ class GitStore(Store):
         return None if head is None else CommitId(head)
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
-        known = self._cache.get(new)
-        note = "" if known is None else one_line(known.commit.message.partition("\n")[0])
-        self._refs.swap(LOOPS + loop, old, new, f"caesura: {note}")
+        known = self._commits.recent(new)
+        note = f"caesura: {'' if known is None else one_line(known.message.partition(chr(10))[0])}"
+        if self._together is None or not self._together.move(Move(LOOPS + loop, old, new, note)):
+            self._refs.swap(LOOPS + loop, old, new, note)
         if old is None and self._repo.is_bare:
             # So that `git log` and `git clone` have something to start from.
             with suppress(CaesuraError):
@@ -148,7 +175,7 @@ class GitStore(Store):
     # Commits -----------------------------------------------------------------------------------------------------
 
     def read(self, commit: CommitId) -> Commit:
-        return self._known(commit, 0).commit
+        return self._commits.read(commit)
 
     def parents(self, commit: CommitId) -> tuple[CommitId, ...]:
         return tuple(map(CommitId, self._revisions.commit(commit).parents))
@@ -171,18 +198,17 @@ class GitStore(Store):
         committer: Person,
         sign: Callable[[bytes], str] | None = None,
     ) -> Commit:
-        base = self._known(parents[0], 0) if parents else None
-        batch, weight = Batch(), Weight()
-        tree = self._tree(batch, state, base, weight)
+        batch = Batch()
+        tree, weight = self._commits.tree(batch, state, parents[0] if parents else None)
         commit_of = partial(
             commit_bytes, tree, parents, author=author, committer=committer, at=state.at, message=message
         )
         content = commit_of() if sign is None else commit_of(signature=sign(commit_of()))
         name = CommitId(batch.add("commit", content))
         with _trouble("The step could not be written", "Check the repository's permissions and free space."):
-            self._objects.write(batch)
+            (self._objects if self._together is None else self._together).write(batch)
         commit = Commit(id=name, state=state, parents=parents, author=author, message=message)
-        return self._remember(_Known(commit, tree, weight)).commit
+        return self._commits.remember(commit, tree, weight)
 
     def raw(self, commit: CommitId) -> bytes:
         if not is_id(commit):
@@ -228,128 +254,11 @@ class GitStore(Store):
     def mender(self, copy: str | os.PathLike[str] | None = None) -> Mender:
         other = None if copy is None else GitStore.open(copy)
         found = None if other is None else (other._objects, other._refs)
+        self.seal()
         return GitMender(self._folder, self._objects, self._refs, LOOPS, found)
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return leftovers(self._folder, self._refs, LOOPS)
-
-    # Writing trees -----------------------------------------------------------------------------------------------
-
-    def _tree(self, batch: Batch, state: Continuation, base: _Known | None, weight: Weight) -> str:
-        """The tree of a state, reusing what the commit before it already has."""
-        old = None if base is None else self._trees.read(base.tree)
-        record, definition = encode_record(state), encode_definition(state.definition)
-        entries = {RECORD: Entry(FILE, RECORD, batch.add("blob", record))}
-        if base is not None and old is not None and base.commit.state.definition == state.definition:
-            entries[DEFINITION] = old[DEFINITION]
-        else:
-            entries[DEFINITION] = Entry(FILE, DEFINITION, batch.add("blob", definition))
-        entries[MESSAGES] = Entry(FOLDER, MESSAGES, self._messages_tree(batch, state.messages, base, weight))
-        weight.add(len(record) + len(definition))
-        if state.children:
-            nested: dict[str, Entry] = {}
-            for call, child in state.children.items():
-                known = self._known(child.commit, 0)
-                weight.nest(known.weight)
-                nested[call] = Entry(FOLDER, call, known.tree)
-            entries[CHILDREN] = Entry(FOLDER, CHILDREN, self._trees.write(batch, nested))
-        return self._trees.write(batch, entries)
-
-    def _messages_tree(self, batch: Batch, messages: tuple[Message, ...], base: _Known | None, weight: Weight) -> str:
-        if len(messages) > MAX_MESSAGES:
-            raise too_large("The loop", f"{len(messages):,} messages", f"{MAX_MESSAGES:,}")
-        kept, tree = 0, None
-        if base is not None and messages[: len(base.commit.state.messages)] == base.commit.state.messages:
-            kept, tree = len(base.commit.state.messages), self._trees.read(base.tree)[MESSAGES].id
-            weight.messages = base.weight.messages
-        blobs: dict[tuple[str, ...], str] = {}
-        for index in range(kept, len(messages)):
-            data = encode_message(messages[index])
-            weight.messages += len(data)
-            blobs[message_path(index)] = batch.add("blob", data)
-        weight.add(weight.messages)
-        if tree is not None and not blobs:
-            return tree  # as it is: it need not be written, or synced, again
-        return self._trees.insert(batch, tree, blobs)
-
-    # Reading trees -----------------------------------------------------------------------------------------------
-
-    def _known(self, commit: CommitId, above: int) -> _Known:
-        """A commit, its continuation whole; it is nested in so many others."""
-        cached = self._cache.get(commit)
-        if cached is not None:
-            self._cache.move_to_end(commit)
-            return cached
-        if not is_id(commit):
-            raise NotALoop(f"{one_line(commit)!r} is not a commit.", hint="Name a loop, or a commit of one.")
-        if above > MAX_DEPTH:
-            raise too_large("The continuation", f"loops nested more than {MAX_DEPTH} deep", f"{MAX_DEPTH}")
-        raw = self._revisions.commit(commit)
-        weight = Weight()
-        state = self._load(commit, raw, above, weight)
-        parents = tuple(map(CommitId, raw.parents))
-        found = Commit(id=commit, state=state, parents=parents, author=raw.author, message=raw.message)
-        return self._remember(_Known(found, raw.tree, weight))
-
-    def _remember(self, known: _Known) -> _Known:
-        self._cache[known.commit.id] = known
-        if len(self._cache) > _CACHED:
-            self._cache.popitem(last=False)
-        return known
-
-    def _load(self, commit: CommitId, raw: RawCommit, above: int, weight: Weight) -> Continuation:
-        tree = self._trees.read(raw.tree)
-        if RECORD not in tree:
-            raise NotALoop(f"Commit {commit[:7]} holds no continuation.", hint="Name a loop, or a commit of one.")
-        record = decode_record(self._file(tree, RECORD, weight))
-        definition = decode_definition(self._file(tree, DEFINITION, weight))
-        messages: list[Message] = []
-        for name, blob in self._trees.messages(self._folder_in(tree, MESSAGES)):
-            data = self._objects.get(blob, "blob")
-            weight.messages += len(data)
-            weight.add(len(data))
-            messages.append(decode_message(data, name))
-        return Continuation(
-            **{name: getattr(record, name) for name in Record.__struct_fields__},
-            definition=definition,
-            messages=tuple(messages),
-            children=self._children(self._folder_in(tree, CHILDREN), raw, above, weight) if CHILDREN in tree else {},
-        )
-
-    def _children(self, folder: str, raw: RawCommit, above: int, weight: Weight) -> dict[CallId, Child]:
-        """The live children, each with its commit: the further parent that has the same tree."""
-        children: dict[CallId, Child] = {}
-        commits = [(self._revisions.commit(parent).tree, CommitId(parent)) for parent in raw.parents]
-        for entry in self._trees.read(folder).values():
-            if not _can_be_call(entry.name):
-                raise damaged(f"{CHILDREN}/{one_line(entry.name)} has a name that no call can have")
-            match = next((pair for pair in commits if pair[0] == entry.id), None)
-            if match is None:
-                raise damaged(f"{CHILDREN}/{entry.name} is not the tree of any parent commit")
-            commits.remove(match)
-            known = self._known(match[1], above + 1)
-            weight.nest(known.weight)
-            children[CallId(entry.name)] = Child(commit=match[1], state=known.commit.state)
-        return children
-
-    def _file(self, tree: Mapping[str, Entry], name: str, weight: Weight) -> bytes:
-        if name not in tree or not tree[name].is_file:
-            raise damaged(f"{name} is missing, or not a file")
-        data = self._objects.get(tree[name].id, "blob")
-        weight.add(len(data))
-        return data
-
-    def _folder_in(self, tree: Mapping[str, Entry], name: str) -> str:
-        if name not in tree or not tree[name].is_folder:
-            raise damaged(f"{name}/ is missing, or not a folder")
-        return tree[name].id
-
-
-def _can_be_call(name: str) -> bool:
-    try:
-        return split_address(f"x.{name}")[1] == name
-    except BadName:
-        return False
 
 
 def _logging(repository: pygit2.Repository) -> Logging:

@@ -35,7 +35,8 @@ class MemoryStore(Store):
         return "memory"
 
     def heads(self) -> Mapping[LoopName, CommitId]:
-        return dict(sorted(self._heads.items()))
+        with self._one_at_a_time:
+            return dict(sorted(self._heads.items()))
 
     def torn(self) -> Mapping[LoopName, SavedStateError]:
         return {}
@@ -91,9 +92,13 @@ class MemoryStore(Store):
         return self._commits[commit]
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
-        if self._heads.get(loop) != old:
-            raise Moved(f"{loop} was moved by another writer.", hint="Read it again and decide again.")
-        self._heads[loop] = new
+        with self._one_at_a_time:
+            if self._heads.get(loop) != old:
+                raise Moved(f"{loop} was moved by another writer.", hint="Read it again and decide again.")
+            self._heads[loop] = new
+
+    def seal(self) -> None:
+        """No other program sees what is in memory."""
 
     def raw(self, commit: CommitId) -> bytes:
         return self._raw[self.read(commit).id]
@@ -116,7 +121,7 @@ class MemoryStore(Store):
     def _named(self, base: str) -> CommitId | None:
         if base in self._heads:
             return self._heads[LoopName(base)]
-        found = [commit for commit in self._commits if len(base) >= 4 and commit.startswith(base)]
+        found = [commit for commit in tuple(self._commits) if len(base) >= 4 and commit.startswith(base)]
         return found[0] if len(found) == 1 else None
 
     def person(self) -> Person:

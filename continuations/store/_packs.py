@@ -14,7 +14,7 @@ from . import _disk
 from ._errors import Torn, too_large, torn
 from ._format import NUMBERS, Kind, header
 
-_KINDS = {number: kind for kind, number in NUMBERS.items()}
+KINDS_BY_NUMBER = {number: kind for kind, number in NUMBERS.items()}
 _OFFSET_DELTA, _ID_DELTA = 6, 7
 _FANOUT = 8 + 256 * 4
 _CHAIN = 4096  # as git's own limit on the deltas between an object and its base
@@ -112,8 +112,8 @@ class Pack:
             number, size, at = self._head(offset)
             if size > limit:
                 raise too_large(f"Object {name.hex()}", f"{size:,} bytes", f"{limit:,}")
-            if number in _KINDS:
-                kind, data = _KINDS[number], self._inflate(at, size)
+            if number in KINDS_BY_NUMBER:
+                kind, data = KINDS_BY_NUMBER[number], self._inflate(at, size)
                 break
             base, at = self._base(number, offset, at)
             deltas.append((offset, self._inflate(at, size)))

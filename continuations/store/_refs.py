@@ -4,15 +4,21 @@ import datetime as dt
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
+from threading import RLock
 from typing import Literal
 
+from .._errors import CaesuraError
 from . import _disk
 from ._errors import Torn, torn
-from ._exclusive import Held, Locks, exclusive
+from ._exclusive import Held, Locks, Turns
 from ._format import is_id
+from ._frames import Move
+from ._guard import Guard
+from ._journal import Journal
 from ._packed import PACKED, PackedRefs, is_line, is_ref
 from ._protocol import Locked, Moved, Unavailable
 
@@ -31,10 +37,27 @@ _LOGGED = ("refs/heads/", "refs/remotes/", "refs/notes/")
 
 
 class Refs:
-    """A repository's refs. `folder` is the common one; `head` that of the worktree, if it is a linked one."""
+    """A repository's refs. `folder` is the common one; `head` that of the worktree, if it is a linked one.
 
-    def __init__(self, folder: Path, head: Path, *, logging: Logging, durable: bool, who: Callable[[], str]) -> None:
+    What the journal holds of a branch goes before what is in the branch's file. Reading is for any thread at any time.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        head: Path,
+        *,
+        logging: Logging,
+        durable: bool,
+        who: Callable[[], str],
+        journal: Journal,
+        turns: Turns,
+    ) -> None:
         self._folder, self._head = folder, head
+        self._journal, self._turns = journal, turns
+        self.guard = Guard(folder)
+        self.unseal: Callable[[Locks], None] = _nothing
+        self._reading = RLock()
         self._logging, self._durable, self._who = logging, durable, who
         self._settled: set[Path] = set()
         self._packed = PackedRefs(folder)
@@ -59,6 +82,14 @@ class Refs:
         """What stands in a ref: an id, or the name of another ref."""
         if not is_ref(ref):
             return None
+        return self._journal.head(ref) or self.stored(ref)
+
+    def stored(self, ref: str) -> str | None:
+        """What stands in a ref's own file, or among the packed refs: what git sees."""
+        with self._reading:
+            return self._stored(ref)
+
+    def _stored(self, ref: str) -> str | None:
         file = self._file(ref)
         try:
             with _disk.opened(file) as opened:
@@ -79,9 +110,11 @@ class Refs:
 
     def all(self, prefix: str) -> Iterator[str]:
         """The names of the refs that begin with `prefix` (it ends in a slash), torn ones too, in order."""
-        # In this order: what git packs in the meantime is in the file by then.
-        names = set(self._loose(self._folder / prefix, prefix))
-        names.update(name for name, _ in self._packed.view().entries(prefix))
+        # In this order: what is sealed in the meantime has a file by then; what git packs is in the packed refs.
+        names = {ref for ref in self._journal.heads() if ref.startswith(prefix)}
+        names.update(self._loose(self._folder / prefix, prefix))
+        with self._reading:
+            names.update(name for name, _ in self._packed.view().entries(prefix))
         return iter(sorted(name for name in names if is_ref(name)))
 
     def _loose(self, folder: Path, prefix: str) -> Iterator[str]:
@@ -139,26 +172,36 @@ class Refs:
             locks.take("HEAD", f"ref: {ref}\n".encode())
             locks.commit("HEAD")
 
-        self._patiently("HEAD", change)
+        self._patiently("HEAD", change, unsealed=True)
 
-    def _patiently(self, ref: str, change: Callable[[Locks], None]) -> None:
-        """Make a change with exclusive access; others are waited for, but not for ever."""
+    def _patiently(self, ref: str, change: Callable[[Locks], None], *, unsealed: bool = False) -> None:
+        """Make a change with exclusive access; others are waited for, but not for ever.
+
+        Before, the journal's steps are brought to where git looks, unless it does not matter if some are `unsealed`.
+        """
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:
-                with exclusive(self._folder, durable=self._durable) as locks:
+                with self._turns.take(max(0.0, deadline - time.monotonic())) as locks:
+                    if not unsealed:
+                        self.unseal(locks)
                     return change(locks)
             except (Held, BlockingIOError) as error:
                 if time.monotonic() > deadline:
-                    raise self._stuck(ref, error) from error
+                    raise self.fault(ref, error) from error
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
             except OSError as error:
-                raise Unavailable(
-                    f"{ref} could not be written: {error}.",
-                    hint="Check the repository's permissions and free space; nothing was lost.",
-                ) from error
+                raise self.fault(ref, error) from error
 
-    def _stuck(self, ref: str, error: OSError) -> Locked:
+    def fault(self, ref: str, error: Exception) -> Exception:
+        """What is wrong, for who could not write a ref: the disk, or a lock that was waited for in vain."""
+        if not isinstance(error, OSError):
+            return error
+        if not isinstance(error, Held | BlockingIOError):
+            return Unavailable(
+                f"{ref} could not be written: {error}.",
+                hint="Check the repository's permissions and free space; nothing was lost.",
+            )
         if not isinstance(error, Held):
             return Locked(
                 f"{error.strerror}, for {LOCK_SECONDS:.0f} seconds now.", hint="Try again, or stop that process first."
@@ -188,7 +231,7 @@ class Refs:
                 raise
             now = TORN
         if now != old:
-            raise Moved(f"{ref} was moved by another writer.", hint="Read it again and decide again.")
+            raise moved(ref)
         if old is None:
             self._check_free(ref)
         if new is None:
@@ -196,6 +239,65 @@ class Refs:
         else:
             self._log(ref, old, new, note)
             locks.commit(ref)
+
+    # What is in the journal, for whoever has exclusive access ------------------------------------------------------
+
+    def hold(self, move: Move) -> bool:
+        """Guard a branch that the journal is to move first; False if that must be done as git would.
+
+        Raises:
+            Held: somebody else's lock is on it.
+            Moved: it is not where the move begins.
+            Torn, Unavailable: it is nowhere that can be told; it cannot be a branch.
+        """
+        ref, old = move.ref, move.old
+        if old is None or self._file(ref).parent not in self._settled:
+            self._make_room(ref)
+        try:
+            put = self.guard.put(ref)
+        except FileNotFoundError:
+            self._make_room(ref)
+            put = self.guard.put(ref)
+        try:
+            found = self.stored(ref)
+            if found is not None and not is_id(found):
+                self.guard.take_away(ref)
+                return False
+            if found != old:
+                raise moved(ref)
+            if old is None:
+                self._check_free(ref)
+        except (CaesuraError, OSError):
+            if put:
+                self.guard.take_away(ref)
+            raise
+        return True
+
+    def publish(self, moves: Sequence[Move], whole: Path) -> bool:
+        """Put a file that holds where the journal has brought a branch in its place; False if it has been elsewhere.
+
+        That it is there already does not matter.
+        """
+        first, last = moves[0], moves[-1]
+        chained = all(one.new == other.old for one, other in pairwise(moves))
+        try:
+            found = self.stored(last.ref)
+            if found == last.new:
+                return True
+            if not chained or found not in (first.old, *(move.new for move in moves)):
+                return False
+            if first.old is None or self._file(last.ref).parent not in self._settled:
+                self._make_room(last.ref)
+            _disk.rename(whole, self._file(last.ref))
+        except (Torn, Unavailable, IsADirectoryError, NotADirectoryError, FileExistsError):
+            return False
+        self._log(last.ref, found, last.new, last.note)
+        return True
+
+    def folders(self, ref: str) -> list[Path]:
+        """The folder that a ref's file is in, and those above it, to be synced."""
+        folder = self._file(ref).parent
+        return [one for one in (folder, *folder.parents) if self._folder in one.parents]
 
     def _remove(self, locks: Locks, ref: str) -> None:
         before = self._packed.view()
@@ -276,3 +378,12 @@ class Refs:
             return self.read("HEAD") == ref
         except Torn:
             return False
+
+
+def moved(ref: str) -> Moved:
+    """A ref that is not where a writer has read it."""
+    return Moved(f"{ref} was moved by another writer.", hint="Read it again and decide again.")
+
+
+def _nothing(_: Locks) -> None:
+    """Where no step is kept in a journal."""

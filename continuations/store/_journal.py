@@ -1,0 +1,342 @@
+"""The journal: steps that are done, and that git does not see yet. Read by every process, written to by one at a time.
+
+It is a folder of segments, of which the last one grows. Whoever has exclusive access adds frames to it, or begins the
+next segment; a segment that is not the last one changes no more, and goes once all that is in it is where git looks.
+So a look at the last one's size, at how many names the others have, and at whether there is a next one, tells what
+others have done.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import RLock
+
+from . import _disk
+from ._frames import HEADER, Damaged, Frame, Move, chain_of, frame_bytes, new_header, read_frame
+
+FOLDER = "caesura.journal"
+"""The folder in the repository that the journal is in."""
+
+_TORN = "torn-"
+
+
+class Segment:
+    """One file of the journal, as far as it was read. Its frames end where one is damaged, or not all there yet."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it, and read nothing.
+
+        Raises:
+            OSError: it is gone, or may not be read.
+        """
+        self.path, self.number = path, int(path.name)
+        self.objects: dict[bytes, tuple[int, int]] = {}
+        self.moves: dict[str, list[Move]] = {}
+        self.durable = False
+        self.end, self._file = 0, -1
+        with _disk.opened(path) as file:
+            self._file = os.dup(file.fileno())
+        self._chain = self._seen = 0
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    __del__ = close  # by a store that nobody closes, as Python does with files
+
+    @property
+    def steps(self) -> int:
+        """How many moves are in it."""
+        return sum(map(len, self.moves.values()))
+
+    @property
+    def chain(self) -> int:
+        """What the checksum of the next frame goes on from."""
+        return self._chain
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is nothing in it after the last frame; known to whoever has exclusive access."""
+        return self.end == os.fstat(self._file).st_size
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has been removed."""
+        return os.fstat(self._file).st_nlink == 0
+
+    def tail(self) -> bytes:
+        """What follows the last frame."""
+        return self.read(self.end, os.fstat(self._file).st_size - self.end)
+
+    def read(self, at: int, length: int) -> bytes:
+        """Bytes at a place."""
+        return os.pread(self._file, length, at)
+
+    def read_on(self) -> list[Frame]:
+        """Read what was added since; the new frames."""
+        size = os.fstat(self._file).st_size
+        if size == self._seen:
+            return []
+        self._seen = size
+        data, begin, frames = self.tail(), self.end, list[Frame]()
+        with suppress(Damaged):
+            if not self.end:
+                self._chain = chain_of(data[:HEADER])
+                self.end = HEADER
+            while self.end - begin < len(data):
+                frame = read_frame(data, self.end - begin, self.end, self._chain)
+                self.add(frame)
+                frames.append(frame)
+        return frames
+
+    def add(self, frame: Frame) -> None:
+        """Take note of the next frame."""
+        self.durable |= frame.durable
+        for name, at, length in frame.objects:
+            self.objects.setdefault(name, (at, length))
+        for move in frame.moves:
+            self.moves.setdefault(move.ref, []).append(move)
+        self.end, self._chain = frame.end, frame.chain
+        self._seen = max(self._seen, frame.end)
+
+
+class Journal:
+    """A repository's journal; its methods are for any thread at any time, but those that say that they are not."""
+
+    def __init__(self, repository: Path, *, durable: bool) -> None:
+        self.folder = repository / FOLDER
+        self._durable = durable
+        self._turn = RLock()
+        self._segments: list[Segment] = []
+        self._heads: dict[str, str] = {}
+        self._pending: dict[bytes, bytes] = {}
+        self._growing: _disk.Growing | None = None
+        self._settled = 0
+
+    def close(self) -> None:
+        """Let go of the files."""
+        with self._turn:
+            for segment in self._segments:
+                segment.close()
+            self._segments.clear()
+            self._heads.clear()
+            self._let_go()
+
+    # Reading -----------------------------------------------------------------------------------------------------
+
+    def head(self, ref: str) -> str | None:
+        """Where a branch is by the journal; None if the journal does not hold it."""
+        with self._turn:
+            self.catch_up()
+            return self._heads.get(ref)
+
+    def heads(self) -> Mapping[str, str]:
+        """Where the branches are that the journal holds."""
+        with self._turn:
+            self.catch_up()
+            return dict(self._heads)
+
+    @property
+    def steps(self) -> int:
+        """How many moves the journal holds, as far as it was read."""
+        with self._turn:
+            return sum(segment.steps for segment in self._segments)
+
+    @property
+    def size(self) -> int:
+        """How many bytes of frames the journal holds, as far as it was read."""
+        with self._turn:
+            return sum(max(0, segment.end - HEADER) for segment in self._segments)
+
+    def entry(self, name: bytes) -> bytes | None:
+        """An object as it would stand in a pack, as far as the journal was read."""
+        with self._turn:
+            found = self._pending.get(name)
+            if found is not None:
+                return found
+            for segment in reversed(self._segments):
+                place = segment.objects.get(name)
+                if place is not None:
+                    return segment.read(*place)
+            return None
+
+    def find(self, prefix: str) -> set[str]:
+        """The ids of objects in it that begin so."""
+        with self._turn:
+            self.catch_up()
+            known = (self._pending.keys(), *(segment.objects.keys() for segment in self._segments))
+            return {name.hex() for names in known for name in names if name.hex().startswith(prefix)}
+
+    def catch_up(self) -> bool:
+        """See what others have added and removed; whether there was anything."""
+        with self._turn:
+            last = self._segments[-1] if self._segments else None
+            gone = [segment for segment in self._segments if segment.gone]
+            if not gone and last is not None and not self._path(last.number + 1).exists():
+                return self._note(last.read_on())
+            return self._look_around(gone)
+
+    def _look_around(self, gone: list[Segment]) -> bool:
+        """See which segments there are now."""
+        there = self._there()
+        for segment in gone:
+            self._segments.remove(segment)
+            segment.close()
+        known = {segment.number for segment in self._segments}
+        for number in sorted(there - known):
+            with suppress(OSError):  # it went meanwhile
+                self._segments.append(Segment(self._path(number)))
+        self._segments.sort(key=lambda segment: segment.number)
+        frames = [frame for segment in self._segments for frame in segment.read_on()]
+        self._heads = {ref: moves[-1].new for segment in self._segments for ref, moves in segment.moves.items()}
+        return bool(gone or frames or there - known)
+
+    def _there(self) -> set[int]:
+        return {int(name) for name in self._names() if name.isdecimal()}
+
+    def _names(self) -> list[str]:
+        try:
+            with os.scandir(self.folder) as entries:
+                return sorted(entry.name for entry in entries)
+        except OSError:
+            return []
+
+    def _note(self, frames: Iterable[Frame]) -> bool:
+        noted = False
+        for frame in frames:
+            noted = True
+            for move in frame.moves:
+                self._heads[move.ref] = move.new
+        return noted
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:08}"
+
+    def torn(self) -> list[str]:
+        """The names of the files that keep what was torn, and is no step that was acknowledged."""
+        return [name for name in self._names() if name.startswith(_TORN)]
+
+    # Objects to come ---------------------------------------------------------------------------------------------
+
+    def known(self, names: Iterable[bytes]) -> set[bytes]:
+        """Which of these objects are in it, or are kept for the next frame."""
+        with self._turn:
+            there = (self._pending.keys(), *(segment.objects.keys() for segment in self._segments))
+            return {name for name in names if any(name in one for one in there)}
+
+    def prepare(self, objects: Mapping[bytes, bytes]) -> int:
+        """Keep objects for the next frame; how many bytes there are to be kept now."""
+        with self._turn:
+            self._pending.update(objects)
+            return sum(map(len, self._pending.values()))
+
+    def pending(self) -> dict[bytes, bytes]:
+        """The objects that were kept for the next frame."""
+        with self._turn:
+            return dict(self._pending)
+
+    # Writing, for whoever has exclusive access ---------------------------------------------------------------------
+
+    def append(self, objects: Mapping[bytes, bytes], moves: Sequence[Move]) -> None:
+        """Add a frame; when this returns it is as durable as the journal is.
+
+        Raises:
+            OSError: it cannot be written. It is not there then.
+        """
+        segment, growing = self._writable()
+        data, frame = frame_bytes(objects, moves, durable=self._durable, at=segment.end, chain=segment.chain)
+        begin, written = segment.end, False
+        try:
+            _disk.grow(growing, data)
+            written = True
+            if self._durable:
+                _disk.settle(growing)
+        except OSError:
+            self._take_back(growing, begin, trusted=not written)
+            raise
+        with self._turn:
+            if segment.end == begin:  # else a look from another thread has found it by now
+                segment.add(frame)
+                self._note([frame])
+            for name in objects:
+                self._pending.pop(name, None)
+
+    def _take_back(self, growing: _disk.Growing, size: int, *, trusted: bool) -> None:
+        """Make a frame undone that is there in part, or may not have reached the disk."""
+        with self._turn:
+            with suppress(OSError):
+                _disk.cut(growing, size)
+            self._let_go()
+            for segment in self._segments:  # a look from another thread may have found it
+                segment.close()
+            self._segments.clear()
+            self._look_around([])
+            if not trusted:  # what a sync that failed has left of a file, no later one brings back
+                with suppress(OSError):
+                    self._begin_next()
+
+    def _writable(self) -> tuple[Segment, _disk.Growing]:
+        """The segment to add to: the last one, if it is whole and ends with a frame."""
+        with self._turn:
+            last = self._segments[-1] if self._segments else None
+            if last is None or not last.end or not last.whole:
+                last = self._begin_next()
+            if self._growing is None or self._growing.path != last.path:
+                self._let_go()
+                self._growing = _disk.reopen(last.path)
+            if self._durable and self._settled != last.number:
+                # Others may have written and not have waited.
+                for segment in self._segments[:-1]:
+                    _disk.sync(segment.path)
+                _disk.sync(self.folder)
+                _disk.sync(self.folder.parent)
+                self._settled = last.number
+            return last, self._growing
+
+    def _let_go(self) -> None:
+        if self._growing is not None:
+            _disk.end(self._growing)
+            self._growing = None
+
+    def _begin_next(self) -> Segment:
+        path = self._path(1 + max(self._there(), default=0))
+        with suppress(FileExistsError):
+            _disk.make_folder(self.folder)
+        self._let_go()
+        growing = _disk.begin(path)
+        try:
+            _disk.grow(growing, new_header())
+        except OSError:
+            _disk.end(growing)
+            _disk.unlink(path)
+            raise
+        self._growing = growing
+        self._look_around([])
+        return self._segments[-1]
+
+    def rotate(self) -> list[Segment]:
+        """Begin the next segment if anything is in the last one; all that are closed then, oldest first."""
+        with self._turn:
+            self.catch_up()
+            if self._segments and not (self._segments[-1].end == HEADER and self._segments[-1].whole):
+                self._begin_next()
+            return self._segments[:-1]
+
+    def set_torn_aside(self, segment: Segment) -> None:
+        """Keep what follows the last frame of a closed segment, unless it is nothing."""
+        tail = segment.tail()
+        if tail.strip(b"\x00"):
+            kept = self.folder / f"{_TORN}{segment.path.name}-{segment.end}"
+            _disk.unlink(kept)
+            _disk.write(kept, tail)
+            _disk.sync(kept)
+
+    def remove(self, segment: Segment) -> None:
+        """Remove a closed segment, all of which is where git looks."""
+        _disk.unlink(segment.path)
+        if segment.durable:
+            _disk.sync(self.folder)
+        with self._turn:
+            self._look_around([one for one in self._segments if one.gone])
