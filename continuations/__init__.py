@@ -136,6 +136,7 @@ from .store import (
     TooLarge,
     Torn,
     Unavailable,
+    Visibility,
 )
 from .verify import Fault, Report
 
@@ -298,6 +299,7 @@ __all__ = [
     "Usage",
     "User",
     "Value",
+    "Visibility",
     "Voided",
     "WaitUntil",
     "Woke",

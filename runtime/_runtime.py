@@ -35,6 +35,7 @@ from caesura.continuations import (
     Status,
     Store,
     User,
+    Visibility,
     WorkerId,
     loop_name,
     parent_name,
@@ -94,6 +95,7 @@ class Runtime:
         max_tools: int = 8,
         poll: float = 0.5,
         durability: Durability = "power-cut",
+        visibility: Visibility = "step",
         redaction: Redaction | None = None,
         now: Callable[[], dt.datetime] = utc_now,
     ) -> AsyncIterator["Runtime"]:
@@ -105,6 +107,8 @@ class Runtime:
         of whoever runs this to let something start, so git must know who that is. At most `max_tools` calls of one loop
         run at the same time. Every `poll` seconds the runtime looks for what others have committed. A step that was
         acknowledged survives what `durability` says: a power cut, or only a crash of this process, which is faster.
+        By its `visibility` git sees it at once, or, much faster, with others: when `run` or `resume` returns, after a
+        second without a step, or when many have come together. Whatever reads loops by Caesura sees it at once.
         `redaction` says what, besides keys and tokens of known shapes, is taken out of everything before it is written;
         what streams to the `listener` is as it comes. `now` tells the time, in UTC; it is called from several threads.
 
@@ -120,7 +124,7 @@ class Runtime:
         models = [model, *(agent.model for agent in known.values())]
         for one in _each(models):
             getattr(one, "check", _nobody)()
-        store = await trio.to_thread.run_sync(_open, repository, durability)
+        store = await trio.to_thread.run_sync(_open, repository, durability, visibility)
         audience = Audience(listener if listener is not None else _nobody, failed=lambda: runtime.stop())
         services = Services(
             history=History(store, redaction),
@@ -235,6 +239,7 @@ class Runtime:
                 saved = await supervisor.drive(saved)
             finally:
                 self._supervisors.discard(supervisor)
+            await self._services.sync(self._services.history.store.seal)
         if self._audience.fault is not None:
             raise self._audience.fault
         state = saved.state
@@ -267,9 +272,9 @@ class Runtime:
         return None
 
 
-def _open(repository: str | os.PathLike[str] | Store, durability: Durability) -> Store:
+def _open(repository: str | os.PathLike[str] | Store, durability: Durability, visibility: Visibility) -> Store:
     if isinstance(repository, str | os.PathLike):
-        return GitStore.open(repository, create=True, durability=durability)
+        return GitStore.open(repository, create=True, durability=durability, visibility=visibility)
     return repository
 
 

@@ -78,7 +78,8 @@ def import_(
     document = _read(file)
     task = make_task(where, agents, agent, model=model, api=api)
     specs = [one.spec(task.spec_of(one)) for one in everyone([task.agent])]
-    store = GitStore.open(where.repo, create=True, durability=where.config.durability)
+    config = where.config
+    store = GitStore.open(where.repo, create=True, durability=config.durability, visibility=config.visibility)
     with Loops(store, redaction=where.config.redaction) as loops:
         saved = loops.import_(loop, document, agent=specs[0], agents=specs, by=by, decide=decide)
         if json:

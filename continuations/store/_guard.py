@@ -19,9 +19,10 @@ _TEXT = b"Newer steps of this branch are in Caesura's journal, until they are se
 class Guard:
     """The guards of one repository. For whoever has exclusive access."""
 
-    def __init__(self, repository: Path) -> None:
-        self._repository = repository
+    def __init__(self, repository: Path, *, durable: bool) -> None:
+        self._repository, self._durable = repository, durable
         self._file = repository / FOLDER / "guard"
+        self._known = False
 
     def put(self, ref: str) -> bool:
         """Put a guard on a branch; False if there is one.
@@ -40,15 +41,16 @@ class Guard:
         return True
 
     def _link(self, lock: Path) -> None:
-        try:
-            _disk.link(self._file, lock)
-        except FileNotFoundError:
-            if self._file.exists():
-                raise
-            with suppress(FileExistsError):
-                _disk.make_folder(self._file.parent)
-            _disk.write(self._file, _TEXT)
-            _disk.link(self._file, lock)
+        if not self._known or not self._file.exists():
+            if not is_guard(self._file):
+                with suppress(FileExistsError):
+                    _disk.make_folder(self._file.parent)
+                _disk.unlink(self._file)
+                _disk.write(self._file, _TEXT)
+            if self._durable:
+                _disk.sync(self._file)  # or a guard that outlasts a power cut could be anybody's lock
+            self._known = True
+        _disk.link(self._file, lock)
 
     def take_away(self, ref: str) -> None:
         """Let git move a branch again."""

@@ -102,6 +102,11 @@ class Segment:
         self._seen = max(self._seen, frame.end)
 
 
+def torn_ends(repository: Path) -> list[str]:
+    """The files that keep what followed the last whole frame of a segment, by their paths in the repository."""
+    return [str(one.relative_to(repository)) for one in sorted((repository / FOLDER).glob(f"{_TORN}*"))]
+
+
 class Journal:
     """A repository's journal; its methods are for any thread at any time, but those that say that they are not."""
 
@@ -213,10 +218,6 @@ class Journal:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:08}"
-
-    def torn(self) -> list[str]:
-        """The names of the files that keep what was torn, and is no step that was acknowledged."""
-        return [name for name in self._names() if name.startswith(_TORN)]
 
     # Objects to come ---------------------------------------------------------------------------------------------
 

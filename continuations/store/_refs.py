@@ -55,7 +55,7 @@ class Refs:
     ) -> None:
         self._folder, self._head = folder, head
         self._journal, self._turns = journal, turns
-        self.guard = Guard(folder)
+        self.guard = Guard(folder, durable=durable)
         self.unseal: Callable[[Locks], None] = _nothing
         self._reading = RLock()
         self._logging, self._durable, self._who = logging, durable, who
@@ -281,18 +281,26 @@ class Refs:
         first, last = moves[0], moves[-1]
         chained = all(one.new == other.old for one, other in pairwise(moves))
         try:
-            found = self.stored(last.ref)
+            found = self._stored_or_torn(last.ref)
             if found == last.new:
                 return True
+            if found == TORN:
+                found = first.old  # it was there when the journal took the branch over, and is damaged since
             if not chained or found not in (first.old, *(move.new for move in moves)):
                 return False
             if first.old is None or self._file(last.ref).parent not in self._settled:
                 self._make_room(last.ref)
             _disk.rename(whole, self._file(last.ref))
-        except (Torn, Unavailable, IsADirectoryError, NotADirectoryError, FileExistsError):
+        except (Unavailable, IsADirectoryError, NotADirectoryError, FileExistsError):
             return False
         self._log(last.ref, found, last.new, last.note)
         return True
+
+    def _stored_or_torn(self, ref: str) -> str | None:
+        try:
+            return self.stored(ref)
+        except Torn:
+            return TORN
 
     def folders(self, ref: str) -> list[Path]:
         """The folder that a ref's file is in, and those above it, to be synced."""

@@ -44,13 +44,14 @@ class Together:
         self._journal, self._refs, self._turns = journal, refs, turns
         self._sealer, self._later = sealer, Later(journal, self.seal)
         self._mutex, self._queue = threading.Lock(), deque[_Waiting]()
-        self._led = False
+        self._led = self._used = False
 
     def close(self) -> None:
-        """Seal what there is, if it can be done now."""
+        """Seal what there is, if anything was written here and it can be done now."""
         self._later.close()
-        with suppress(CaesuraError):
-            self.seal()
+        if self._used:
+            with suppress(CaesuraError):
+                self.seal()
 
     def seal(self) -> None:
         """Seal what was written and acknowledged by now.
@@ -69,6 +70,7 @@ class Together:
         Raises:
             OSError: the disk is full, or may not be written.
         """
+        self._used = True
         known = self._journal.known(map(bytes.fromhex, batch))
         entries = {
             name: packed(kind, data)
@@ -89,6 +91,7 @@ class Together:
             Locked: somebody else's lock on it stays.
             Unavailable: it cannot be written.
         """
+        self._used = True
         deadline = time.monotonic() + _refs.LOCK_SECONDS
         while True:
             mine = self._submit(move)
