@@ -58,21 +58,31 @@ class Sealer:
 
     def _prepare(self, segment: Segment) -> tuple[Path | None, dict[str, Path]]:
         """Make the pack of a segment, kept from git for now, and the files of its branches to be."""
-        pack = None
+        files: dict[str, Path] = {}
+        try:
+            return self._pack(segment), self._write_branches(segment, files)
+        except BaseException:
+            for file in files.values():
+                _disk.unlink(file)
+            raise
+
+    def _pack(self, segment: Segment) -> Path | None:
         with suppress(FileNotFoundError):  # somebody else has sealed it
             entries = sorted(segment.objects.items(), key=lambda item: item[1])
             with _disk.opened(segment.path) as file:
                 data = file.readall()
             if entries:
                 objects = ((name, data[at : at + length]) for name, (at, length) in entries)
-                pack = write_pack(self._objects, len(entries), objects, durable=segment.durable, keep=True)
-        files: dict[str, Path] = {}
+                return write_pack(self._objects, len(entries), objects, durable=segment.durable, keep=True)
+        return None
+
+    def _write_branches(self, segment: Segment, files: dict[str, Path]) -> dict[str, Path]:
         for ref, moves in segment.moves.items():
             files[ref] = self._journal.folder / f"{_BRANCH}{mark()}"
             _disk.write(files[ref], f"{moves[-1].new}\n".encode())
             if segment.durable:
                 _disk.sync(files[ref])
-        return pack, files
+        return files
 
     def _finish(self, prepared: Sequence[tuple[Segment, Path | None, Mapping[str, Path]]]) -> None:
         """Put branches where closed segments have brought them, and remove the segments."""

@@ -102,6 +102,11 @@ class Together:
                 raise self._refs.fault(move.ref, mine.error) from mine.error
             time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
 
+    @property
+    def waiting(self) -> int:
+        """How many moves wait to be written."""
+        return len(self._queue)
+
     def _submit(self, move: Move | None) -> _Waiting:
         mine = _Waiting(move)
         with self._mutex:
