@@ -290,7 +290,7 @@ class Fate:
         def watched(*words: Any) -> Any:
             if self.left == 0 and (name != "unlink" or not isinstance(self.fault, OSError)):
                 raise self.fault  # a full disk still lets go of files
-            self.left -= 1
+            self.left -= self.left > 0
             return call(*words)
 
         self._patch.setattr(_disk, name, watched)
