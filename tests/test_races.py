@@ -1,5 +1,6 @@
 """Races of real processes, eight at a time: one outcome, whoever is late is told before it acts, nothing is lost."""
 
+import itertools
 import os
 import subprocess
 import threading
@@ -205,9 +206,19 @@ SAFE = ("gc --quiet", "repack -ad --quiet", "pack-refs --all", "fetch --quiet . 
 ANY = (*SAFE, "gc --quiet --prune=now", "prune", "maintenance run --quiet")
 
 
-@pytest.mark.parametrize("place", ["its own repository", "a project"])
+@pytest.mark.parametrize(
+    ("place", "kinds"),
+    [
+        ("its own repository", ["step"]),
+        ("a project", ["step"]),
+        ("its own repository", ["sealed"]),
+        ("its own repository", ["sealed", "step", "sealed"]),
+        ("a project", ["sealed", "sealed", "step"]),
+    ],
+    ids=["step", "project", "sealed", "both", "project, both"],
+)
 def test_eight_processes_and_git_at_work_on_a_loop_lose_nothing_of_each_other(
-    processes: Processes, tmp_path: Path, place: str
+    processes: Processes, tmp_path: Path, place: str, kinds: list[str]
 ) -> None:
     """One drives; two decide, half each; three tell; two fork."""
     path, ledger = tmp_path / "r.git", tmp_path / "ledger"
@@ -216,13 +227,14 @@ def test_eight_processes_and_git_at_work_on_a_loop_lose_nothing_of_each_other(
     asks = ["order"] * 12
     suspended(tmp_path, *asks)
     ids = [f"x.order-{number + 1}" for number in range(12)]
+    kind = itertools.cycle(kinds)
     with tidied(path, *(SAFE if place == "a project" else ANY)):
         ended = processes.run(
-            ("tests.racing.wait_for_all", path, ledger, "x", 12),
-            ("tests.racing.settle_all", path, ids[:6], "approve", "Ada"),
-            ("tests.racing.settle_all", path, ids[6:], "approve", "Bob"),
-            *(("tests.racing.tell", path, "x", f"word {number}", 6) for number in range(3)),
-            *[("tests.racing.fork", path, "x", 4)] * 2,
+            ("tests.racing.wait_for_all", path, ledger, "x", 12, next(kind)),
+            ("tests.racing.settle_all", path, ids[:6], "approve", "Ada", next(kind)),
+            ("tests.racing.settle_all", path, ids[6:], "approve", "Bob", next(kind)),
+            *(("tests.racing.tell", path, "x", f"word {number}", 6, next(kind)) for number in range(3)),
+            *(("tests.racing.fork", path, "x", 4, next(kind)) for _ in range(2)),
         )
         git(tmp_path, "clone", "--quiet", "--mirror", str(path), str(tmp_path / "copy"))
     assert [one.error for one in ended] == [""] * 8
