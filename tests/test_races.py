@@ -179,8 +179,11 @@ def test_the_same_decision_by_eight_processes_at_once_is_one(
 
 
 @contextmanager
-def tidied(path: Path, *commands: str) -> Iterator[Counter[str]]:
-    """Git's own maintenance, one command after the other for as long as the block lasts; how often each was given."""
+def tidied(path: Path, *commands: str, guarded: bool = False) -> Iterator[Counter[str]]:
+    """Git's own maintenance, one command after the other for as long as the block lasts; how often each was given.
+
+    Where branches are `guarded`, git does not cut their logs, and says so.
+    """
     made, over = Counter[str](), threading.Event()
     failures: list[str] = []
 
@@ -189,7 +192,8 @@ def tidied(path: Path, *commands: str) -> Iterator[Counter[str]]:
             for command in commands:
                 done = subprocess.run(["git", *command.split()], cwd=path, capture_output=True, text=True)
                 made[command] += 1
-                if done.returncode and "precious-objects repo" not in done.stderr:
+                refused = guarded and "failed to run reflog" in done.stderr and "loops/x.lock'" in done.stderr
+                if done.returncode and "precious-objects repo" not in done.stderr and not refused:
                     failures.append(f"git {command}: {done.stderr}")
 
     thread = threading.Thread(target=tidy)
@@ -228,7 +232,7 @@ def test_eight_processes_and_git_at_work_on_a_loop_lose_nothing_of_each_other(
     suspended(tmp_path, *asks)
     ids = [f"x.order-{number + 1}" for number in range(12)]
     kind = itertools.cycle(kinds)
-    with tidied(path, *(SAFE if place == "a project" else ANY)):
+    with tidied(path, *(SAFE if place == "a project" else ANY), guarded="sealed" in kinds):
         ended = processes.run(
             ("tests.racing.wait_for_all", path, ledger, "x", 12, next(kind)),
             ("tests.racing.settle_all", path, ids[:6], "approve", "Ada", next(kind)),
