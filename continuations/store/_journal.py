@@ -7,7 +7,7 @@ others have done.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock
@@ -31,9 +31,10 @@ class Segment:
             OSError: it is gone, or may not be read.
         """
         self.path, self.number = path, int(path.name)
+        self.next = str(path.with_name(f"{self.number + 1:08}"))
         self.objects: dict[bytes, tuple[int, int]] = {}
         self.moves: dict[str, list[Move]] = {}
-        self.durable = False
+        self.durable, self.steps = False, 0
         self.end, self._file = 0, -1
         with _disk.opened(path) as file:
             self._file = os.dup(file.fileno())
@@ -45,11 +46,6 @@ class Segment:
             self._file = -1
 
     __del__ = close  # by a store that nobody closes, as Python does with files
-
-    @property
-    def steps(self) -> int:
-        """How many moves are in it."""
-        return sum(map(len, self.moves.values()))
 
     @property
     def chain(self) -> int:
@@ -98,6 +94,7 @@ class Segment:
             self.objects.setdefault(name, (at, length))
         for move in frame.moves:
             self.moves.setdefault(move.ref, []).append(move)
+        self.steps += len(frame.moves)
         self.end, self._chain = frame.end, frame.chain
         self._seen = max(self._seen, frame.end)
 
@@ -135,6 +132,11 @@ class Journal:
         """Where a branch is by the journal; None if the journal does not hold it."""
         with self._turn:
             self.catch_up()
+            return self._heads.get(ref)
+
+    def held(self, ref: str) -> str | None:
+        """`head`, as far as the journal was read."""
+        with self._turn:
             return self._heads.get(ref)
 
     def heads(self) -> Mapping[str, str]:
@@ -179,7 +181,7 @@ class Journal:
         with self._turn:
             last = self._segments[-1] if self._segments else None
             gone = [segment for segment in self._segments if segment.gone]
-            if not gone and last is not None and not self._path(last.number + 1).exists():
+            if not gone and last is not None and not os.access(last.next, os.F_OK):
                 return self._note(last.read_on())
             return self._look_around(gone)
 
@@ -221,11 +223,11 @@ class Journal:
 
     # Objects to come ---------------------------------------------------------------------------------------------
 
-    def known(self, names: Iterable[bytes]) -> set[bytes]:
+    def known(self, names: Collection[bytes]) -> set[bytes]:
         """Which of these objects are in it, or are kept for the next frame."""
         with self._turn:
             there = (self._pending.keys(), *(segment.objects.keys() for segment in self._segments))
-            return {name for name in names if any(name in one for one in there)}
+            return {name for one in there for name in names if name in one}
 
     def prepare(self, objects: Mapping[bytes, bytes]) -> int:
         """Keep objects for the next frame; how many bytes there are to be kept now."""

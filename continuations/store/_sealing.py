@@ -13,7 +13,7 @@ from ._exclusive import Locks, Turns
 from ._frames import Move
 from ._journal import Journal, Segment
 from ._owner import is_dead, mark
-from ._packing import keeper, write_pack
+from ._packing import deflated, keeper, write_pack
 from ._refs import Refs
 
 _BRANCH = "branch-"
@@ -72,7 +72,8 @@ class Sealer:
             with _disk.opened(segment.path) as file:
                 data = file.readall()
             if entries:
-                objects = ((name, data[at : at + length]) for name, (at, length) in entries)
+                # Deflated only now: nobody waits for it.
+                objects = ((name, deflated(data[at : at + length])) for name, (at, length) in entries)
                 return write_pack(self._objects, len(entries), objects, durable=segment.durable, keep=True)
         return None
 

@@ -21,6 +21,9 @@ from ._sealing import Sealer
 _MOST = 4096
 """Moves in one frame."""
 
+SMALL = 2**15
+"""Bytes up to which objects are deflated only when they are sealed."""
+
 _KEPT = 16 * 2**20
 """Bytes of objects that may wait for a move."""
 
@@ -71,10 +74,11 @@ class Together:
             OSError: the disk is full, or may not be written.
         """
         self._used = True
-        known = self._journal.known(map(bytes.fromhex, batch))
+        named = {bytes.fromhex(text): one for text, one in batch.items()}
+        known = self._journal.known(named)
         entries = {
-            name: packed(kind, data)
-            for name, (kind, data) in ((bytes.fromhex(text), one) for text, one in batch.items())
+            name: packed(kind, data, 0 if len(data) <= SMALL else 1)
+            for name, (kind, data) in named.items()
             if name not in known
         }
         if self._journal.prepare(entries) > _KEPT:
@@ -156,7 +160,7 @@ class Together:
                 continue
             ref, old, new, _ = one.move
             try:
-                now = heads.get(ref) or self._journal.head(ref)
+                now = heads.get(ref) or self._journal.held(ref)
                 if now is None:
                     one.plain = self._hold(one.move, locks)
                     guarded.append(ref)
