@@ -8,7 +8,6 @@ from typing import Any
 
 from caesura.continuations import CommitId, GitStore, LoopName, Visibility
 from caesura.continuations.store import _disk
-from caesura.continuations.store._journal import FOLDER
 
 
 class Fate:
@@ -63,16 +62,16 @@ class Fate:
         setattr(_disk, "link", links)  # noqa: B010
 
     def _watch_frames(self) -> None:
-        grow = _disk.grow
+        put = _disk.put
 
-        def grows(file: _disk.Growing, data: bytes) -> None:
-            self.frames += file.path.parent.name == FOLDER
-            if file.path.parent.name == FOLDER and self._when == "half" and self.frames == int(self._at):
-                grow(file, data[: len(data) // 2])
+        def puts(file: _disk.Growing, at: int, data: bytes) -> None:
+            self.frames += 1
+            if self._when == "half" and self.frames == int(self._at):
+                put(file, at, data[: len(data) // 2])
                 self._die_if("half", self.frames)
-            grow(file, data)
+            put(file, at, data)
 
-        setattr(_disk, "grow", grows)  # noqa: B010
+        setattr(_disk, "put", puts)  # noqa: B010
 
     def _watch_files(self) -> None:
         def hook(event: str, arguments: tuple[Any, ...]) -> None:

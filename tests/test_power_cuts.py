@@ -27,7 +27,7 @@ from caesura.continuations import (
     loop_name,
     start,
 )
-from caesura.continuations.store import _later, _refs
+from caesura.continuations.store import _journal, _later, _refs
 from caesura.continuations.store._journal import FOLDER
 from tests.power import Call, Disk, Pool, Recorder
 from tests.strategies import ADA, AGENT, EPOCH, NESTED, ROBOT, WORKERS, World
@@ -114,6 +114,7 @@ def recorded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
         cuts.mkdir()
         store = Acknowledging.open(repository, durability=durability, visibility=visibility)
         monkeypatch.setattr(_later, "IDLE", 1e6)  # what is sealed, and when, is the work's to say
+        monkeypatch.setattr(_journal, "_BUSY", 3000)  # so that some steps go where room was made, and some do not
         assert isinstance(store, Acknowledging)
         store.recorder = Recorder(repository)
         with monkeypatch.context() as patched:

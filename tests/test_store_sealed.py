@@ -271,7 +271,7 @@ def test_a_stranger_that_tidies_up_while_it_is_sealed_takes_nothing(
 
 # What is left of a process that died -------------------------------------------------------------------------------
 
-CHANGES = ("write", "append", "begin", "grow", "settle", "sync", "rename", "link", "unlink", "make_folder")
+CHANGES = ("write", "append", "begin", "grow", "put", "settle", "sync", "rename", "link", "unlink", "make_folder")
 
 
 class Died(BaseException):

@@ -66,11 +66,11 @@ def begin(path: Path, mode: int = 0o666) -> Growing:
     Raises:
         FileExistsError: there is one of that name.
     """
-    return Growing(path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, mode))
+    return Growing(path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
 
 
 def grow(file: Growing, data: bytes) -> None:
-    """Add to the end of a file that is kept open. Nothing is synced.
+    """Add to the end of a file that was begun and is kept open. Nothing is synced.
 
     Raises:
         OSError: not all of it could be written; a part of it may have been.
@@ -79,8 +79,20 @@ def grow(file: Growing, data: bytes) -> None:
 
 
 def reopen(path: Path) -> Growing:
-    """Open a file that is there, to add to it. Close it with `end`."""
-    return Growing(path, os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+    """Open a file that is there, to `put` something into it. Close it with `end`."""
+    return Growing(path, os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+
+
+def put(file: Growing, at: int, data: bytes) -> None:
+    """Write at a place of a file that is kept open. Nothing is synced.
+
+    Raises:
+        OSError: not all of it could be written; a part of it may have been.
+    """
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(file.descriptor, rest, at)
+        at, rest = at + written, rest[written:]
 
 
 def cut(file: Growing, size: int) -> None:

@@ -19,6 +19,9 @@ HEADER = len(_BEGIN) + 16
 
 _MAGIC = b"step"
 _FRAME = struct.Struct(">4sII")  # the magic, how many bytes follow, the checksum
+HEAD = _FRAME.size
+"""How many bytes a frame begins with that say how long it is."""
+
 _COUNTS = struct.Struct(">BIH")  # whether it is to outlast a power cut, how many objects, how many moves
 _OBJECT = struct.Struct(">20sI")  # an object's id, how many bytes it has as it stands in a pack
 _MOVE = struct.Struct(">20s20sHH")  # from, to, how many bytes the branch's name and the note have
@@ -45,6 +48,13 @@ class Frame(NamedTuple):
     moves: Sequence[Move]
     end: int
     chain: int
+
+
+def length(head: bytes) -> int:
+    """How many bytes a frame has that begins so, with `HEAD` of them; 0 if none does."""
+    if len(head) < HEAD or not head.startswith(_MAGIC):
+        return 0
+    return HEAD + int(_FRAME.unpack(head)[1])
 
 
 class Damaged(ValueError):
@@ -78,7 +88,7 @@ def frame_bytes(
     counts = _COUNTS.pack(durable, len(objects), len(moves))
     body = b"".join([counts, table, *objects.values(), *map(_move_bytes, moves)])
     checksum = _checksum(body, chain)
-    place, places = at + _FRAME.size + len(counts) + len(table), list[tuple[bytes, int, int]]()
+    place, places = at + HEAD + len(counts) + len(table), list[tuple[bytes, int, int]]()
     for name, entry in objects.items():
         places.append((name, place, len(entry)))
         place += len(entry)
@@ -92,16 +102,15 @@ def _move_bytes(move: Move) -> bytes:
     return _MOVE.pack(old, bytes.fromhex(move.new), len(ref), len(note)) + ref + note
 
 
-def read_frame(data: bytes, start: int, at: int, chain: int) -> Frame:
-    """The frame that begins at an index of these bytes, which is at a place of the segment.
+def read_frame(data: bytes, at: int, chain: int) -> Frame:
+    """The frame that these bytes are, which are at a place of the segment.
 
     Raises:
         Damaged: it is cut short, or is none.
     """
     try:
-        magic, size, checksum = _FRAME.unpack_from(data, start)
-        begin = start + _FRAME.size
-        body = memoryview(data)[begin : begin + size]
+        magic, size, checksum = _FRAME.unpack_from(data)
+        body = memoryview(data)[HEAD:]
         if magic != _MAGIC or len(body) != size or _checksum(body, chain) != checksum:
             raise Damaged("it is cut short, or no frame")
         durable, objects, moves = _COUNTS.unpack_from(body)
@@ -109,7 +118,7 @@ def read_frame(data: bytes, start: int, at: int, chain: int) -> Frame:
         table = _COUNTS.size
         place, places = table + objects * _OBJECT.size, list[tuple[bytes, int, int]]()
         for name, length in _OBJECT.iter_unpack(body[table:place]):
-            places.append((name, at + _FRAME.size + place, length))
+            places.append((name, at + HEAD + place, length))
             place += length
         made: list[Move] = []
         for _ in range(moves):
@@ -125,7 +134,7 @@ def read_frame(data: bytes, start: int, at: int, chain: int) -> Frame:
             raise Damaged("its parts are longer or shorter than it")
     except (struct.error, UnicodeDecodeError) as error:
         raise Damaged(str(error)) from error
-    return Frame(bool(durable), places, made, at + _FRAME.size + size, checksum)
+    return Frame(bool(durable), places, made, at + HEAD + size, checksum)
 
 
 def _checksum(body: bytes | memoryview, chain: int) -> int:

@@ -13,12 +13,14 @@ from pathlib import Path
 from threading import RLock
 
 from . import _disk
-from ._frames import HEADER, Damaged, Frame, Move, chain_of, frame_bytes, new_header, read_frame
+from ._frames import HEAD, HEADER, Damaged, Frame, Move, chain_of, frame_bytes, length, new_header, read_frame
 
 FOLDER = "caesura.journal"
 """The folder in the repository that the journal is in."""
 
 _TORN = "torn-"
+_BUSY, _ROOM = 2**16, 2**20
+"""From how many bytes on a segment is made longer than it need be, and by how many at most."""
 
 
 class Segment:
@@ -38,7 +40,7 @@ class Segment:
         self.end, self._file = 0, -1
         with _disk.opened(path) as file:
             self._file = os.dup(file.fileno())
-        self._chain = self._seen = 0
+        self._chain = 0
 
     def close(self) -> None:
         if self._file >= 0:
@@ -54,17 +56,23 @@ class Segment:
 
     @property
     def whole(self) -> bool:
-        """Whether there is nothing in it after the last frame; known to whoever has exclusive access."""
-        return self.end == os.fstat(self._file).st_size
+        """Whether another frame can follow the last one; known to whoever has exclusive access."""
+        return not self.read(self.end, HEAD).strip(b"\x00")
 
     @property
     def gone(self) -> bool:
-        """Whether it has been removed."""
-        return os.fstat(self._file).st_nlink == 0
+        """Whether it has been removed, or what was read from it taken back."""
+        found = os.fstat(self._file)
+        return found.st_nlink == 0 or found.st_size < self.end
+
+    @property
+    def room(self) -> int:
+        """How many bytes the file has, those that are yet to be written to included."""
+        return os.fstat(self._file).st_size
 
     def tail(self) -> bytes:
-        """What follows the last frame."""
-        return self.read(self.end, os.fstat(self._file).st_size - self.end)
+        """What follows the last frame, but for the room that was made for others."""
+        return self.read(self.end, self.room - self.end).rstrip(b"\x00")
 
     def read(self, at: int, length: int) -> bytes:
         """Bytes at a place."""
@@ -72,17 +80,15 @@ class Segment:
 
     def read_on(self) -> list[Frame]:
         """Read what was added since; the new frames."""
-        size = os.fstat(self._file).st_size
-        if size == self._seen:
-            return []
-        self._seen = size
-        data, begin, frames = self.tail(), self.end, list[Frame]()
+        frames: list[Frame] = []
         with suppress(Damaged):
             if not self.end:
-                self._chain = chain_of(data[:HEADER])
+                self._chain = chain_of(self.read(0, HEADER))
                 self.end = HEADER
-            while self.end - begin < len(data):
-                frame = read_frame(data, self.end - begin, self.end, self._chain)
+            while size := length(self.read(self.end, HEAD)):
+                if self.end + size > self.room:
+                    break
+                frame = read_frame(self.read(self.end, size), self.end, self._chain)
                 self.add(frame)
                 frames.append(frame)
         return frames
@@ -90,13 +96,12 @@ class Segment:
     def add(self, frame: Frame) -> None:
         """Take note of the next frame."""
         self.durable |= frame.durable
-        for name, at, length in frame.objects:
-            self.objects.setdefault(name, (at, length))
+        for name, at, size in frame.objects:
+            self.objects.setdefault(name, (at, size))
         for move in frame.moves:
             self.moves.setdefault(move.ref, []).append(move)
         self.steps += len(frame.moves)
         self.end, self._chain = frame.end, frame.chain
-        self._seen = max(self._seen, frame.end)
 
 
 def torn_ends(repository: Path) -> list[str]:
@@ -191,7 +196,7 @@ class Journal:
         for segment in gone:
             self._segments.remove(segment)
             segment.close()
-        known = {segment.number for segment in self._segments}
+        known = {segment.number for segment in self._segments}  # one that was taken back from is read anew
         for number in sorted(there - known):
             with suppress(OSError):  # it went meanwhile
                 self._segments.append(Segment(self._path(number)))
@@ -252,7 +257,10 @@ class Journal:
         data, frame = frame_bytes(objects, moves, durable=self._durable, at=segment.end, chain=segment.chain)
         begin, written = segment.end, False
         try:
-            _disk.grow(growing, data)
+            if self._durable and frame.end > max(segment.room, _BUSY):
+                # Over what is there already, the disk need not note how long the file is, each time.
+                _disk.put(growing, frame.end, bytes(min(frame.end, _ROOM)))
+            _disk.put(growing, begin, data)
             written = True
             if self._durable:
                 _disk.settle(growing)
@@ -272,10 +280,7 @@ class Journal:
             with suppress(OSError):
                 _disk.cut(growing, size)
             self._let_go()
-            for segment in self._segments:  # a look from another thread may have found it
-                segment.close()
-            self._segments.clear()
-            self._look_around([])
+            self.catch_up()  # a look from another thread may have found it
             if not trusted:  # what a sync that failed has left of a file, no later one brings back
                 with suppress(OSError):
                     self._begin_next()
@@ -284,7 +289,9 @@ class Journal:
         """The segment to add to: the last one, if it is whole and ends with a frame."""
         with self._turn:
             last = self._segments[-1] if self._segments else None
-            if last is None or not last.end or not last.whole:
+            mine = last is not None and self._growing is not None and self._growing.path == last.path
+            # A power cut leaves anything; who dies while it writes, the beginning of a frame.
+            if last is None or not last.end or not last.whole or (not mine and last.tail()):
                 last = self._begin_next()
             if self._growing is None or self._growing.path != last.path:
                 self._let_go()
@@ -323,14 +330,14 @@ class Journal:
         """Begin the next segment if anything is in the last one; all that are closed then, oldest first."""
         with self._turn:
             self.catch_up()
-            if self._segments and not (self._segments[-1].end == HEADER and self._segments[-1].whole):
+            if self._segments and (self._segments[-1].end != HEADER or self._segments[-1].tail()):
                 self._begin_next()
             return self._segments[:-1]
 
     def set_torn_aside(self, segment: Segment) -> None:
         """Keep what follows the last frame of a closed segment, unless it is nothing."""
         tail = segment.tail()
-        if tail.strip(b"\x00"):
+        if tail:
             kept = self.folder / f"{_TORN}{segment.path.name}-{segment.end}"
             _disk.unlink(kept)
             _disk.write(kept, tail)
