@@ -169,15 +169,15 @@ def test_steps_of_many_threads_are_all_made_and_share_their_waits(
     monkeypatch.setattr(_disk, "settle", lambda _: waits.append(1))
     names = [loop_name(f"x{number}") for number in range(16)]
     made: dict[LoopName, Commit] = {}
-    turns, together = Turns(folder, durable=True), store._together
-    assert together is not None
+    turns, group = Turns(folder, durable=True), store._group
+    assert group is not None
     with turns.take(1):  # until all of them wait
         threads = [
             threading.Thread(target=lambda name=name: made.update({name: step(store, loop=name)})) for name in names
         ]
         for thread in threads:
             thread.start()
-        while together.waiting < 16:
+        while group.waiting < 16:
             time.sleep(0.001)
     for thread in threads:
         thread.join()

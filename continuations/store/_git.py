@@ -18,6 +18,7 @@ from ._errors import Torn
 from ._exclusive import Turns, common
 from ._format import commit_bytes, is_id
 from ._frames import Move
+from ._group import Group
 from ._journal import Journal
 from ._leases import LeaseFiles
 from ._leftovers import leftovers
@@ -41,7 +42,6 @@ from ._reader import CheckedReader
 from ._refs import Logging, Refs
 from ._revisions import Revisions
 from ._sealing import Sealer
-from ._together import Together
 
 LOOPS = "refs/heads/loops/"
 
@@ -76,7 +76,7 @@ class GitStore(Store):
         self._sealer = Sealer(self._folder, self._journal, self._refs, self._turns)
         self._refs.unseal = self._sealer.seal_within
         sealed = visibility == "sealed"
-        self._together = Together(self._journal, self._refs, self._turns, self._sealer) if sealed else None
+        self._group = Group(self._journal, self._refs, self._turns, self._sealer) if sealed else None
         self._leases = LeaseFiles(self._folder)
         self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
         self._commits = Commits(self._objects, self._revisions)
@@ -118,8 +118,8 @@ class GitStore(Store):
         return str(self._repo.path).rstrip("/")
 
     def close(self) -> None:
-        if self._together is not None:
-            self._together.close()
+        if self._group is not None:
+            self._group.close()
         self._commits.close()
         self._objects.close()
         self._journal.close()
@@ -127,7 +127,7 @@ class GitStore(Store):
         self._repo.free()
 
     def seal(self) -> None:
-        (self._sealer if self._together is None else self._together).seal()
+        (self._sealer if self._group is None else self._group).seal()
 
     # Refs --------------------------------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class GitStore(Store):
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
         known = self._commits.recent(new)
         note = f"caesura: {'' if known is None else one_line(known.message.partition(chr(10))[0])}"
-        if self._together is None or not self._together.move(Move(LOOPS + loop, old, new, note)):
+        if self._group is None or not self._group.move(Move(LOOPS + loop, old, new, note)):
             self._refs.swap(LOOPS + loop, old, new, note)
         if old is None and self._repo.is_bare:
             # So that `git log` and `git clone` have something to start from.
@@ -206,7 +206,7 @@ class GitStore(Store):
         content = commit_of() if sign is None else commit_of(signature=sign(commit_of()))
         name = CommitId(batch.add("commit", content))
         with _trouble("The step could not be written", "Check the repository's permissions and free space."):
-            (self._objects if self._together is None else self._together).write(batch)
+            (self._objects if self._group is None else self._group).write(batch)
         commit = Commit(id=name, state=state, parents=parents, author=author, message=message)
         return self._commits.remember(commit, tree, weight)
 

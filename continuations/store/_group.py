@@ -40,7 +40,7 @@ class _Waiting:
         self.error: Exception | None = None
 
 
-class Together:
+class Group:
     """Moves branches by the journal. For any thread at any time."""
 
     def __init__(self, journal: Journal, refs: Refs, turns: Turns, sealer: Sealer) -> None:
