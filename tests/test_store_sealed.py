@@ -116,6 +116,21 @@ def test_it_is_sealed_by_itself_once_nothing_comes_or_much_has(
     store.close()
 
 
+def test_steps_wait_where_sealing_does_not_keep_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_later, "LARGE", 400)
+    monkeypatch.setattr(_later, "FULL", 2000)
+    monkeypatch.setattr(_later, "PATIENCE", 60)
+    store, before = GitStore.open(folder, create=True, visibility="sealed"), list[Commit]()
+    journal = Journal(folder, durable=False)
+    for number in range(60):
+        before = [step(store, *before, message=f"{number}\n")]
+        journal.catch_up()
+        assert journal.size < 2000
+    journal.close()
+    store.close()
+    assert branches(folder) == {X: before[0].id}
+
+
 def test_a_store_that_shows_each_step_to_git_seals_what_there_is_before_it_moves_a_branch(
     folder: Path, store: GitStore
 ) -> None:
@@ -347,7 +362,7 @@ def test_a_full_disk_at_any_moment_is_an_error_and_the_step_can_be_made_again(
     while True:
         folder = tmp_path / f"{moments}.git"
         store = GitStore.open(folder, create=True, visibility="sealed")
-        first = step(store)
+        first = second = step(store)
         fate.left, made = moments, 0
         try:
             second = step(store, first)

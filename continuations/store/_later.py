@@ -17,6 +17,12 @@ OLD = 10.0
 LARGE = 8 * 2**20
 """Bytes with which it is sealed at once."""
 
+FULL = 4 * LARGE
+"""Bytes with which steps wait until it is sealed: the disk, or the processor, does not keep up."""
+
+PATIENCE = 10.0
+"""Seconds for which a step waits so."""
+
 MANY = 2000
 """Steps with which it is sealed at once."""
 
@@ -28,6 +34,7 @@ class Later:
         self._journal, self._seal = journal, seal
         self._thread: threading.Thread | None = None
         self._news, self._now, self._closed = threading.Event(), threading.Event(), False
+        self._sealed = threading.Event()
 
     def step(self) -> None:
         """Take note that there is something to seal."""
@@ -38,6 +45,10 @@ class Later:
                 self._thread.start()
         if self._journal.steps >= MANY or self._journal.size >= LARGE:
             self._now.set()
+        if self._journal.size >= FULL:
+            self._sealed.clear()
+            if self._journal.size >= FULL:
+                self._sealed.wait(PATIENCE)
 
     def close(self) -> None:
         """End the thread; what it does is waited for."""
@@ -60,3 +71,4 @@ class Later:
             self._news.clear()  # before it is sealed: what comes meanwhile is news
             with suppress(CaesuraError):  # else it stays where it is, and the next step tries again
                 self._seal()
+            self._sealed.set()

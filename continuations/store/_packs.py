@@ -14,7 +14,7 @@ from . import _disk
 from ._errors import Torn, too_large, torn
 from ._format import NUMBERS, Kind, header
 
-KINDS_BY_NUMBER = {number: kind for kind, number in NUMBERS.items()}
+KINDS_BY_NUMBER: dict[int, Kind] = {number: kind for kind, number in NUMBERS.items()}
 _OFFSET_DELTA, _ID_DELTA = 6, 7
 _FANOUT = 8 + 256 * 4
 _CHAIN = 4096  # as git's own limit on the deltas between an object and its base
