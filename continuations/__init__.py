@@ -112,22 +112,25 @@ from ._step import name_calls, start, step
 from ._text import call_text, count, excerpt, one_line, printable, span
 from ._trajectory import Entry, EntryKind
 from ._validate import InvalidAnswer, misfit
+from .archive import Nested
 from .comparison import Comparison, Divergence, Tally, compare, line, tally
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, SecretName, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .judgement import Judge, Objection
-from .leases import TERM, Claim, claim_of, living
+from .leases import TERM, Claim, StillDriven, claim_of, living
 from .loops import Loops, NoSuchRequest
 from .overview import LoopInfo, ready, utc_now
 from .policy import ApprovalRule, BadPolicy, Policy
-from .repair import Hopeless, Mend, Plan, Repair, StillDriven
+from .repair import Hopeless, Mend, Plan, Repair
 from .signatures import AllowedSigners, Checked, NoSigningKey, Signer, SigningFailed, split_signature
 from .store import (
     Commit,
     Durability,
+    Holdings,
     Lease,
     Locked,
     MemoryStore,
+    Move,
     Moved,
     NoPerson,
     NoSuchRevision,
@@ -136,6 +139,8 @@ from .store import (
     TooLarge,
     Torn,
     Unavailable,
+    Upkeep,
+    Upkept,
     Visibility,
 )
 from .verify import Fault, Report
@@ -210,6 +215,7 @@ __all__ = [
     "GateKind",
     "GitStore",
     "History",
+    "Holdings",
     "Hopeless",
     "Image",
     "ImageUrl",
@@ -230,8 +236,10 @@ __all__ = [
     "ModelFailed",
     "ModelReplied",
     "ModelSpec",
+    "Move",
     "Moved",
     "Needs",
+    "Nested",
     "NewerFormat",
     "NoPerson",
     "NoSigningKey",
@@ -296,6 +304,8 @@ __all__ = [
     "Treatment",
     "Unavailable",
     "Unreadable",
+    "Upkeep",
+    "Upkept",
     "Usage",
     "User",
     "Value",

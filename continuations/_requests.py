@@ -9,7 +9,7 @@ from ._changes import Change
 from ._ids import Address, CommitId, Digest, LoopName, WorkerId, address, idempotency_key
 from ._messages import Assistant, Json, Value
 from ._moves import with_note
-from ._state import Continuation
+from ._state import Continuation, Record
 
 RequestKind = Literal["approval", "question", "outcome", "sleep", "gate"]
 """A call to approve; a question to answer; a call whose outcome is unknown; a time to wait for; a gate to lift."""
@@ -85,11 +85,21 @@ def requests(loop: LoopName, commit: CommitId, state: Continuation, path: tuple[
     if state.gate is not None:
         yield _gate(loop, commit, path, state.gate)
     for call in state.open_calls:
-        kind = _KINDS.get(call.state)
-        if call.state is CallState.WAITING and call.kind != "agent":
-            kind = "question" if call.question is not None else "sleep"
+        kind = _kind(call)
         if kind is not None:
             yield _call(loop, commit, state, path, call, kind)
+
+
+def asks(record: Record) -> bool:
+    """Whether a loop itself waits for anything: whether there are `requests` of it."""
+    asked = record.gate is not None or any(call.open and _kind(call) is not None for call in record.calls)
+    return record.ending is None and asked
+
+
+def _kind(call: Call) -> RequestKind | None:
+    if call.state is CallState.WAITING and call.kind != "agent":
+        return "question" if call.question is not None else "sleep"
+    return _KINDS.get(call.state)
 
 
 _KINDS: dict[CallState, RequestKind] = {CallState.AWAITING: "approval", CallState.UNKNOWN: "outcome"}

@@ -12,7 +12,7 @@ from ._codec import Unreadable, encodable
 from ._describe import author_of, describe
 from ._errors import CallerError, ConflictError, SavedStateError
 from ._events import AnyEvent, Imported, Started
-from ._ids import CallId, CommitId, LoopName, child_name, loop_name, parent_name
+from ._ids import CallId, CommitId, LoopName, child_name, loop_name, parent_name, root_of
 from ._redact import Redaction
 from ._state import Child, Continuation
 from ._step import start, step
@@ -92,6 +92,11 @@ class History:
         """
         found = self._find(loop)
         if found is None:
+            if self.store.head(root_of(loop), archived=True) is not None:
+                raise NoSuchLoop(
+                    f"{loop} is in the archive.",
+                    hint=f"'caesura show {loop}' shows it, 'caesura fork {loop}' goes on from there.",
+                )
             raise NoSuchLoop(f"There is no loop {loop!r}.", hint="'caesura loops' lists the loops there are.")
         return found
 
@@ -202,7 +207,7 @@ class History:
         try:
             self.store.move(loop, None, commit.id)
         except Moved:
-            raise _taken(loop) from None
+            raise taken(loop) from None
         return saved_from(loop, commit)
 
     def append(self, saved: Saved, event: AnyEvent, committer: Person, author: Person | None = None) -> Saved:
@@ -261,7 +266,7 @@ class History:
         try:
             self.store.move(loop, None, commit)
         except Moved:
-            raise _taken(loop) from None
+            raise taken(loop) from None
         return saved_from(loop, found)
 
     def _signed_by(self, author: Person) -> Callable[[bytes], str] | None:
@@ -275,11 +280,13 @@ class History:
                 "The loop's name holds a secret, and branches are no secrets.", hint="Choose another name."
             )
         if self._head(loop) is not None:
-            raise _taken(loop)
-        left = [name for name in self.store.heads() if name.startswith(f"{loop}.")]
-        if left and parent_name(loop) is None:
+            raise taken(loop)
+        if parent_name(loop) is None and self.store.head(loop, archived=True) is not None:
+            raise LoopExists(f"There is a loop {loop!r} in the archive.", hint="Choose another name.")
+        left = next(iter(self.store.heads(loop)), None)
+        if left is not None and parent_name(loop) is None:
             raise LoopExists(
-                f"There are branches of loops nested in an earlier {loop!r}: {left[0]}.",
+                f"There are branches of loops nested in an earlier {loop!r}: {left}.",
                 hint="Choose another name, or delete those branches with git first.",
             )
 
@@ -306,7 +313,8 @@ def nested(saved: Saved) -> Mapping[CallId, Saved]:
     }
 
 
-def _taken(loop: LoopName) -> LoopExists:
+def taken(loop: LoopName) -> LoopExists:
+    """A loop's name is not free."""
     return LoopExists(
         f"There is a loop {loop!r} already.",
         hint=f"Choose another name, or go on with it: 'caesura resume {loop}'.",

@@ -21,8 +21,8 @@ from ._redact import Redaction
 from ._requests import Request, requests
 from ._specs import AgentSpec
 from ._validate import InvalidAnswer, check_answer, check_edit
-from .care import Care
-from .history import History, LoopExists, Saved, saved_from
+from .archive import Archive
+from .history import History, LoopExists, NoSuchLoop, Saved, saved_from
 from .interchange import export_loop, import_loop
 from .leases import living
 from .overview import LoopInfo, overview, utc_now, waiting
@@ -38,7 +38,7 @@ class NoSuchRequest(CallerError):
     """Nothing of that address waits for anybody."""
 
 
-class Loops(Care):
+class Loops(Archive):
     """The loops of one repository, for whoever decides about them. Use it as a context manager, or close it.
 
     `redaction` says what, besides keys and tokens of known shapes, nothing that is written may hold. If the `policy`
@@ -67,16 +67,14 @@ class Loops(Care):
         visibility: Visibility = "step",
         redaction: Redaction | None = None,
     ) -> "Loops":
-        """Open the repository at `path`. `durability` and `visibility` are of what is decided, as in `GitStore.open`.
+        """Open the repository at `path`; `durability` and `visibility` are of what is decided, as in `GitStore.open`.
 
-        Raises:
-            Unavailable: there is none.
+        Raises: Unavailable: there is none.
         """
         from .store import GitStore
 
-        return cls(
-            GitStore.open(path, durability=durability, visibility=visibility), policy=policy, redaction=redaction
-        )
+        store = GitStore.open(path, durability=durability, visibility=visibility)
+        return cls(store, policy=policy, redaction=redaction)
 
     # Looking -----------------------------------------------------------------------------------------------------
 
@@ -84,10 +82,17 @@ class Loops(Care):
         """Every root loop, in the order of their names; with `nested`, the loops within them too."""
         return [info for name in self._names(nested=nested) for info in self._readable(name, self._info)]
 
-    def unreadable(self) -> dict[LoopName, SavedStateError]:
+    def waiting(self) -> list[LoopName]:
+        """The loops in which something waits for somebody, or may, because they cannot be read; nested ones too.
+
+        What a loop waits for is in `pending`. This takes about as long with a million loops as with a thousand.
+        """
+        return list(self._store.waiting())
+
+    def unreadable(self, among: Iterable[LoopName] | None = None) -> dict[LoopName, SavedStateError]:
         """The branches that look like loops and cannot be read, and why; the other loops are none the worse."""
         found: dict[LoopName, SavedStateError] = {}
-        for name in sorted({*self._store.heads(), *self._store.torn()}):
+        for name in sorted({*self._store.heads(), *self._store.torn()}) if among is None else among:
             try:
                 self._info(self._history.load(name))
             except SavedStateError as error:
@@ -98,7 +103,7 @@ class Loops(Care):
         return [name for name in self._store.heads() if nested or parent_name(name) is None]
 
     def _readable(self, name: LoopName, look: Callable[[Saved], T]) -> Iterator[T]:
-        with suppress(SavedStateError):
+        with suppress(SavedStateError, NoSuchLoop):  # of a nested loop, the root may be gone
             yield look(self._history.load(name))
 
     def info(self, loop: str) -> LoopInfo:
@@ -125,7 +130,8 @@ class Loops(Care):
         """What waits for somebody, in one loop and everything nested in it, or in all that can be read."""
         if loop is not None:
             return self._waiting(self._history.load(loop_name(loop)))
-        return [one for name in self._names() for some in self._readable(name, self._waiting) for one in some]
+        roots = sorted(set(map(root_of, self._store.waiting())))
+        return [one for name in roots for some in self._readable(name, self._waiting) for one in some]
 
     def _waiting(self, saved: Saved) -> list[Request]:
         return list(waiting(self._history, saved))
@@ -328,11 +334,10 @@ class Loops(Care):
         return top
 
     def _cancel_below(self, loop: LoopName, reason: str, who: Person) -> None:
-        for name in self._names(nested=True):
-            if name.startswith(f"{loop}."):
-                with suppress(NotApplicable, SavedStateError):  # it ended by itself, or is another history's
-                    event = Cancelled(at=self._now(), reason=reason, by=who)
-                    self._history.apply(self._history.load(name), event, who)
+        for name in self._store.heads(loop):
+            with suppress(NotApplicable, SavedStateError):  # it ended by itself, or is another history's
+                event = Cancelled(at=self._now(), reason=reason, by=who)
+                self._history.apply(self._history.load(name), event, who)
 
     def _apply(self, loop: LoopName, event: AnyEvent, by: Person | str | None) -> Saved:
         return self._history.apply(self._history.load(loop), event, self._person(by))

@@ -11,7 +11,7 @@ from ._calls import Person
 from ._candidates import Candidate, newest
 from ._codec import NewerFormat
 from ._describe import describe
-from ._errors import ConflictError, SavedStateError
+from ._errors import SavedStateError
 from ._events import Repaired
 from ._ids import CallId, CommitId, LoopName, child_name, parent_name, root_of
 from ._messages import Value
@@ -21,15 +21,11 @@ from ._text import count, one_line
 from ._trailers import trailers
 from ._verify import FIRST
 from .history import History, NoSuchLoop, Saved, saved_from
-from .leases import living
+from .leases import check_undriven
 from .store import Mender, Reader, Store, Torn, Trace
 
 _PERSONAL = frozenset({"Decided", "Answered", "Told", "Cancelled", "Suspended", "Repaired"})
 _SHOWN = 50
-
-
-class StillDriven(ConflictError):
-    """A living worker drives the loop."""
 
 
 class Mend(Value, frozen=True, kw_only=True):
@@ -181,11 +177,7 @@ class _Planner:
         restored = self._mender.borrowed
         aside = self._torn_files() if mends or restored or not loops else ()
         for root in sorted({root_of(mend.loop) for mend in mends}):
-            claim = living(self._store.lease(root), now)
-            if claim is not None:
-                raise StillDriven(
-                    f"{root} is being driven by {claim.process}.", hint="Stop that process first; nothing was changed."
-                )
+            check_undriven(self._store, root, now)
         notes = tuple(note for mend in mends for note in self._orphans(mend, names))
         return Plan(aside=aside, restored=restored, mends=tuple(mends), hopeless=tuple(hopeless), notes=notes)
 

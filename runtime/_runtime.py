@@ -46,9 +46,10 @@ from caesura.continuations import (
 
 from ._agent import Agent, register
 from ._model import Model
-from ._notices import Audience, Listener, committed
+from ._notices import Audience, Listener, Notice, committed
 from ._services import Services
 from ._supervisor import Supervisor
+from ._upkeep import Keeper
 
 
 class NotARoot(CallerError):
@@ -125,6 +126,7 @@ class Runtime:
         for one in _each(models):
             getattr(one, "check", _nobody)()
         store = await trio.to_thread.run_sync(_open, repository, durability, visibility)
+        keeper = Keeper(store)
         audience = Audience(listener if listener is not None else _nobody, failed=lambda: runtime.stop())
         services = Services(
             history=History(store, redaction),
@@ -132,11 +134,12 @@ class Runtime:
             model=model,
             committer=Person(name="caesura", email=f"{_user()}@{socket.gethostname()}"),
             now=now,
-            listen=audience.tell,
+            listen=_both(keeper.heard, audience.tell),
             changes=changes if changes is not None else Changes(),
             max_tools=max_tools,
             poll=poll,
             judge=None,
+            keeper=keeper,
             threads=trio.CapacityLimiter(64),
         )
         runtime = cls(services, audience)
@@ -276,6 +279,14 @@ def _open(repository: str | os.PathLike[str] | Store, durability: Durability, vi
     if isinstance(repository, str | os.PathLike):
         return GitStore.open(repository, create=True, durability=durability, visibility=visibility)
     return repository
+
+
+def _both(first: Listener, second: Listener) -> Listener:
+    def tell(notice: Notice) -> None:
+        first(notice)
+        second(notice)
+
+    return tell
 
 
 def _runners(store: Store) -> tuple[str, ...]:

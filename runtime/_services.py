@@ -12,6 +12,7 @@ from caesura.continuations import AgentSpec, CallerError, Changes, History, Judg
 from ._agent import Agent, BadAgent, UnknownAgent
 from ._model import Model
 from ._notices import Listener
+from ._upkeep import Keeper
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,6 +36,7 @@ class Services:
     max_tools: int
     poll: float
     judge: Judge | None
+    keeper: Keeper
     threads: trio.CapacityLimiter
     _together: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(64))
     _beside: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(64))
@@ -48,7 +50,7 @@ class Services:
         return await trio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._together)
 
     async def beside(self, function: Callable[[], None]) -> None:
-        """`sync` for leases, which do not wait until the store has time for them, nor for a thread that tools use."""
+        """`sync` for leases and upkeep: no store's time is waited for, nor a thread that tools use."""
         await trio.to_thread.run_sync(function, limiter=self._beside)
 
     def loops(self) -> Loops:

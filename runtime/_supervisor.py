@@ -104,6 +104,7 @@ class Supervisor:
                 actor = self._add(root, None)
                 nursery.start_soon(self._renew, lease)
                 nursery.start_soon(self._watch)
+                nursery.start_soon(self.services.keeper.keep, self.services.beside)
                 await self._settled.wait()
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:

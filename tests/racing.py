@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,12 @@ def fork(path: str, revision: str, times: int, visibility: Visibility = "step") 
     """Fork a loop as it is, so many times; the forks' names."""
     with Loops.open(path, visibility=visibility) as loops:
         return [loops.fork(revision).loop for _ in range(times)]
+
+
+def keep_up(path: str, times: int) -> int:
+    """Keep the repository up, so many times; how often nobody else was at it."""
+    with closing(GitStore.open(path)) as store:
+        return sum(store.upkeep().run(thorough=True) is not None for _ in range(times))
 
 
 def hold(path: str, ledger: str, loop: str, gate: str) -> str:

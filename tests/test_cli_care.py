@@ -65,7 +65,12 @@ def test_other_commands_name_the_loop_and_the_command_that_repairs_it(shell: She
     assert "error: onboard cannot be read: Object " in told.err
     assert "hint: 'caesura repair onboard' goes back to its last good commit" in told.err
     for command in ("loops", "pending"):
-        assert "hint: 'caesura repair onboard' goes back" in shell(command).err
+        told = shell(command)
+        assert "hint: 'caesura repair onboard' goes back" in told.err
+        assert told.status == 1, "whoever takes the list for the whole must not miss that it is not"
+        assert shell(command, "--json").status == 1
+    tear(file_of(repository(shell), object_of(repository(shell), "loops/onboard.it-1")), "truncated")
+    assert shell("pending").out == "Nothing waits in the loops that can be read.\n"
 
 
 def test_a_repair_is_shown_first_and_only_done_by_somebody_who_agrees(shell: Shell) -> None:
@@ -138,3 +143,29 @@ def test_what_cannot_be_repaired_is_said_with_what_else_to_do(shell: Shell) -> N
     assert told.status == 1
     assert "onboard stays as it is. " in told.out
     assert "--from PATH" in told.out
+
+
+def test_a_secret_that_a_command_cannot_know_is_warned_of_where_something_is_written(shell: Shell) -> None:
+    (shell.folder / "caesura.toml").write_text('redact.env = ["DB_PASSWORD", "OTHER"]\n')
+    told = shell("tell", "onboard", "Hello.", OTHER="a secret")
+    assert told.err == "warning: DB_PASSWORD of redact.env is not set here: its value would not be recognized.\n"
+    assert shell("pending").err == ""
+    assert "warning" not in shell("tell", "onboard", "Hello.", OTHER="a secret", DB_PASSWORD="another").err  # noqa: S106
+
+
+def test_gc_says_what_it_would_do_does_it_and_has_nothing_more_to_do(shell: Shell) -> None:
+    before = snapshot(repository(shell))
+    told = shell("gc", "--dry-run")
+    assert (told.status, told.err) == (0, "")
+    assert told.out.startswith("would put ")
+    would = shell("gc", "-n", "--json").json
+    assert snapshot(repository(shell)) == before
+    done = shell("gc", "--json").json
+    assert (done["objects"], done["branches"]) == (would["objects"], would["branches"])
+    assert done["before"] == would["before"]
+    assert done["after"] == {**done["after"], "objects": 0, "packs": 1, "branches": 0}
+    assert shell("gc").out.startswith(
+        "There is nothing to do. 0 objects and 0 branches with files of their own, 1 pack"
+    )
+    assert shell("verify").out.endswith(": no fault\n")
+    assert shell("approve", "onboard.it-1.order-1", "--yes").status == 0

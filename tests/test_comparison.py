@@ -191,8 +191,8 @@ def test_the_common_past_is_not_read_again(store: Store) -> None:
             reads.append(commit)
             return store.read(commit)
 
-        def head(self, loop: Any) -> CommitId | None:
-            return store.head(loop)
+        def head(self, loop: Any, *, archived: bool = False) -> CommitId | None:
+            return store.head(loop, archived=archived)
 
     world.loops.tell("other", "Something else.", by=ADA)
     compared = compare(History(Counting()), "ops", "other")

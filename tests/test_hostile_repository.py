@@ -310,7 +310,7 @@ def test_an_id_that_could_be_no_branch_makes_a_record_unreadable(
     store = GitStore.open(tmp_path / ".caesura", create=True)
     store.move(loop_name("x"), None, store.write(wrong, parents=(), message="x", author=ADA, committer=ADA).id)
     store.close()
-    assert typed(["pending"], capsys)[0] == 0
+    assert typed(["pending"], capsys)[0] == 1, "something may wait that is not in the list"
     assert "loops/x: x cannot be read" in typed(["loops"], capsys)[2]
     assert typed(["show", "x"], capsys)[0] == 1
 

@@ -32,10 +32,11 @@ def view(data: bytes) -> View:
     return View(Path("packed-refs"), data)
 
 
+HEADERS = st.sampled_from([HEADER, HEADER.replace(b"sorted ", b""), b""])
 REFS = st.sets(NAMES.map("refs/heads/".__add__).filter(is_ref), max_size=40)
 
 
-@given(REFS, REFS, st.randoms(use_true_random=False), st.sampled_from([HEADER, HEADER.replace(b"sorted ", b""), b""]))
+@given(REFS, REFS, st.randoms(use_true_random=False), HEADERS)
 def test_what_is_in_the_file_is_found_and_nothing_else(
     names: set[str], others: set[str], chance: random.Random, header: bytes
 ) -> None:
@@ -49,6 +50,30 @@ def test_what_is_in_the_file_is_found_and_nothing_else(
         assert found.find(name) == (one_id(name) if name in names else None)
     for prefix in ("refs/heads/", "refs/heads/a"):
         assert dict(found.entries(prefix)) == {name: one_id(name) for name in names if name.startswith(prefix)}
+
+
+@given(REFS, st.dictionaries(NAMES.map("refs/heads/".__add__).filter(is_ref), st.booleans()), HEADERS, st.data())
+def test_a_file_in_which_refs_are_replaced_holds_these_and_the_others_as_they_were(
+    names: set[str], changed: dict[str, bool], header: bytes, data: st.DataObject
+) -> None:
+    ordered = sorted(names, key=str.encode)
+    if header != HEADER:
+        ordered = data.draw(st.permutations(ordered))
+    if not header and not ordered:
+        return
+    tags = frozenset(name for name in names if data.draw(st.booleans()))
+    changes = {name: one_id(f"{name}.") if kept else None for name, kept in changed.items()}
+    changes |= {name: None for name in names if data.draw(st.booleans())}
+    made = view(packed(ordered, header, tags)).replaced(changes)
+    there = {name: one_id(name) for name in names} | changes
+    expected = [name for name in sorted(there, key=str.encode) if there[name] is not None]
+    lines = [line for line in made.decode().splitlines() if not line.startswith("#")]
+    assert lines == [
+        line
+        for name in expected
+        for line in (f"{there[name]} {name}", *([f"^{one_id('')}"] if name in tags and name not in changes else []))
+    ]
+    assert b" sorted " in made.splitlines()[0]
 
 
 def test_what_a_file_says_of_its_own_order_is_not_believed() -> None:

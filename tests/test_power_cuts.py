@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from msgspec.structs import replace
 
 from caesura.continuations import (
     CaesuraError,
@@ -19,6 +20,7 @@ from caesura.continuations import (
     GitStore,
     Lease,
     LoopName,
+    Move,
     Started,
     Status,
     Told,
@@ -215,6 +217,45 @@ def test_after_a_power_cut_the_loop_goes_on_to_its_end(recorded: Recorded) -> No
     assert ended > 10
 
 
+def kept_up(store: Acknowledging) -> None:
+    """Steps, and upkeep between them that packs all there is and makes one pack of two."""
+    begin(store, "ops", None)
+    for _ in range(2):
+        for name in ("ops", "x"):
+            begin(store, name, store.head(loop_name(name)))
+        store.upkeep().run(thorough=True)
+    begin(store, "ops", store.head(OPS))
+
+
+def begin(store: Acknowledging, name: str, before: CommitId | None) -> CommitId:
+    """One step, from nothing or from a commit."""
+    parents = () if before is None else (before,)
+    commit = store.write(STATE, parents=parents, message=f"{before}", author=ADA, committer=ROBOT).id
+    store.move(loop_name(name), before, commit)
+    return commit
+
+
+def test_upkeep_loses_nothing_to_a_power_cut_at_any_moment(recorded: Recorded) -> None:
+    cuts = 0
+    for folder, known in recorded(kept_up, "power-cut").cuts(every=3):
+        check(folder, known)
+        cuts += 1
+    assert cuts > 500
+
+
+@pytest.mark.parametrize(
+    "forget",
+    [
+        lambda path: path.name.startswith("tmp_obj"),
+        lambda path: path == Path("objects/pack"),
+        lambda path: path == Path(),
+    ],
+    ids=["pack and index", "their folder", "folder of the list of branches"],
+)
+def test_no_sync_of_upkeep_can_be_left_out(recorded: Recorded, forget: Callable[[Path], bool]) -> None:
+    assert next(breaks(recorded(kept_up, "power-cut").cuts(samples=4, forget=forget)), None) is not None
+
+
 @pytest.mark.parametrize(
     "forget",
     [
@@ -273,3 +314,66 @@ def test_what_another_has_written_and_not_synced_is_synced_by_whoever_builds_on_
 
     for cut, known in recorded(work, "power-cut").cuts(samples=20):
         check(cut, known)
+
+
+def both(store: Acknowledging) -> tuple[Move, ...]:
+    """Two loops and one in the archive, which are then moved together: one goes on, one goes, one comes back."""
+    ids: list[CommitId] = []
+    for text in ("one", "two"):
+        state = replace(STATE, messages=(User(content=text),))
+        ids.append(store.write(state, parents=(), message="m", author=ADA, committer=ROBOT).id)
+    x, y, z = map(loop_name, "xyz")
+    store.move(x, None, ids[0])
+    store.move(y, None, ids[0])
+    store.move_all([Move(loop=z, old=None, new=ids[0], archived=True)], "why")
+    store.recorder.note("ack", "all there", z)
+    moves = (
+        Move(loop=x, old=ids[0], new=ids[1]),
+        Move(loop=y, old=ids[0], new=None),
+        Move(loop=y, old=None, new=ids[1], archived=True),
+        Move(loop=z, old=ids[0], new=None, archived=True),
+        Move(loop=z, old=None, new=ids[1]),
+    )
+    store.move_all(moves, "why")
+    store.recorder.note("ack", "all moved", z)
+    return moves
+
+
+def test_branches_that_move_together_do_so_whatever_a_power_cut_loses(recorded: Recorded) -> None:
+    done: list[tuple[Move, ...]] = []
+    record = recorded(lambda store: done.append(both(store)), "power-cut")
+    (moves,) = done
+    old = {(one.loop, one.archived): one.old for one in moves}
+    new = {(one.loop, one.archived): one.new for one in moves}
+    seen: set[bool] = set()
+    for folder, known in record.cuts(samples=6):
+        if "all there" not in known:
+            continue
+        store = GitStore.open(folder)
+        now = {key: store.head(key[0], archived=key[1]) for key in old}
+        assert now in (old, new)
+        assert now == new or "all moved" not in known
+        seen.add(now == new)
+        if now == old:
+            store.move_all(moves, "again")
+            assert {key: store.head(key[0], archived=key[1]) for key in old} == new
+        store.close()
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize(
+    "forget", [lambda path: path == Path("refs/heads/loops"), lambda path: path == Path()], ids=["branches", "packed"]
+)
+def test_no_sync_of_a_move_together_can_be_left_out(recorded: Recorded, forget: Callable[[Path], bool]) -> None:
+    done: list[tuple[Move, ...]] = []
+    record = recorded(lambda store: done.append(both(store)), "power-cut")
+    (moves,) = done
+    broken = False
+    for folder, known in record.cuts(samples=6, forget=forget):
+        if "all there" in known and not broken:
+            store = GitStore.open(folder)
+            now = [store.head(one.loop, archived=one.archived) for one in moves]
+            new = [one.new for one in moves]
+            broken = now not in ([one.old for one in moves], new) or ("all moved" in known and now != new)
+            store.close()
+    assert broken

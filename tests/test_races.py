@@ -224,7 +224,7 @@ ANY = (*SAFE, "gc --quiet --prune=now", "prune", "maintenance run --quiet")
 def test_eight_processes_and_git_at_work_on_a_loop_lose_nothing_of_each_other(
     processes: Processes, tmp_path: Path, place: str, kinds: list[str]
 ) -> None:
-    """One drives; two decide, half each; three tell; two fork."""
+    """One drives; two decide, half each; three tell; two fork. Two more do nothing but upkeep."""
     path, ledger = tmp_path / "r.git", tmp_path / "ledger"
     if place == "a project":
         git(tmp_path, "init", "--quiet", str(path))
@@ -239,15 +239,16 @@ def test_eight_processes_and_git_at_work_on_a_loop_lose_nothing_of_each_other(
             ("tests.racing.settle_all", path, ids[6:], "approve", "Bob", next(kind)),
             *(("tests.racing.tell", path, "x", f"word {number}", 6, next(kind)) for number in range(3)),
             *(("tests.racing.fork", path, "x", 4, next(kind)) for _ in range(2)),
+            *[("tests.racing.keep_up", path, 12)] * 2,
         )
         git(tmp_path, "clone", "--quiet", "--mirror", str(path), str(tmp_path / "copy"))
-    assert [one.error for one in ended] == [""] * 8
+    assert [one.error for one in ended] == [""] * 10
     fsck(path)
     fsck(tmp_path / "copy")
     to_the_end(path, ledger, *asks)
     with Loops.open(path) as loops:
         state = loops.show("x").state
-        forks = [name for one in ended[6:] for name in one.value]
+        forks = [name for one in ended[6:8] for name in one.value]
         assert len(set(forks)) == 8
     check_results(state)
     heard = Counter(said.content for said in state.messages if isinstance(said, User))

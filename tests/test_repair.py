@@ -31,6 +31,7 @@ from caesura.continuations import (
     step,
 )
 from caesura.continuations._candidates import Candidate, newest
+from caesura.continuations._state import FORMAT
 from tests.damage import (
     HOW,
     REFS,
@@ -271,7 +272,7 @@ def test_a_damaged_past_is_no_reason_to_go_back(folder: Path, loops: Loops) -> N
 
 
 def test_what_a_later_version_or_somebody_else_wrote_is_not_gone_back_behind(folder: Path, loops: Loops) -> None:
-    record = git(folder, "show", "loops/ops:continuation.json").replace('"format": 2', '"format": 99')
+    record = git(folder, "show", "loops/ops:continuation.json").replace(f'"format": {FORMAT}', '"format": 99')
     newer = _with_record(folder, "loops/ops", record)
     strange = _with_record(folder, "loops/ops", "{}")
     for head, why in ((newer, "format 99"), (strange, "continuation.json cannot be read")):

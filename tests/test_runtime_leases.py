@@ -259,11 +259,11 @@ class Beating(MemoryStore):
             self._beat.notify_all()
         return lease
 
-    def head(self, loop: LoopName) -> CommitId | None:
+    def head(self, loop: LoopName, *, archived: bool = False) -> CommitId | None:
         if self.busy:
             self.wait_for(self.beats + 3)
             self.busy = False
-        return super().head(loop)
+        return super().head(loop, archived=archived)
 
     def wait_for(self, beats: int) -> None:
         """Block this thread until so many beats were counted."""
@@ -364,11 +364,11 @@ class Unsteady(MemoryStore):
             raise Unavailable("The disk is full.", hint="Make room.")
         return super().move_lease(root, old, data)
 
-    def head(self, loop: LoopName) -> CommitId | None:
+    def head(self, loop: LoopName, *, archived: bool = False) -> CommitId | None:
         if self.away:
             self.away = False
             raise Unavailable("The disk is away.", hint="Plug it in.")
-        return super().head(loop)
+        return super().head(loop, archived=archived)
 
 
 async def test_a_store_that_fails_the_lease_or_the_watch_ends_no_tool_that_runs(autojump_clock: MockClock) -> None:

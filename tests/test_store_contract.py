@@ -19,6 +19,7 @@ from caesura.continuations import (
     LoopName,
     MemoryStore,
     Message,
+    Move,
     Moved,
     NoSuchRevision,
     NotALoop,
@@ -136,6 +137,32 @@ def test_a_branch_moves_only_from_where_it_was_read(store: Store) -> None:
     assert store.head(Y) is None
     store.move(X, third.id, first.id)
     assert store.head(X) == first.id
+
+
+def test_several_moves_are_made_together_or_not_at_all(store: Store) -> None:
+    first, second, third = line(store, 3)
+    store.move(Y, None, first.id)
+    with pytest.raises(Moved):
+        store.move_all([Move(loop=X, old=third.id, new=second.id), Move(loop=Y, old=third.id, new=None)], "why")
+    with pytest.raises(Moved):
+        store.move_all([Move(loop=Y, old=None, new=first.id, archived=True), Move(loop=X, old=None, new=None)], "why")
+    assert store.heads() == {X: third.id, Y: first.id}
+    assert store.heads(archived=True) == {}
+    store.move_all(
+        [
+            Move(loop=X, old=third.id, new=second.id),
+            Move(loop=Y, old=first.id, new=None),
+            Move(loop=Y, old=None, new=first.id, archived=True),
+        ],
+        "why",
+    )
+    assert store.heads() == {X: second.id}
+    assert store.heads(archived=True) == {Y: first.id}
+    assert (store.head(Y), store.head(Y, archived=True)) == (None, first.id)
+    assert store.resolve("y") == first.id
+    store.move(X, second.id, third.id)
+    assert store.head(X) == third.id
+    store.move_all([], "why")
 
 
 def test_the_heads_are_the_loops_in_the_order_of_their_names_and_no_other_branches(store: Store) -> None:

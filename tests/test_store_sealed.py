@@ -88,6 +88,32 @@ def test_a_step_is_seen_by_every_store_at_once_and_by_git_once_it_is_sealed(
     clean(folder)
 
 
+def test_a_step_is_seen_while_others_before_it_are_being_sealed(
+    folder: Path, store: GitStore, other: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, seen = step(store), list[str | None]()
+    write_pack = _packing.write_pack
+
+    def meanwhile(*words: Any, **more: Any) -> Path:
+        seen.append(other.head(X))
+        second = step(store, first)
+        seen.append(other.head(X))
+        assert other.read(second.id) == second
+        step(other, second)
+        return write_pack(*words, **more)
+
+    monkeypatch.setattr(_sealing, "write_pack", meanwhile)
+    store.seal()
+    head = store.head(X)
+    assert head is not None
+    assert seen == [first.id, *store.read(head).parents]
+    assert branches(folder) == {X: first.id}
+    monkeypatch.setattr(_sealing, "write_pack", write_pack)
+    store.seal()
+    assert branches(folder) == {X: head}
+    clean(folder)
+
+
 def test_closing_a_store_seals_what_was_written(folder: Path, store: GitStore) -> None:
     commit = step(store)
     store.close()

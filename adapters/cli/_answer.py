@@ -35,7 +35,7 @@ def answer(
     An answer that does not fit what was asked for changes nothing: the question still waits. Without a value you are
     shown the question and asked. With --json: {"loop", "status", "commit", "pending"}.
     """
-    where = place(repo)
+    where = place(repo, writes=True)
     with where.loops() as loops:
         try:
             shown = loops.request(address)

@@ -83,7 +83,7 @@ def repair(
     With --json: {"repaired": [{"loop", "commit", "back_to", "fault", "lost"}], "restored": [object, ...], "kept":
     [file, ...], "hopeless": [{"loop", "why", "hint"}], "refs": [line, ...], "notes": [...]}.
     """
-    where = place(repo)
+    where = place(repo, writes=True)
 
     def agree(plan: Plan) -> bool:
         if not yes:

@@ -54,6 +54,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
             Command("init", "_steer", "init", "", "Make a repository for loops."),
             Command("verify", "_care", "verify", "[LOOP...]", "Check every commit, as git and as Caesura."),
             Command("repair", "_care", "repair", "[LOOP...]", "Let damaged loops go on from their last good commit."),
+            Command("gc", "_gc", "gc", "", "Put objects and branches into few files."),
             Command(
                 "textconv", "_gitdiff", "textconv", "FILE", "Print a file of a commit as text, for git to compare."
             ),

@@ -43,7 +43,10 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings; `folder` is where the file is, to which its paths are relative."""
+    """The settings; `folder` is where the file is, to which its paths are relative.
+
+    `unset` are the variables of ``redact.env`` whose secrets this process does not know, and so cannot keep out.
+    """
 
     folder: Path
     found: bool = False
@@ -57,6 +60,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     visibility: Visibility = "step"
     policy: Policy | None = None
     redaction: Redaction = Redaction()
+    unset: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.model == "":
@@ -123,6 +127,7 @@ def _config(file: Path, values: Any) -> Config:
         visibility=read.visibility,
         policy=None if read.policy is None else policy_of(read.policy, file.parent),
         redaction=Redaction(patterns=read.redact.patterns, secrets=_set(read.redact.env)),
+        unset=tuple(name for name in read.redact.env if not os.environ.get(name)),
     )
 
 

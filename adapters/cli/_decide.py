@@ -73,7 +73,7 @@ def approve(
     if edit and arguments is not None:
         raise BadUsage("--edit and --arguments exclude each other.", hint="Use one of them.")
     given = _given(arguments)
-    where = place(repo)
+    where = place(repo, writes=True)
 
     def decide(loops: Loops, shown: Request) -> Saved:
         if shown.kind == "question":
@@ -116,7 +116,7 @@ def reject(
     """
     if not ids:
         raise BadUsage("There is nothing to reject.", hint="'caesura pending' lists what waits.")
-    where = place(repo)
+    where = place(repo, writes=True)
 
     def decide(loops: Loops, shown: Request) -> Saved:
         why = reason

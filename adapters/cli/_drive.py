@@ -68,7 +68,7 @@ def run(
 
     With --json: {"loop", "status", "text", "result", "pending", "spent", "commit"}.
     """
-    where = place(repo)
+    where = place(repo, writes=True)
     if agent is not None and prompt is not None:
         raise BadUsage("The agent was named twice.", hint="Use --agent or the first argument, not both.")
     named, text = (agent, agent_or_prompt) if prompt is None else (agent_or_prompt, prompt)
@@ -114,7 +114,7 @@ def resume(
     """
     from ._agents import NoSuchAgent
 
-    where = place(repo)
+    where = place(repo, writes=True)
     with where.loops() as loops:
         # Before any code is loaded: there may be no such loop.
         named = loops.info(loop).agent

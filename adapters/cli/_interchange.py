@@ -74,7 +74,7 @@ def import_(
     """
     from ._agents import everyone
 
-    where = place(repo)
+    where = place(repo, writes=True)
     document = _read(file)
     task = make_task(where, agents, agent, model=model, api=api)
     specs = [one.spec(task.spec_of(one)) for one in everyone([task.agent])]

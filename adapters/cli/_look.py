@@ -21,6 +21,7 @@ from caesura.continuations import (
 )
 
 from ._decide import going_on
+from ._faults import Exit
 from ._forms import ago
 from ._json import info_json, request_json, saved_json
 from ._options import Json, Repo, place, shown
@@ -35,28 +36,32 @@ def pending(
     *,
     repo: Repo = None,
     json: Json = False,
-) -> None:
+) -> int:
     """List what waits for a decision, an answer or a time, with the commands that deal with it.
+
+    If a loop cannot be read, the list may lack what waits in it: that is said, and the exit status is 1.
 
     With --json: {"pending": [request, ...], "unreadable": {branch: why}}.
     """
     where = place(repo)
     with where.loops() as loops:
-        found, unreadable = loops.pending(loop), {} if loop else loops.unreadable()
+        found, unreadable = loops.pending(loop), {} if loop else loops.unreadable(loops.waiting())
         roots = dict.fromkeys(root_of(request.loop) for request in found)
         steps = [going_on(where, loops, root, lead="") for root in roots]
     if json:
         write_json({"pending": [request_json(request) for request in found], "unreadable": _told(unreadable)})
-        return
+        return _complete(unreadable)
     _warn(unreadable)
     if not found:
-        out(Page().add(f"Nothing waits in {loop}." if loop else "Nothing waits."))
-        return
+        everywhere = "Nothing waits in the loops that can be read." if unreadable else "Nothing waits."
+        out(Page().add(f"Nothing waits in {loop}." if loop else everywhere))
+        return _complete(unreadable)
     page = waiting_page(None, found, where.paste, utc_now())
     page.add((f"{summary(len(found))}; then:", "dim"))
     for step in steps:
         page.extend(step, indent="  ")
     out(page)
+    return _complete(unreadable)
 
 
 def loops(
@@ -64,10 +69,10 @@ def loops(
     all_: Annotated[bool, Parameter(name="--all", negative="", help="List the loops nested in others, too.")] = False,
     repo: Repo = None,
     json: Json = False,
-) -> None:
+) -> int:
     """List the loops: who works in each, what it is at, what it waits for, what it has spent.
 
-    A loop is ready if resuming it would do something.
+    A loop is ready if resuming it would do something. If one cannot be read, that is said, and the exit status is 1.
 
     With --json: {"loops": [loop, ...], "unreadable": {branch: why}}.
     """
@@ -76,13 +81,14 @@ def loops(
         found, unreadable = opened.all(nested=all_), opened.unreadable()
     if json:
         write_json({"loops": [info_json(info) for info in found], "unreadable": _told(unreadable)})
-        return
+        return _complete(unreadable)
     _warn(unreadable)
     if found:
         out(_table(found))
     else:
         start = where.paste("run", raw='"…"' if where.config.agents else 'MODULE.py:AGENT "…"')
         out(Page().add(f"There are no loops in {shown(where.repo)} yet.").add("start one: ", (start, "green")))
+    return _complete(unreadable)
 
 
 def _table(found: list[LoopInfo]) -> Page:
@@ -141,6 +147,11 @@ def show(
 
 def _told(unreadable: Mapping[LoopName, SavedStateError]) -> dict[str, str]:
     return {f"loops/{name}": str(error) for name, error in unreadable.items()}
+
+
+def _complete(unreadable: Mapping[LoopName, SavedStateError]) -> int:
+    """The exit status: whoever takes a list for the whole must not miss that it is not."""
+    return Exit.FAILED if unreadable else Exit.DONE
 
 
 def _warn(unreadable: Mapping[LoopName, SavedStateError]) -> None:

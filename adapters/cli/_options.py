@@ -14,6 +14,7 @@ from caesura.continuations import GitStore, LoopName, Loops, Store
 
 from ._config import Config, find_config
 from ._faults import BadUsage
+from ._output import Page, err
 from ._paste import Paste, option
 from ._remember import recall, remember
 
@@ -71,13 +72,17 @@ class Place:
             remember(self.repo, loop, command)
 
 
-def place(repo: Path | None) -> Place:
-    """Find the settings and the repository.
+def place(repo: Path | None, *, writes: bool = False) -> Place:
+    """Find the settings and the repository. What `writes` is warned of secrets that it would not know if it saw them.
 
     Raises:
         BadConfig: the settings cannot be read.
     """
     config = find_config()
+    if writes and config.unset:
+        for name in config.unset:
+            what = f"{name} of redact.env is not set here: its value would not be recognized."
+            err(Page().add(("warning: ", "yellow"), what))
     path = repo or config.repo
     agents = "" if config.agents else "--agents MODULE.py:AGENT"
     paste = Paste(repo=option("--repo", repo), agents=agents, known=partial(recall, path))

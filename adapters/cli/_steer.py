@@ -59,7 +59,7 @@ def tell(
 
     With --json: {"loop", "status", "commit", "pending"}.
     """
-    where = place(repo)
+    where = place(repo, writes=True)
     message = text_from(text, "to tell the loop")
     with where.loops() as loops:
         saved = loops.tell(loop, message, by=by)
@@ -83,7 +83,7 @@ def pause(
     A process that drives the loop now finishes the tools that run, and stops. With --json: {"loop", "status",
     "commit", "pending"}.
     """
-    where = place(repo)
+    where = place(repo, writes=True)
     with where.loops() as loops:
         saved = loops.pause(loop, reason, by=by)
         _steered(where, loops, saved, f"Paused {saved.loop}.", resume=True, json=json)
@@ -102,7 +102,7 @@ def cancel(
 
     With --json: {"loop", "status", "commit", "pending"}.
     """
-    where = place(repo)
+    where = place(repo, writes=True)
     with where.loops() as loops:
         saved = loops.cancel(loop, reason, by=by)
         _steered(where, loops, saved, f"Cancelled {saved.loop}.", resume=False, json=json)

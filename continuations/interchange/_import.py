@@ -46,7 +46,7 @@ def import_loop(
     storable = history.redaction.json(clean(document, "the document", 0))
     draft = Reader(root, known[0], known[1:], now).document(storable)
     choices = draft[1]
-    taken = next((head for head in history.store.heads() if head.partition(".")[0] == root), None)
+    taken = root if history.store.head(root) is not None else next(iter(history.store.heads(root)), None)
     if taken is not None:
         raise LoopExists(f"There is a loop {taken!r} already.", hint="Choose another name for the imported one.")
     event = Imported(at=now, source=SOURCE, by=by)

@@ -7,9 +7,11 @@ from ._memory import MemoryStore
 from ._protocol import (
     Commit,
     Durability,
+    Holdings,
     Lease,
     Locked,
     Mender,
+    Move,
     Moved,
     NoPerson,
     NoSuchRevision,
@@ -18,6 +20,8 @@ from ._protocol import (
     Store,
     Trace,
     Unavailable,
+    Upkeep,
+    Upkept,
     Visibility,
 )
 
@@ -28,10 +32,12 @@ __all__ = [
     "Commit",
     "Durability",
     "GitStore",
+    "Holdings",
     "Lease",
     "Locked",
     "MemoryStore",
     "Mender",
+    "Move",
     "Moved",
     "NoPerson",
     "NoSuchRevision",
@@ -42,6 +48,8 @@ __all__ = [
     "Torn",
     "Trace",
     "Unavailable",
+    "Upkeep",
+    "Upkept",
     "Visibility",
 ]
 

@@ -13,17 +13,17 @@ from .._codec import (
     encode_message,
     encode_record,
 )
-from .._ids import BadName, CallId, CommitId, split_address
+from .._ids import CallId, CommitId
 from .._messages import Message
 from .._state import Child, Continuation, Record
 from .._text import one_line
 from ._errors import too_large
 from ._format import FILE, FOLDER, Entry, RawCommit, is_id
-from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
+from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, can_be_call, message_path
 from ._objects import Batch, Objects
 from ._protocol import Commit, NotALoop
 from ._revisions import Revisions
-from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged
+from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged, folder_in
 
 _CACHED = 256
 
@@ -148,7 +148,7 @@ class Commits:
         record = decode_record(self._file(tree, RECORD, weight))
         definition = decode_definition(self._file(tree, DEFINITION, weight))
         messages: list[Message] = []
-        for name, blob in self._trees.messages(self._folder_in(tree, MESSAGES)):
+        for name, blob in self._trees.messages(folder_in(tree, MESSAGES)):
             data = self._objects.get(blob, "blob")
             weight.messages += len(data)
             weight.add(len(data))
@@ -157,7 +157,7 @@ class Commits:
             **{name: getattr(record, name) for name in Record.__struct_fields__},
             definition=definition,
             messages=tuple(messages),
-            children=self._children(self._folder_in(tree, CHILDREN), raw, above, weight) if CHILDREN in tree else {},
+            children=self._children(folder_in(tree, CHILDREN), raw, above, weight) if CHILDREN in tree else {},
         )
 
     def _children(self, folder: str, raw: RawCommit, above: int, weight: Weight) -> dict[CallId, Child]:
@@ -165,7 +165,7 @@ class Commits:
         children: dict[CallId, Child] = {}
         commits = [(self._revisions.commit(parent).tree, CommitId(parent)) for parent in raw.parents]
         for entry in self._trees.read(folder).values():
-            if not _can_be_call(entry.name):
+            if not can_be_call(entry.name):
                 raise damaged(f"{CHILDREN}/{one_line(entry.name)} has a name that no call can have")
             match = next((pair for pair in commits if pair[0] == entry.id), None)
             if match is None:
@@ -182,15 +182,3 @@ class Commits:
         data = self._objects.get(tree[name].id, "blob")
         weight.add(len(data))
         return data
-
-    def _folder_in(self, tree: Mapping[str, Entry], name: str) -> str:
-        if name not in tree or not tree[name].is_folder:
-            raise damaged(f"{name}/ is missing, or not a folder")
-        return tree[name].id
-
-
-def _can_be_call(name: str) -> bool:
-    try:
-        return split_address(f"x.{name}")[1] == name
-    except BadName:
-        return False

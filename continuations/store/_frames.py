@@ -28,7 +28,7 @@ _MOVE = struct.Struct(">20s20sHH")  # from, to, how many bytes the branch's name
 _NONE = bytes(20)
 
 
-class Move(NamedTuple):
+class RefMove(NamedTuple):
     """One move of a branch; `old` is None if there was none. The note is for git's log of the branch."""
 
     ref: str
@@ -45,7 +45,7 @@ class Frame(NamedTuple):
 
     durable: bool
     objects: Sequence[tuple[bytes, int, int]]
-    moves: Sequence[Move]
+    moves: Sequence[RefMove]
     end: int
     chain: int
 
@@ -78,7 +78,7 @@ def chain_of(header: bytes) -> int:
 
 
 def frame_bytes(
-    objects: Mapping[bytes, bytes], moves: Sequence[Move], *, durable: bool, at: int, chain: int
+    objects: Mapping[bytes, bytes], moves: Sequence[RefMove], *, durable: bool, at: int, chain: int
 ) -> tuple[bytes, Frame]:
     """A frame as it is written at a place of a segment, and what it will be read as.
 
@@ -96,7 +96,7 @@ def frame_bytes(
     return data, Frame(durable, places, moves, at + len(data), checksum)
 
 
-def _move_bytes(move: Move) -> bytes:
+def _move_bytes(move: RefMove) -> bytes:
     ref, note = move.ref.encode(), move.note.encode("utf-8", "replace")[:1000]
     old = _NONE if move.old is None else bytes.fromhex(move.old)
     return _MOVE.pack(old, bytes.fromhex(move.new), len(ref), len(note)) + ref + note
@@ -120,7 +120,7 @@ def read_frame(data: bytes, at: int, chain: int) -> Frame:
         for name, length in _OBJECT.iter_unpack(body[table:place]):
             places.append((name, at + HEAD + place, length))
             place += length
-        made: list[Move] = []
+        made: list[RefMove] = []
         for _ in range(moves):
             old, new, named, noted = _MOVE.unpack_from(body, place)
             place += _MOVE.size
@@ -129,7 +129,7 @@ def read_frame(data: bytes, at: int, chain: int) -> Frame:
             place += named + noted
             if not ref.startswith("refs/heads/") or not is_ref(ref):
                 raise Damaged("it moves what is no branch")
-            made.append(Move(ref, None if old == _NONE else old.hex(), new.hex(), note))
+            made.append(RefMove(ref, None if old == _NONE else old.hex(), new.hex(), note))
         if place != size:
             raise Damaged("its parts are longer or shorter than it")
     except (struct.error, UnicodeDecodeError) as error:

@@ -1,7 +1,7 @@
 """The store in git: a loop is a branch, a step a commit, a continuation its tree. Only this module knows pygit2."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -9,15 +9,15 @@ from pathlib import Path
 import pygit2
 
 from .._calls import Person
-from .._errors import CaesuraError, SavedStateError
-from .._ids import BadName, CommitId, LoopName, loop_name
+from .._errors import SavedStateError
+from .._ids import CommitId, LoopName
 from .._state import Continuation
 from .._text import one_line
 from ._commits import Commits
 from ._errors import Torn
 from ._exclusive import Turns, common
 from ._format import commit_bytes, is_id
-from ._frames import Move
+from ._frames import RefMove
 from ._group import Group
 from ._journal import Journal
 from ._leases import LeaseFiles
@@ -30,20 +30,26 @@ from ._protocol import (
     Durability,
     Lease,
     Mender,
+    Move,
     NoPerson,
     NoSuchRevision,
     NotALoop,
     Reader,
     Store,
     Unavailable,
+    Upkeep,
     Visibility,
 )
 from ._reader import CheckedReader
-from ._refs import Logging, Refs
+from ._refs import Logging
 from ._revisions import Revisions
 from ._sealing import Sealer
+from ._together import JointRefs, Swap, check_unused
+from ._upkeep import GitUpkeep
+from ._waiting import Waiting
 
 LOOPS = "refs/heads/loops/"
+ARCHIVE = "refs/archive/loops/"
 
 _OWN = 4  # libgit2's level of a person's own configuration; above it are the repository's
 
@@ -64,7 +70,7 @@ class GitStore(Store):
         self._turns = Turns(self._folder, durable=durable)
         self._journal = Journal(self._folder, durable=durable)
         self._objects = Objects(self._folder / "objects", durable=durable, journal=self._journal)
-        self._refs = Refs(
+        self._refs = JointRefs(
             self._folder,
             folder,
             logging=_logging(repository),
@@ -77,8 +83,10 @@ class GitStore(Store):
         self._refs.unseal = self._sealer.seal_within
         sealed = visibility == "sealed"
         self._group = Group(self._journal, self._refs, self._turns, self._sealer) if sealed else None
+        self._precious = _setting(repository.config, "extensions.preciousObjects").lower() == "true"
         self._leases = LeaseFiles(self._folder)
         self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
+        self._waiting = Waiting(self._folder, self._objects, self._refs, LOOPS)
         self._commits = Commits(self._objects, self._revisions)
 
     @classmethod
@@ -131,38 +139,38 @@ class GitStore(Store):
 
     # Refs --------------------------------------------------------------------------------------------------------
 
-    def heads(self) -> Mapping[LoopName, CommitId]:
-        return {name: CommitId(head) for name, head in self._branches() if isinstance(head, str)}
+    def heads(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
+        loops = self._refs.loops(_folder(archived), above)
+        return {name: CommitId(head) for name, head in loops if isinstance(head, str)}
 
-    def torn(self) -> Mapping[LoopName, SavedStateError]:
-        return {name: fault for name, fault in self._branches() if isinstance(fault, Torn)}
+    def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
+        return {name: fault for name, fault in self._refs.loops(_folder(archived)) if isinstance(fault, Torn)}
 
-    def _branches(self) -> Iterator[tuple[LoopName, str | Torn | None]]:
-        for ref in self._refs.all(LOOPS):
-            try:
-                name = loop_name(ref.removeprefix(LOOPS))
-            except BadName:
-                continue  # somebody's own branch beside ours
-            try:
-                yield name, self._refs.get(ref)
-            except Torn as fault:
-                yield name, fault
+    def waiting(self) -> Iterator[LoopName]:
+        return self._waiting.loops()
 
-    def head(self, loop: LoopName) -> CommitId | None:
-        head = self._refs.get(LOOPS + loop)
+    def head(self, loop: LoopName, *, archived: bool = False) -> CommitId | None:
+        head = self._refs.get(_folder(archived) + loop)
         return None if head is None else CommitId(head)
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
         known = self._commits.recent(new)
         note = f"caesura: {'' if known is None else one_line(known.message.partition(chr(10))[0])}"
-        if self._group is None or not self._group.move(Move(LOOPS + loop, old, new, note)):
+        if self._group is None or not self._group.move(RefMove(LOOPS + loop, old, new, note)):
             self._refs.swap(LOOPS + loop, old, new, note)
         if old is None and self._repo.is_bare:
-            # So that `git log` and `git clone` have something to start from.
-            with suppress(CaesuraError):
-                head = self._refs.read("HEAD")
-                if head is not None and not is_id(head) and self._refs.get(head) is None:
-                    self._refs.set_head(LOOPS + loop)
+            self._refs.see_to_head(LOOPS + loop)
+
+    def move_all(self, moves: Sequence[Move], note: str) -> None:
+        swaps = [Swap(_folder(one.archived) + one.loop, one.old, one.new) for one in moves]
+        for one in swaps:
+            if one.new is None:
+                check_unused(self._folder, one.ref, bare=self._repo.is_bare)
+        if swaps:
+            self._refs.swap_all(swaps, f"caesura: {one_line(note)}")
+        left = next(iter(self.heads()), None)
+        if left is not None and self._repo.is_bare:
+            self._refs.see_to_head(LOOPS + left)
 
     def lease(self, root: LoopName) -> Lease | None:
         with _trouble("The lease could not be read", "Check the repository's permissions."):
@@ -216,7 +224,7 @@ class GitStore(Store):
         return self._objects.get(commit, "commit")
 
     def resolve(self, revision: str) -> CommitId:
-        for text in (LOOPS + revision, revision):
+        for text in (LOOPS + revision, revision, ARCHIVE + revision):
             found = self._revisions.find(text)
             if found is not None:
                 return CommitId(found)
@@ -259,6 +267,21 @@ class GitStore(Store):
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return leftovers(self._folder, self._refs, LOOPS)
+
+    # Upkeep ------------------------------------------------------------------------------------------------------
+
+    def upkeep(
+        self, *, breathe: Callable[[], None] = lambda: None, progress: Callable[[int, int], None] = lambda *_: None
+    ) -> Upkeep:
+        # As git has them: what is in the journal is not there yet.
+        refs = JointRefs(
+            self._folder, self._folder, logging="no", durable=True, who=self._who, journal=None, turns=self._turns
+        )
+        return GitUpkeep(self._folder, refs, LOOPS, alone=self._precious, breathe=breathe, progress=progress)
+
+
+def _folder(archived: bool) -> str:
+    return ARCHIVE if archived else LOOPS
 
 
 def _logging(repository: pygit2.Repository) -> Logging:

@@ -10,12 +10,13 @@ from contextlib import suppress
 from .._errors import CaesuraError
 from . import _refs
 from ._exclusive import Held, Locks, Turns
-from ._frames import Move
+from ._frames import RefMove
 from ._journal import Journal
+from ._journaled import JournaledRefs
 from ._later import Later
 from ._objects import Batch
 from ._packing import packed
-from ._refs import Refs, moved
+from ._refs import moved
 from ._sealing import Sealer
 
 _MOST = 4096
@@ -31,7 +32,7 @@ _KEPT = 16 * 2**20
 class _Waiting:
     """A thread that waits for its move; `leads` says that it is to write for those that wait."""
 
-    def __init__(self, move: Move | None) -> None:
+    def __init__(self, move: RefMove | None) -> None:
         self.move = move
         self.woken = threading.Lock()
         self.woken.acquire()
@@ -43,7 +44,7 @@ class _Waiting:
 class Group:
     """Moves branches by the journal. For any thread at any time."""
 
-    def __init__(self, journal: Journal, refs: Refs, turns: Turns, sealer: Sealer) -> None:
+    def __init__(self, journal: Journal, refs: JournaledRefs, turns: Turns, sealer: Sealer) -> None:
         self._journal, self._refs, self._turns = journal, refs, turns
         self._sealer, self._later = sealer, Later(journal, self.seal)
         self._mutex, self._queue = threading.Lock(), deque[_Waiting]()
@@ -86,8 +87,8 @@ class Group:
             if waiting.error is not None:
                 raise waiting.error
 
-    def move(self, move: Move) -> bool:
-        """Move a branch, if it is where the move begins; False if only git's own way does.
+    def move(self, move: RefMove) -> bool:
+        """RefMove a branch, if it is where the move begins; False if only git's own way does.
 
         Raises:
             Moved: it is elsewhere.
@@ -111,7 +112,7 @@ class Group:
         """How many moves wait to be written."""
         return len(self._queue)
 
-    def _submit(self, move: Move | None) -> _Waiting:
+    def _submit(self, move: RefMove | None) -> _Waiting:
         mine = _Waiting(move)
         with self._mutex:
             self._queue.append(mine)
@@ -154,7 +155,7 @@ class Group:
         self._journal.catch_up()
         heads: dict[str, str | None] = {}
         guarded: list[str] = []
-        moves: list[Move] = []
+        moves: list[RefMove] = []
         for one in batch:
             if one.move is None:
                 continue
@@ -183,7 +184,7 @@ class Group:
                     self._refs.guard.take_away(ref)
             raise
 
-    def _hold(self, move: Move, locks: Locks) -> bool:
+    def _hold(self, move: RefMove, locks: Locks) -> bool:
         try:
             return self._refs.hold(move)
         except Held:

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import RLock
 
 from . import _disk
-from ._frames import HEAD, HEADER, Damaged, Frame, Move, chain_of, frame_bytes, length, new_header, read_frame
+from ._frames import HEAD, HEADER, Damaged, Frame, RefMove, chain_of, frame_bytes, length, new_header, read_frame
 
 FOLDER = "caesura.journal"
 """The folder in the repository that the journal is in."""
@@ -35,7 +35,7 @@ class Segment:
         self.path, self.number = path, int(path.name)
         self.next = str(path.with_name(f"{self.number + 1:08}"))
         self.objects: dict[bytes, tuple[int, int]] = {}
-        self.moves: dict[str, list[Move]] = {}
+        self.moves: dict[str, list[RefMove]] = {}
         self.durable, self.steps = False, 0
         self.end, self._file = 0, -1
         with _disk.opened(path) as file:
@@ -247,7 +247,7 @@ class Journal:
 
     # Writing, for whoever has exclusive access ---------------------------------------------------------------------
 
-    def append(self, objects: Mapping[bytes, bytes], moves: Sequence[Move]) -> None:
+    def append(self, objects: Mapping[bytes, bytes], moves: Sequence[RefMove]) -> None:
         """Add a frame; when this returns it is as durable as the journal is.
 
         Raises:

@@ -1,5 +1,7 @@
 """Where things stand in a commit's tree."""
 
+from .._ids import BadName, split_address
+
 RECORD = "continuation.json"
 DEFINITION = "agent.json"
 MESSAGES = "messages"
@@ -19,3 +21,11 @@ def message_path(index: int) -> tuple[str, ...]:
     folder, leaf = divmod(rest, WIDTH)
     path = (f"{folder:02}", f"{leaf:02}.json")
     return path if batch == 0 else (f"{WIDTH}", f"{batch:03}", *path)
+
+
+def can_be_call(name: str) -> bool:
+    """Whether a folder's name is one that a call can have."""
+    try:
+        return split_address(f"x.{name}")[1] == name
+    except BadName:
+        return False

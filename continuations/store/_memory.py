@@ -4,18 +4,34 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .._calls import Person
 from .._codec import encode_definition, encode_message, encode_record
 from .._errors import SavedStateError
 from .._ids import CommitId, LoopName
 from .._messages import plain_text
+from .._requests import asks
 from .._state import Continuation
 from .._text import one_line
 from ._errors import gone
 from ._format import is_id
-from ._protocol import Commit, Lease, Mender, Moved, NoSuchRevision, NotALoop, Reader, Store, Trace, Unavailable
+from ._protocol import (
+    Commit,
+    Holdings,
+    Lease,
+    Mender,
+    Move,
+    Moved,
+    NoSuchRevision,
+    NotALoop,
+    Reader,
+    Store,
+    Trace,
+    Unavailable,
+    Upkeep,
+    Upkept,
+)
 
 _REVISION = re.compile(r"(?P<base>[^~^]+)(?P<steps>(?:~\d*|\^\d*)*)")
 
@@ -27,6 +43,7 @@ class MemoryStore(Store):
         self._commits: dict[CommitId, Commit] = {}
         self._raw: dict[CommitId, bytes] = {}
         self._heads: dict[LoopName, CommitId] = {}
+        self._archive: dict[LoopName, CommitId] = {}
         self._leases: dict[LoopName, Lease] = {}
         self._one_at_a_time = threading.Lock()
 
@@ -34,15 +51,22 @@ class MemoryStore(Store):
     def location(self) -> str:
         return "memory"
 
-    def heads(self) -> Mapping[LoopName, CommitId]:
+    def heads(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
         with self._one_at_a_time:
-            return dict(sorted(self._heads.items()))
+            branches = sorted(self._branches(archived).items())
+        return {name: head for name, head in branches if above is None or name.startswith(f"{above}.")}
 
-    def torn(self) -> Mapping[LoopName, SavedStateError]:
+    def waiting(self) -> Iterator[LoopName]:
+        return (name for name, head in sorted(self._heads.items()) if _waits(self._commits[head].state))
+
+    def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
         return {}
 
-    def head(self, loop: LoopName) -> CommitId | None:
-        return self._heads.get(loop)
+    def head(self, loop: LoopName, *, archived: bool = False) -> CommitId | None:
+        return self._branches(archived).get(loop)
+
+    def _branches(self, archived: bool) -> dict[LoopName, CommitId]:
+        return self._archive if archived else self._heads
 
     def read(self, commit: CommitId) -> Commit:
         if not is_id(commit):
@@ -100,6 +124,15 @@ class MemoryStore(Store):
     def seal(self) -> None:
         """No other program sees what is in memory."""
 
+    def move_all(self, moves: Sequence[Move], note: str) -> None:
+        for one in moves:
+            if self._branches(one.archived).get(one.loop) != one.old:
+                raise Moved(f"{one.loop} was moved by another writer.", hint="Read it again and decide again.")
+        for one in moves:
+            self._branches(one.archived).pop(one.loop, None)
+            if one.new is not None:
+                self._branches(one.archived)[one.loop] = one.new
+
     def raw(self, commit: CommitId) -> bytes:
         return self._raw[self.read(commit).id]
 
@@ -119,8 +152,9 @@ class MemoryStore(Store):
         return commit
 
     def _named(self, base: str) -> CommitId | None:
-        if base in self._heads:
-            return self._heads[LoopName(base)]
+        for branches in (self._heads, self._archive):
+            if base in branches:
+                return branches[LoopName(base)]
         found = [commit for commit in tuple(self._commits) if len(base) >= 4 and commit.startswith(base)]
         return found[0] if len(found) == 1 else None
 
@@ -155,6 +189,28 @@ class MemoryStore(Store):
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return iter(())
+
+    def upkeep(
+        self, *, breathe: Callable[[], None] = lambda: None, progress: Callable[[int, int], None] = lambda *_: None
+    ) -> Upkeep:
+        return _MemoryUpkeep()
+
+
+def _waits(state: Continuation) -> bool:
+    return asks(state) or (state.ending is None and any(_waits(child.state) for child in state.children.values()))
+
+
+class _MemoryUpkeep(Upkeep):
+    """Memory holds no files."""
+
+    def due(self) -> bool:
+        return False
+
+    def holdings(self) -> Holdings:
+        return Holdings()
+
+    def run(self, *, thorough: bool = False, dry: bool = False) -> Upkept | None:
+        return Upkept()
 
 
 class _MemoryReader(Reader):

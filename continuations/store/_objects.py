@@ -20,8 +20,7 @@ from ._errors import Torn, gone, too_large, torn
 from ._format import KINDS, Kind, header, is_id, object_id
 from ._journal import FOLDER, Journal
 from ._owner import is_dead, mark
-from ._packing import unpacked
-from ._packs import Packs, deflated_at_most, inflated
+from ._packs import Packs, deflated_at_most, inflated, unpacked
 
 MAX_OBJECT = 100 * 2**20
 """The largest object that is read or written, in bytes."""

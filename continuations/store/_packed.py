@@ -6,7 +6,8 @@ meets a damaged one has no answer, so that a ref is never taken for missing beca
 
 import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -17,10 +18,16 @@ from ._format import is_id
 PACKED = "packed-refs"
 
 _NO_REFS = b"# pack-refs with: peeled fully-peeled sorted \n"
+_HEADER = b"# pack-refs with: sorted \n"  # with which nothing is said of what tags point to
 _LONGEST = 4096
+_SAMPLES, _SAMPLE = 64, 64
 # What git allows, and nothing that could lead out of the folder.
 _REF = re.compile(r"(?:(?:[A-Z]+_)*HEAD|refs(?:/(?!\.)[^\x00-\x20\x7f~^:?*\[\\/\ud800-\udfff]+)+)")
 _LINE = re.compile(rb"(?:([0-9a-f]{40}) )?([^\n\x00]*)\n")
+
+
+Identity = tuple[int, int, int]
+"""A file's number, size and time."""
 
 
 class _Unsorted(Exception):
@@ -30,13 +37,13 @@ class _Unsorted(Exception):
 class View:
     """The packed refs as they were at one moment."""
 
-    def __init__(self, file: Path, data: mmap.mmap | bytes) -> None:
-        """Look at the first line and the last.
+    def __init__(self, file: Path, data: mmap.mmap | bytes, identity: Identity = (0, 0, 0)) -> None:
+        """Look at the first line and the last. `identity` tells the file from others of that name.
 
         Raises:
             Torn: the file is empty or cut short, or holds something else.
         """
-        self._file, self._data = file, data
+        self._file, self._data, self.identity = file, data, identity
         last = data[data.rfind(b"\n", 0, len(data) - 1) + 1 :]
         first = data[: data.find(b"\n") + 1]
         if not (first and is_line(first) and is_line(last)):  # git puts a line there even if there are no refs
@@ -72,6 +79,11 @@ class View:
         Raises:
             Torn: the file is damaged among them.
         """
+        found = ((name, found) for _, name, found in self._range(prefix))
+        return found if self._sorted else iter(sorted(one for one in found if one[0].startswith(prefix)))
+
+    def _range(self, prefix: str) -> Iterator[tuple[int, str, str | None]]:
+        """The refs among which are all that begin so, and, if the file is sorted, no others."""
         if self._sorted:
             wanted = prefix.encode()
             try:
@@ -80,37 +92,109 @@ class View:
                 self._sorted = False
             else:
                 return self._between(start, end)
-        return ((name, found) for name, found in sorted(self._all.items()) if name.startswith(prefix))
+        return self._between(self._start, len(self._data))
 
-    def without(self, ref: str) -> bytes:
-        """The whole file, but for one ref and what its tag points to."""
-        lines, skip = list[bytes](), False
+    def places(self, prefix: str) -> Iterator[tuple[int, str, str]]:
+        """The refs that begin so, each after its place in the file; what holds no id holds the empty text.
+
+        Raises:
+            Torn: the file is damaged among them.
+        """
+        return ((place, name, found or "") for place, name, found in self._range(prefix) if name.startswith(prefix))
+
+    def at(self, place: int) -> tuple[str, str] | None:
+        """The ref that stands at a place, and what it holds, as `places` has it; None if none does."""
+        match = _LINE.match(self._data, place) if place < len(self._data) else None
+        if match is None or self._data[place - 1] != ord("\n"):
+            return None
+        found, name = match.groups()
+        if found is not None:
+            return name.decode("utf-8", "replace"), found.decode()
+        entry = self._ref(match)
+        return None if entry is None else (entry[0], "")
+
+    def locate(self, ref: str) -> int | None:
+        """The place of a ref in the file, if it is sorted, and it is there.
+
+        Raises:
+            Torn: the file is damaged where the ref would be.
+        """
+        with suppress(_Unsorted):
+            place = self._search(ref.encode())
+            found = self.at(place)
+            return place if found is not None and found[0] == ref else None
+        return None
+
+    def samples(self) -> bytes:
+        """A little of the file from many places, by which two files are told apart that else look alike."""
+        step = max(1, len(self._data) // _SAMPLES)
+        return b"".join(self._data[at : at + _SAMPLE] for at in range(0, len(self._data), step))
+
+    def replaced(self, refs: Mapping[str, str | None]) -> bytes:
+        """The whole file, but with these refs, which point to commits; None is no ref.
+
+        Raises:
+            Torn: it is damaged where one of them belongs.
+        """
+        parts, at = list[bytes](), 0
+        try:
+            for ref in sorted(refs, key=str.encode) if self._sorted else ():
+                start = self._search(ref.encode())
+                parts += [self._data[at:start], *([] if refs[ref] is None else [f"{refs[ref]} {ref}\n".encode()])]
+                there = self._entry(start) if start < len(self._data) else None
+                at = there[2] if there is not None and there[0] == ref.encode() else start
+        except _Unsorted:
+            self._sorted = False
+        if not self._sorted:
+            return View(self._file, self._in_order()).replaced(refs)
+        return b"".join([*parts, self._data[at:]])
+
+    def _in_order(self) -> bytes:
+        """The whole file, with its refs sorted, each with what its tag points to."""
+        head, entries, name = _HEADER, dict[bytes, bytes](), b""
         for line in bytes(self._data).splitlines(keepends=True):
-            skip = line.endswith(f" {ref}\n".encode()) or (skip and line.startswith(b"^"))
-            if not skip:
-                lines.append(line)
-        return b"".join(lines) or _NO_REFS
+            if not is_line(line):
+                raise self._damaged(self._data.find(line))
+            if line.startswith(b"#"):
+                head = line if b" sorted " in line else line.rstrip(b"\n").rstrip() + b" sorted \n"
+            elif line.startswith(b"^"):
+                entries[name] += line
+            else:
+                name = line.rstrip(b"\n").partition(b" ")[2]
+                entries[name] = line
+        return head + b"".join(entries[name] for name in sorted(entries))
 
     @cached_property
     def _all(self) -> dict[str, str | None]:
-        return dict(self._between(self._start, len(self._data)))
+        return {name: found for _, name, found in self._between(self._start, len(self._data))}
 
-    def _between(self, start: int, end: int) -> Iterator[tuple[str, str | None]]:
+    def _between(self, start: int, end: int) -> Iterator[tuple[int, str, str | None]]:
         at = start
         for match in _LINE.finditer(self._data, start, end):
             if match.start() != at:
                 break
             at = match.end()
-            found, text = match.groups()
-            if found is None and text[:1] in (b"^", b"#"):
-                continue
-            name = (text if found is not None else text.partition(b" ")[2]).decode("utf-8", "replace")
-            if found is None and not is_ref(name):
-                raise self._damaged(match.start())
-            if is_ref(name):
-                yield name, None if found is None else found.decode()
+            entry = self._ref(match)
+            if entry is not None:
+                yield match.start(), *entry
         if at != end:
             raise self._damaged(at)
+
+    def _ref(self, match: re.Match[bytes]) -> tuple[str, str | None] | None:
+        """The ref in a line, and the id that it holds; None if it is a line of another kind, or names no ref.
+
+        Raises:
+            Torn: it is neither.
+        """
+        found, text = match.groups()
+        if found is None and text[:1] in (b"^", b"#"):
+            return None
+        name = (text if found is not None else text.partition(b" ")[2]).decode("utf-8", "replace")
+        if is_ref(name):
+            return name, None if found is None else found.decode()
+        if found is None:
+            raise self._damaged(match.start())
+        return None
 
     def _search(self, wanted: bytes) -> int:
         """Where the first ref begins whose name is not below `wanted`.
@@ -158,7 +242,7 @@ class PackedRefs:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / PACKED
-        self._known: tuple[tuple[int, int, int], View] | None = None
+        self._known: View | None = None
         self._none = View(self._file, _NO_REFS)
 
     def view(self) -> View:
@@ -170,13 +254,13 @@ class PackedRefs:
         try:
             stat = self._file.stat()
             identity = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-            if self._known is None or self._known[0] != identity:
-                self._known = (identity, View(self._file, self._mapped()))
+            if self._known is None or self._known.identity != identity:
+                self._known = View(self._file, self._mapped(), identity)
         except FileNotFoundError:
             return self._none
         except OSError as error:
             raise torn("The packed refs", self._file, error.strerror or str(error)) from error
-        return self._known[1]
+        return self._known
 
     def _mapped(self) -> mmap.mmap | bytes:
         with _disk.opened(self._file) as opened:

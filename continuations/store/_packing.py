@@ -9,7 +9,6 @@ from pathlib import Path
 from . import _disk
 from ._format import NUMBERS, Kind
 from ._owner import mark
-from ._packs import KINDS_BY_NUMBER, inflated
 
 _TEMPORARY = "tmp_obj_caesura-"  # in the folder of objects, where writers that died are tidied up after
 _CHUNK = 2**20
@@ -51,26 +50,6 @@ def head(number: int, size: int) -> bytes:
         byte, size = size & 0x7F, size >> 7
     made.append(byte)
     return bytes(made)
-
-
-def unpacked(entry: bytes, limit: int) -> tuple[Kind, bytes]:
-    """The object that stands in a pack as `packed`.
-
-    Raises:
-        ValueError, zlib.error: it does not, or has more than `limit` bytes.
-    """
-    at, byte = 1, entry[0]
-    kind, size, shift = KINDS_BY_NUMBER.get(byte >> 4 & 7), byte & 15, 4
-    while byte & 0x80 and at < len(entry):
-        byte = entry[at]
-        size |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-    if kind is None or size > limit:
-        raise ValueError("it is a delta, or larger than it may be")
-    found, whole, more = inflated(entry[at:], size)
-    if not whole or more:
-        raise ValueError("it is cut short, or longer than it says")
-    return kind, found
 
 
 def write_pack(

@@ -6,16 +6,17 @@ import struct
 import zlib
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from . import _disk
 from ._errors import Torn, too_large, torn
 from ._format import NUMBERS, Kind, header
+from ._packing import head
 
-KINDS_BY_NUMBER: dict[int, Kind] = {number: kind for kind, number in NUMBERS.items()}
-_OFFSET_DELTA, _ID_DELTA = 6, 7
+_KINDS: dict[int, Kind] = {number: kind for kind, number in NUMBERS.items()}
+_OFFSET_DELTA, ID_DELTA = 6, 7
 _FANOUT = 8 + 256 * 4
 _CHAIN = 4096  # as git's own limit on the deltas between an object and its base
 _WORK = 64  # times the limit: what may be made on the way to one object
@@ -60,6 +61,31 @@ class Pack:
 
     def _id(self, number: int) -> bytes:
         return self._index[_FANOUT + number * 20 : _FANOUT + number * 20 + 20]
+
+    def entries(self) -> dict[bytes, tuple[int, int]]:
+        """Where each object stands, and where the next thing does, in the order of the pack; by id."""
+        places = sorted((self._offset_of(number), self._id(number)) for number in range(self._count))
+        ends = [*(place for place, _ in places[1:]), len(self._data) - 20]
+        return {name: (place, end) for (place, name), end in zip(places, ends, strict=True)}
+
+    def entry(self, start: int, end: int, names: Mapping[int, bytes]) -> bytes:
+        """An object as it stands in the pack, its base named by its id; `names` has the ids by their places.
+
+        Raises:
+            Torn: it does not stand there.
+        """
+        try:
+            number, size, at = self._head(start)
+            if number in _KINDS:
+                return self._data[start:end]
+            base, at = self._base(number, start, at)
+            return head(ID_DELTA, size) + names[base] + self._data[at:end]
+        except (KeyError, IndexError, ValueError) as error:
+            raise torn("A pack", self.file, str(error)) from error
+
+    def kind(self, start: int) -> Kind | None:
+        """The kind of the object that stands there, or None if it is told as a delta."""
+        return _KINDS.get(self._data[start] >> 4 & 7)
 
     def offset(self, name: bytes) -> int | None:
         """Where an object is, by its id in bytes."""
@@ -112,8 +138,8 @@ class Pack:
             number, size, at = self._head(offset)
             if size > limit:
                 raise too_large(f"Object {name.hex()}", f"{size:,} bytes", f"{limit:,}")
-            if number in KINDS_BY_NUMBER:
-                kind, data = KINDS_BY_NUMBER[number], self._inflate(at, size)
+            if number in _KINDS:
+                kind, data = _KINDS[number], self._inflate(at, size)
                 break
             base, at = self._base(number, offset, at)
             deltas.append((offset, self._inflate(at, size)))
@@ -123,7 +149,7 @@ class Pack:
         self._keep(offset, kind, data)
         made = 0
         for place, delta in reversed(deltas):
-            data = _applied(data, delta, limit, name)
+            data = applied(data, delta, limit, name)
             made += len(data)
             if made > _WORK * limit:
                 raise ValueError("it is a delta of too many large deltas")
@@ -147,7 +173,7 @@ class Pack:
 
     def _base(self, number: int, offset: int, at: int) -> tuple[int, int]:
         """Where the base of a delta is, and where the delta itself begins."""
-        if number == _ID_DELTA:
+        if number == ID_DELTA:
             found = self.offset(self._data[at : at + 20])
             if found is None:
                 raise ValueError("the object that it is a delta of is missing")
@@ -251,12 +277,32 @@ def inflated(data: bytes, size: int) -> tuple[bytes, bool, bytes]:
     return found, engine.eof and len(found) == size, engine.unused_data
 
 
+def unpacked(entry: bytes, limit: int) -> tuple[Kind, bytes]:
+    """The object that stands in a pack as `packed`.
+
+    Raises:
+        ValueError, zlib.error: it does not, or has more than `limit` bytes.
+    """
+    at, byte = 1, entry[0]
+    kind, size, shift = _KINDS.get(byte >> 4 & 7), byte & 15, 4
+    while byte & 0x80 and at < len(entry):
+        byte = entry[at]
+        size |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    if kind is None or size > limit:
+        raise ValueError("it is a delta, or larger than it may be")
+    found, whole, more = inflated(entry[at:], size)
+    if not whole or more:
+        raise ValueError("it is cut short, or longer than it says")
+    return kind, found
+
+
 def deflated_at_most(size: int) -> int:
     """How many bytes an object and its header can have in a file: what deflates worst grows by less than this."""
     return size + size // 7 + 200
 
 
-def _applied(base: bytes, delta: bytes, limit: int, name: bytes) -> bytes:
+def applied(base: bytes, delta: bytes, limit: int, name: bytes) -> bytes:
     """What a delta makes of its base."""
     size, at = _number(delta, 0)
     target, at = _number(delta, at)

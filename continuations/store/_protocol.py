@@ -1,7 +1,7 @@
 """What a store does: objects named by their content, and refs that move by compare-and-swap only."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -62,6 +62,18 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
 
     token: str
     data: bytes
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several moves that are made together: a loop's branch, from where it was read; None is no branch.
+
+    An `archived` one is that which the loop has in the archive.
+    """
+
+    loop: LoopName
+    old: CommitId | None
+    new: CommitId | None
+    archived: bool = False
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +163,47 @@ class Mender(Protocol):
         ...
 
 
+class Holdings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a repository holds: objects and branches of root loops with files of their own, packs, bytes of objects."""
+
+    objects: int = 0
+    packs: int = 0
+    branches: int = 0
+    size: int = 0
+
+
+class Upkept(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done: objects that got into a pack, packs that became one, branches that went into the list of them."""
+
+    objects: int = 0
+    packs: int = 0
+    branches: int = 0
+    before: Holdings = Holdings()
+    after: Holdings = Holdings()
+
+
+class Upkeep(Protocol):
+    """What keeps a repository in few files, while work goes on in it. For any thread, at any time."""
+
+    def due(self) -> bool:
+        """Whether there is more of anything than there should be; it takes about as long as a step."""
+        ...
+
+    def holdings(self) -> Holdings:
+        """What there is now."""
+        ...
+
+    def run(self, *, thorough: bool = False, dry: bool = False) -> Upkept | None:
+        """Do what there is to do, `thorough` also where there is little. None if another process is at it.
+
+        With `dry` nothing is done, and it is only said what would be.
+
+        Raises:
+            Unavailable: the disk is full, or may not be written. Nothing was lost.
+        """
+        ...
+
+
 class Store(Protocol):
     """Where continuations and refs are kept. Synchronous; for any thread at any time."""
 
@@ -159,16 +212,27 @@ class Store(Protocol):
         """Where the store is, for messages."""
         ...
 
-    def heads(self) -> Mapping[LoopName, CommitId]:
-        """Every loop's head, by name, in the order of the names."""
+    def heads(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
+        """The heads of all loops, or of those nested in one, by name, in the order of the names.
+
+        Those that are in use, or those in the archive.
+        """
         ...
 
-    def torn(self) -> Mapping[LoopName, SavedStateError]:
+    def waiting(self) -> Iterator[LoopName]:
+        """The loops in whose heads, or in what those nest, something waits for somebody; in the order of their names.
+
+        Those whose heads cannot be read are among them. Others are found without being looked at, in a repository of
+        any size, but for those that are not known yet.
+        """
+        ...
+
+    def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
         """The branches of loops that point nowhere, by name, and what is wrong with each. `heads` leaves them out."""
         ...
 
-    def head(self, loop: LoopName) -> CommitId | None:
-        """A loop's head, or None if there is no such loop.
+    def head(self, loop: LoopName, *, archived: bool = False) -> CommitId | None:
+        """A loop's head, or None if there is no such loop, or none in the archive.
 
         Raises:
             Torn: there is a branch, and it points nowhere.
@@ -244,8 +308,17 @@ class Store(Protocol):
         """
         ...
 
+    def move_all(self, moves: Sequence[Move], note: str) -> None:
+        """Make several moves, all or none, after a crash or a power cut too. `note` says why, where moves are logged.
+
+        Raises:
+            Moved: a branch is somewhere else.
+            Unavailable: one that would go is checked out somewhere.
+        """
+        ...
+
     def resolve(self, revision: str) -> CommitId:
-        """The commit that a revision names: a loop, branch, tag or hash, each with ``~`` and ``^``.
+        """The commit that a revision names: a loop, an archived one, a branch, tag or hash, with ``~`` and ``^``.
 
         Raises:
             NoSuchRevision: nothing has that name.
@@ -294,5 +367,15 @@ class Store(Protocol):
 
         Raises:
             Unavailable: there is no such copy, or nothing that could be mended.
+        """
+        ...
+
+    def upkeep(
+        self, *, breathe: Callable[[], None] = lambda: None, progress: Callable[[int, int], None] = lambda *_: None
+    ) -> Upkeep:
+        """What keeps it in few files.
+
+        `breathe` is called often, and what it raises ends the work, with nothing lost. `progress` is told how many
+        objects were packed, of how many.
         """
         ...

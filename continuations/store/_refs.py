@@ -4,22 +4,20 @@ import datetime as dt
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import pairwise
+from heapq import merge
 from pathlib import Path
 from threading import RLock
 from typing import Literal
 
-from .._errors import CaesuraError
 from . import _disk
 from ._errors import Torn, torn
 from ._exclusive import Held, Locks, Turns
 from ._format import is_id
-from ._frames import Move
 from ._guard import Guard
 from ._journal import Journal
-from ._packed import PACKED, PackedRefs, is_line, is_ref
+from ._packed import PACKED, PackedRefs, View, is_line, is_ref
 from ._protocol import Locked, Moved, Unavailable
 
 TORN = ""
@@ -50,7 +48,7 @@ class Refs:
         logging: Logging,
         durable: bool,
         who: Callable[[], str],
-        journal: Journal,
+        journal: Journal | None,
         turns: Turns,
     ) -> None:
         self._folder, self._head = folder, head
@@ -82,7 +80,7 @@ class Refs:
         """What stands in a ref: an id, or the name of another ref."""
         if not is_ref(ref):
             return None
-        return self._journal.head(ref) or self.stored(ref)
+        return (None if self._journal is None else self._journal.head(ref)) or self.stored(ref)
 
     def stored(self, ref: str) -> str | None:
         """What stands in a ref's own file, or among the packed refs: what git sees."""
@@ -110,12 +108,40 @@ class Refs:
 
     def all(self, prefix: str) -> Iterator[str]:
         """The names of the refs that begin with `prefix` (it ends in a slash), torn ones too, in order."""
-        # In this order: what is sealed in the meantime has a file by then; what git packs is in the packed refs.
-        names = {ref for ref in self._journal.heads() if ref.startswith(prefix)}
-        names.update(self._loose(self._folder / prefix, prefix))
+        return (name for name, _ in self.entries(prefix))
+
+    def entries(self, prefix: str) -> Iterator[tuple[str, str | Torn]]:
+        """The refs that begin with `prefix`, in order, each with the id that it holds, or its fault."""
+        # In this order: what git packs in the meantime is in the list by then.
+        own = self.own(prefix)
+        packed = (entry for entry in self.packed().entries(prefix) if entry[0] not in own)
+        for name, held in merge(sorted(own.items(), key=_by_name), packed, key=_by_name):
+            held = self._held(name) if held is None else held  # it went, and it may be in the list; or that is torn
+            if held is not None:
+                yield name, held
+
+    def own(self, prefix: str) -> dict[str, str | Torn | None]:
+        """The refs that begin with `prefix` and have files of their own, or are in the journal, with what they hold."""
+        # In this order: what is sealed in the meantime has a file by then.
+        names = set() if self._journal is None else set(self._journal.heads())
+        above = prefix[: prefix.rindex("/") + 1]
+        names.update(self._loose(self._folder / above, above))
+        return {name: self._held(name) for name in names if name.startswith(prefix) and is_ref(name)}
+
+    def packed(self) -> View:
+        """The packed refs, as they are now.
+
+        Raises:
+            Torn: they are empty or cut short.
+        """
         with self._reading:
-            names.update(name for name, _ in self._packed.view().entries(prefix))
-        return iter(sorted(name for name in names if is_ref(name)))
+            return self._packed.view()
+
+    def _held(self, name: str) -> str | Torn | None:
+        try:
+            return self.get(name)
+        except Torn as fault:
+            return fault
 
     def _loose(self, folder: Path, prefix: str) -> Iterator[str]:
         try:
@@ -174,8 +200,8 @@ class Refs:
 
         self._patiently("HEAD", change, unsealed=True)
 
-    def _patiently(self, ref: str, change: Callable[[Locks], None], *, unsealed: bool = False) -> None:
-        """Make a change with exclusive access; others are waited for, but not for ever.
+    def _patiently(self, ref: str, change: Callable[[Locks], None], *more: str, unsealed: bool = False) -> None:
+        """Make a change of a ref, and of more, with exclusive access; others are waited for, but not for ever.
 
         Before, the journal's steps are brought to where git looks, unless it does not matter if some are `unsealed`.
         """
@@ -188,13 +214,13 @@ class Refs:
                     return change(locks)
             except (Held, BlockingIOError) as error:
                 if time.monotonic() > deadline:
-                    raise self.fault(ref, error) from error
+                    raise self.fault(ref, error, *more) from error
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
             except OSError as error:
                 raise self.fault(ref, error) from error
 
-    def fault(self, ref: str, error: Exception) -> Exception:
-        """What is wrong, for who could not write a ref: the disk, or a lock that was waited for in vain."""
+    def fault(self, ref: str, error: Exception, *more: str) -> Exception:
+        """What is wrong, for who could not write a ref, and more: the disk, or a lock that was waited for in vain."""
         if not isinstance(error, OSError):
             return error
         if not isinstance(error, Held | BlockingIOError):
@@ -206,7 +232,7 @@ class Refs:
             return Locked(
                 f"{error.strerror}, for {LOCK_SECONDS:.0f} seconds now.", hint="Try again, or stop that process first."
             )
-        lock = next((one for one in map(self._lock, (ref, PACKED)) if one.exists()), self._lock(ref))
+        lock = next((one for one in map(self._lock, (ref, *more, PACKED)) if one.exists()), self._lock(ref))
         return Locked(
             f"{lock} has been there for {LOCK_SECONDS:.0f} seconds, and is no lock of Caesura's.",
             hint=f"If no git process is using the repository, delete that file: rm '{lock}'.",
@@ -240,78 +266,11 @@ class Refs:
             self._log(ref, old, new, note)
             locks.commit(ref)
 
-    # What is in the journal, for whoever has exclusive access ------------------------------------------------------
-
-    def hold(self, move: Move) -> bool:
-        """Guard a branch that the journal is to move first; False if that must be done as git would.
-
-        Raises:
-            Held: somebody else's lock is on it.
-            Moved: it is not where the move begins.
-            Torn, Unavailable: it is nowhere that can be told; it cannot be a branch.
-        """
-        ref, old = move.ref, move.old
-        if old is None or self._file(ref).parent not in self._settled:
-            self._make_room(ref)
-        try:
-            put = self.guard.put(ref)
-        except FileNotFoundError:
-            self._make_room(ref)
-            put = self.guard.put(ref)
-        try:
-            found = self.stored(ref)
-            if found is not None and not is_id(found):
-                self.guard.take_away(ref)
-                return False
-            if found != old:
-                raise moved(ref)
-            if old is None:
-                self._check_free(ref)
-        except (CaesuraError, OSError):
-            if put:
-                self.guard.take_away(ref)
-            raise
-        return True
-
-    def publish(self, moves: Sequence[Move], whole: Path) -> bool:
-        """Put a file that holds where the journal has brought a branch in its place; False if it has been elsewhere.
-
-        That it is there already does not matter.
-        """
-        first, last = moves[0], moves[-1]
-        chained = all(one.new == other.old for one, other in pairwise(moves))
-        try:
-            found = self._stored_or_torn(last.ref)
-            if found == last.new:
-                return True
-            if found == TORN:
-                found = first.old  # it was there when the journal took the branch over, and is damaged since
-            if not chained or found not in (first.old, *(move.new for move in moves)):
-                return False
-            if first.old is None or self._file(last.ref).parent not in self._settled:
-                self._make_room(last.ref)
-            _disk.rename(whole, self._file(last.ref))
-        except (Unavailable, IsADirectoryError, NotADirectoryError, FileExistsError):
-            return False
-        self._log(last.ref, found, last.new, last.note)
-        return True
-
-    def _stored_or_torn(self, ref: str) -> str | None:
-        try:
-            return self.stored(ref)
-        except Torn:
-            return TORN
-
-    def folders(self, ref: str) -> list[Path]:
-        """The folder that a ref's file is in, and those above it, to be synced."""
-        folder = self._file(ref).parent
-        return [one for one in (folder, *folder.parents) if self._folder in one.parents]
-
     def _remove(self, locks: Locks, ref: str) -> None:
         before = self._packed.view()
         packed = before.find(ref) is not None
         # Locked even if the ref is not in there: git may be about to put it in.
-        locks.take(PACKED, before.without(ref) if packed else b"")
+        locks.take(PACKED, before.replaced({ref: None}) if packed else b"")
         if self._packed.view() is not before:
             raise Held(f"{PACKED} has just changed")
         if packed:
@@ -386,6 +345,10 @@ class Refs:
             return self.read("HEAD") == ref
         except Torn:
             return False
+
+
+def _by_name(entry: tuple[str, object]) -> str:
+    return entry[0]
 
 
 def moved(ref: str) -> Moved:

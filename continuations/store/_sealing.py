@@ -10,11 +10,11 @@ from pathlib import Path
 
 from . import _disk, _refs
 from ._exclusive import Locks, Turns
-from ._frames import Move
+from ._frames import RefMove
 from ._journal import Journal, Segment
+from ._journaled import JournaledRefs
 from ._owner import is_dead, mark
 from ._packing import deflated, keeper, write_pack
-from ._refs import Refs
 
 _BRANCH = "branch-"
 
@@ -22,7 +22,7 @@ _BRANCH = "branch-"
 class Sealer:
     """Seals the journal of a repository. Any process may, at any time, whoever wrote the journal."""
 
-    def __init__(self, repository: Path, journal: Journal, refs: Refs, turns: Turns) -> None:
+    def __init__(self, repository: Path, journal: Journal, refs: JournaledRefs, turns: Turns) -> None:
         self._objects, self._journal = repository / "objects", journal
         self._refs, self._turns = refs, turns
 
@@ -110,10 +110,12 @@ class Sealer:
             for folder in folders:
                 _disk.sync(folder)
 
-    def _set_aside(self, last: Move, file: Path) -> None:
+    def _set_aside(self, last: RefMove, file: Path) -> None:
         """Keep steps of a branch that somebody has moved all the same, under a name of their own."""
         for digits in (7, 40):
-            if self._refs.publish([Move(f"{last.ref}-unsealed-{last.new[:digits]}", None, last.new, last.note)], file):
+            if self._refs.publish(
+                [RefMove(f"{last.ref}-unsealed-{last.new[:digits]}", None, last.new, last.note)], file
+            ):
                 return
         raise FileExistsError(f"{last.ref} was moved by another program, and its steps since have no place to go")
 

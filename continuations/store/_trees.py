@@ -170,3 +170,10 @@ def damaged(what: str) -> Unreadable:
     return Unreadable(
         f"The commit is damaged: {what}.", hint="'caesura repair' goes back to the loop's last good commit."
     )
+
+
+def folder_in(tree: Mapping[str, Entry], name: str) -> str:
+    """The id of a folder that a tree must have."""
+    if name not in tree or not tree[name].is_folder:
+        raise damaged(f"{name}/ is missing, or not a folder")
+    return tree[name].id

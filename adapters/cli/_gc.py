@@ -1,0 +1,66 @@
+"""Upkeep by hand: the objects and branches of a repository into few files."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+from msgspec.structs import asdict
+
+from caesura.continuations import ConflictError, Holdings, Upkept, count
+
+from ._options import Json, Repo, place
+from ._output import Page, out, passing, write_json
+
+
+class UnderWay(ConflictError):
+    """Another process keeps the repository up at this moment."""
+
+
+def gc(
+    repo: Repo = None,
+    dry_run: Annotated[
+        bool, Parameter(name=["--dry-run", "-n"], negative="", help="Say what would be done, and do nothing.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Put the objects and the branches of a repository into few files, while work goes on in it.
+
+    Driving loops does it by itself before there are too many: more than 4,096 objects or 1,000 branches with files of
+    their own, or more than 16 small packs. By hand it does all that can be done, large packs too. Nothing is deleted:
+    an object's own file goes once a pack was written, synced and read back. It is safe beside everything that works
+    with the loops, and beside git's own commands.
+
+    With --json: {"objects", "packs", "branches", "before": {"objects", "packs", "branches", "size"}, "after": {...}}.
+    """
+    with place(repo).store() as store:
+        upkeep = store.upkeep(progress=lambda done, total: passing(f"{done:,} of {count(total, 'object')} packed …"))
+        done = upkeep.run(thorough=True, dry=dry_run)
+    passing("")
+    if done is None:
+        raise UnderWay("Another process is tidying the repository up.", hint="There is nothing more to do.")
+    if json:
+        write_json({**asdict(done), "before": asdict(done.before), "after": asdict(done.after)})
+    else:
+        out(_page(done, dry=dry_run))
+    return 0
+
+
+def _page(done: Upkept, *, dry: bool) -> Page:
+    page = Page()
+    told = [
+        f"{count(done.objects, 'object')} into packs" if done.objects else "",
+        f"{count(done.packs, 'pack')} into one" if done.packs else "",
+        f"{_branches(done.branches)} into the list of them" if done.branches else "",
+    ]
+    if not any(told):
+        return page.add("There is nothing to do. ", _held(done.after))
+    page.add("would put " if dry else "put ", ", ".join(filter(None, told)))
+    return page if dry else page.add(("before: ", "dim"), _held(done.before)).add(("after: ", "dim"), _held(done.after))
+
+
+def _held(held: Holdings) -> str:
+    loose = f"{count(held.objects, 'object')} and {_branches(held.branches)} with files of their own"
+    return f"{loose}, {count(held.packs, 'pack')}, {held.size / 1e6:,.1f} MB"
+
+
+def _branches(number: int) -> str:
+    return f"{number} branch" if number == 1 else f"{number} branches"

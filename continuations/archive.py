@@ -1,0 +1,87 @@
+"""The archive: loops that are out of the way, under ``refs/archive/``, with all that they were, and back again."""
+
+from collections.abc import Mapping
+
+from ._errors import CallerError
+from ._ids import CommitId, LoopName, loop_name, parent_name, root_of
+from .care import Care
+from .history import NoSuchLoop, taken
+from .leases import held
+from .store import Move, Moved
+
+_ATTEMPTS = 100
+
+
+class Nested(CallerError):
+    """A loop goes where its root goes."""
+
+
+class Archive(Care):
+    """What can be done with loops whose work is over, or is to be out of sight."""
+
+    def archived(self) -> Mapping[LoopName, CommitId]:
+        """The heads of the loops in the archive, nested ones too. Their names are revisions as those of others are."""
+        return self._store.heads(archived=True)
+
+    def archive(self, loop: str) -> None:
+        """Take a root loop with all that is nested in it out of the way, at once; it is neither driven nor decided on.
+
+        Whatever is there of it can still be shown, compared and forked. Of a loop that is there already, nothing is
+        done.
+
+        Raises:
+            NoSuchLoop: there is none of that name.
+            Nested: it is nested in another.
+            StillDriven: a living worker drives it.
+        """
+        self._shift(_root(loop), archived=True)
+
+    def restore(self, loop: str) -> None:
+        """Bring a loop, with all that was nested in it, back from the archive; it goes on as if it had not been there.
+
+        Raises:
+            NoSuchLoop: there is none of that name.
+            Nested: it is nested in another.
+            LoopExists: there is another loop of that name by now.
+        """
+        self._shift(_root(loop), archived=False)
+
+    def _shift(self, root: LoopName, *, archived: bool) -> None:
+        with held(self._store, root, self._now()):
+            for _ in range(_ATTEMPTS):
+                moves = self._moves(root, archived=archived)
+                try:
+                    return self._store.move_all(moves, "archived" if archived else "restored")
+                except Moved:  # somebody decided on one of them: what they decided goes along
+                    continue
+        raise Moved(f"Other writers kept moving {root}.", hint="Try again; nothing was changed.")
+
+    def _moves(self, root: LoopName, *, archived: bool) -> list[Move]:
+        """What takes a loop from the one place to the other; nothing if it is there."""
+        torn = [fault for name, fault in self._store.torn(archived=not archived).items() if root_of(name) == root]
+        if torn:
+            raise torn[0]
+        here = _family(self._store.heads(archived=not archived), root)
+        there = _family(self._store.heads(archived=archived), root)
+        if root not in here:
+            if root in there:
+                return []
+            raise NoSuchLoop(f"There is no loop {root!r}.", hint="'caesura loops' lists the loops there are.")
+        if there:
+            raise taken(root)
+        moves: list[Move] = []
+        for name, head in here.items():
+            moves.append(Move(loop=name, old=head, new=None, archived=not archived))
+            moves.append(Move(loop=name, old=None, new=head, archived=archived))
+        return moves
+
+
+def _family(heads: Mapping[LoopName, CommitId], root: LoopName) -> Mapping[LoopName, CommitId]:
+    return {name: head for name, head in heads.items() if root_of(name) == root}
+
+
+def _root(loop: str) -> LoopName:
+    name = loop_name(loop)
+    if parent_name(name) is not None:
+        raise Nested(f"{name} is nested in {root_of(name)}, and goes where that goes.", hint=f"Name {root_of(name)}.")
+    return name

@@ -1,0 +1,215 @@
+"""Repacking: objects with files of their own, and small packs, become one pack of deltas.
+
+Of two versions of a file the newer one stands whole, and the older one as what it takes over from that: the older is a
+part of the newer more often than not, and the newest is what is read. What a branch reaches is packed, and all that
+comes before it first, so that an object in a pack has all that it needs in packs. Nothing is taken away before the new
+pack was synced and each object in it read back.
+"""
+
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from .._codec import Unreadable
+from . import _disk
+from ._delta import delta
+from ._format import Entry, Kind, Malformed, RawCommit, read_commit, read_tree
+from ._objects import MAX_OBJECT, Objects
+from ._packing import head, packed, write_pack
+from ._packs import ID_DELTA, Pack
+from ._trees import MAX_DEPTH
+
+_DEPTH = 50  # as git's own: how many deltas there may be between an object and one that stands whole
+_LEVEL = 6
+_SMALL = 64  # bytes: no delta of less is worth it
+_HELD = 16 * 2**20
+_TREES = 512
+_NESTED = 4 * MAX_DEPTH  # no continuation has more folders within folders
+
+Breathe = Callable[[], None]
+"""Called between two small pieces of work; what it raises ends the work, and all is as if it had not begun."""
+
+
+class NotWhole(Exception):
+    """Entries that were to be copied are damaged: the ids of their objects."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__(names)
+        self.names = names
+
+
+class Repacking:
+    """Puts objects of one repository into a pack."""
+
+    def __init__(self, objects: Objects, folder: Path, breathe: Breathe = lambda: None) -> None:
+        self._objects, self._folder, self._breathe = objects, folder, breathe
+        self._trees: OrderedDict[str, dict[str, Entry]] = OrderedDict()
+        self._data: OrderedDict[str, tuple[Kind, bytes]] = OrderedDict()
+        self._held = 0
+
+    # Which ----------------------------------------------------------------------------------------------------------
+
+    def lines(self, heads: Iterable[str], among: Collection[str]) -> list[str]:
+        """The commits `among` those that `heads` reach through such commits alone, each after its parents."""
+        found: dict[str, None] = {}
+        seen: set[str] = set()
+        for top in heads:
+            stack = [(top, iter(self._parents(top, among, seen)))]
+            while stack:
+                commit, parents = stack[-1]
+                parent = next(parents, None)
+                if parent is not None:
+                    stack.append((parent, iter(self._parents(parent, among, seen))))
+                    continue
+                stack.pop()
+                if commit in seen:
+                    found.setdefault(commit)
+        return list(found)
+
+    def _parents(self, commit: str, among: Collection[str], seen: set[str]) -> tuple[str, ...]:
+        if commit in seen or commit not in among:
+            return ()
+        self._breathe()
+        with suppress(Unreadable, Malformed):
+            raw = self._commit(commit)
+            seen.add(commit)
+            return raw.parents
+        return ()
+
+    def layout(self, commits: Iterable[str], among: Collection[str]) -> dict[str, str | None]:
+        """What commits, the newest first, add to those before them, in the order in which it is to be packed.
+
+        Each object comes with the one to try a delta of.
+        """
+        order: dict[str, None] = {}
+        bases: dict[str, str] = {}
+
+        def put(name: str, older: str | None) -> bool:
+            if older is not None:
+                bases.setdefault(older, name)
+            if name not in among or name in order:
+                return False
+            order[name] = None
+            return True
+
+        def walk(newer: str, older: str | None, above: int = 0) -> None:
+            self._breathe()
+            if newer == older or not put(newer, older) or above > _NESTED:
+                return
+            known = {} if older is None else self._tree(older)
+            for entry in self._tree(newer).values():
+                before = known.get(entry.name)
+                if before is not None and before.mode != entry.mode:
+                    before = None
+                if before is not None and before.id == entry.id:
+                    continue
+                other = None if before is None else before.id
+                if entry.is_folder:
+                    walk(entry.id, other, above + 1)
+                elif entry.is_file:
+                    put(entry.id, other)
+
+        for commit in commits:
+            with suppress(Unreadable, Malformed):
+                raw = self._commit(commit)
+                first = raw.parents[0] if raw.parents else None
+                put(commit, first)
+                walk(raw.tree, None if first is None else self._tree_of(first))
+        return {name: bases.get(name) for name in order}
+
+    def _tree_of(self, commit: str) -> str | None:
+        try:
+            return self._commit(commit).tree
+        except (Unreadable, Malformed):
+            return None
+
+    def _commit(self, name: str) -> RawCommit:
+        return read_commit(self._objects.get(name, "commit"))
+
+    def _tree(self, name: str) -> dict[str, Entry]:
+        known = self._trees.get(name)
+        if known is None:
+            with suppress(Unreadable, Malformed):
+                known = {entry.name: entry for entry in read_tree(self._objects.get(name, "tree"))}
+            known = self._trees[name] = known or {}
+            if len(self._trees) > _TREES:
+                self._trees.popitem(last=False)
+        return known
+
+    # Packing -------------------------------------------------------------------------------------------------------
+
+    def pack(self, layout: Mapping[str, str | None], ready: Mapping[bytes, Callable[[], bytes]] = {}) -> Pack | None:
+        """Make a pack of objects, and of entries that are `ready` to be copied; synced, and each object read back.
+
+        What is not whole is left out. None if there is nothing to pack.
+
+        Raises:
+            OSError: the disk is full, or may not be written. There is no such pack then.
+            NotWhole: what was copied is damaged. What it was copied from is as it was.
+        """
+        whole = {name: base for name, base in layout.items() if self._is_whole(name)}
+        if not whole and not ready:
+            return None
+
+        def entries() -> Iterator[tuple[bytes, bytes]]:
+            for name, entry in ready.items():
+                self._breathe()
+                yield name, entry()
+            yield from self._entries(whole)
+
+        made = Pack(write_pack(self._folder, len(ready) + len(whole), entries()).with_suffix(".idx"))
+        torn = {name for name in made.ids() if not self._is_read(made, name)}
+        if torn:
+            made.close()
+            _disk.unlink(made.index)
+            _disk.unlink(made.file)
+            raise NotWhole(torn)
+        return made
+
+    def _is_read(self, pack: Pack, name: str) -> bool:
+        self._breathe()
+        try:
+            return pack.read(bytes.fromhex(name), MAX_OBJECT) is not None
+        except Unreadable:
+            return False
+
+    def _is_whole(self, name: str) -> bool:
+        self._breathe()
+        try:
+            self._read(name)
+        except Unreadable:
+            return False
+        return True
+
+    def _entries(self, layout: Mapping[str, str | None]) -> Iterator[tuple[bytes, bytes]]:
+        depths: dict[str, int] = {}
+        for name, base in layout.items():
+            self._breathe()
+            kind, data = self._read(name)
+            entry = None
+            if base is not None and depths.get(base, _DEPTH) < _DEPTH:
+                entry = self._as_delta(base, data)
+            depths[name] = 0 if entry is None or base is None else depths[base] + 1
+            yield bytes.fromhex(name), entry or packed(kind, data, _LEVEL)
+
+    def _as_delta(self, base: str, data: bytes) -> bytes | None:
+        """An object as a delta, if that is a good deal smaller."""
+        if len(data) < _SMALL:
+            return None
+        made = delta(self._read(base)[1], data)
+        if len(made) > len(data) // 2:
+            return None
+        return head(ID_DELTA, len(made)) + bytes.fromhex(base) + zlib.compress(made, _LEVEL)
+
+    def _read(self, name: str) -> tuple[Kind, bytes]:
+        known = self._data.get(name)
+        if known is not None:
+            self._data.move_to_end(name)
+            return known
+        kind, data = self._data[name] = self._objects.read(name)
+        self._held += len(data)
+        while self._held > _HELD:
+            self._held -= len(self._data.popitem(last=False)[1][1])
+        return kind, data

@@ -1,0 +1,104 @@
+"""Refs that are moved together: all or none, whatever happens in between.
+
+A ref of its own is a file, and no two files change at once. But all refs can stand in one: so they are first put as
+they are into the packed refs, then these are replaced by a copy in which all of them have moved. Git has locked out
+whoever would move one meanwhile.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from .._errors import CaesuraError
+from .._ids import BadName, LoopName, loop_name
+from . import _disk
+from ._errors import Torn
+from ._exclusive import Held, Locks
+from ._format import is_id
+from ._journaled import JournaledRefs
+from ._packed import PACKED
+from ._protocol import Moved, Unavailable
+
+
+class Swap(NamedTuple):
+    """One ref to point at `new` if it is at `old` now; None is no ref."""
+
+    ref: str
+    old: str | None
+    new: str | None
+
+
+class JointRefs(JournaledRefs):
+    """A repository's refs, which can also be moved several at once."""
+
+    def loops(self, folder: str, above: LoopName | None = None) -> Iterator[tuple[LoopName, str | Torn]]:
+        """The loops that have branches in a folder, or those nested in one, each with its head, or its fault."""
+        for ref, head in self.entries(folder if above is None else f"{folder}{above}."):
+            with suppress(BadName):  # somebody's own branch beside ours
+                yield loop_name(ref.removeprefix(folder)), head
+
+    def see_to_head(self, ref: str) -> None:
+        """Let ``HEAD`` be a branch that there is: `git log` and `git clone` start from it."""
+        with suppress(CaesuraError):
+            head = self.read("HEAD")
+            if head is not None and not is_id(head) and self.get(head) is None:
+                self.set_head(ref)
+
+    def swap_all(self, swaps: Sequence[Swap], note: str = "") -> None:
+        """Move refs, all of them or none: so also for whoever looks after a crash or a power cut.
+
+        Raises:
+            Moved: one of them is elsewhere.
+            Torn: one of them is nowhere that can be told.
+            Locked: somebody else's lock on one stays.
+            Unavailable: they cannot be written.
+        """
+        first, *more = (one.ref for one in swaps)
+        self._patiently(first, lambda locks: self._swap_all(locks, swaps, note), *more)
+
+    def _swap_all(self, locks: Locks, swaps: Sequence[Swap], note: str) -> None:
+        for one in swaps:
+            self._make_room(one.ref)
+            locks.take(one.ref, b"")
+        for one in swaps:
+            if self.get(one.ref) != one.old:
+                raise Moved(f"{one.ref} was moved by another writer.", hint="Read it again and decide again.")
+            if one.old is None:
+                self._check_free(one.ref)
+        self._repack(locks, {one.ref: one.old for one in swaps})
+        for one in swaps:
+            _disk.unlink(self._file(one.ref))
+        if self._durable:  # before the copy, which a file that came back would be read instead of
+            for folder in {self._file(one.ref).parent for one in swaps}:
+                _disk.sync(folder)
+        for one in swaps:
+            if one.new is not None:
+                self._log(one.ref, one.old, one.new, note)
+        self._repack(locks, {one.ref: one.new for one in swaps})
+        for one in swaps:
+            if one.new is None:
+                with suppress(OSError):
+                    _disk.unlink(self._folder / "logs" / one.ref)
+
+    def _repack(self, locks: Locks, values: Mapping[str, str | None]) -> None:
+        """Replace the packed refs by a copy in which these stand so."""
+        before = self._packed.view()
+        locks.take(PACKED, before.replaced(values))
+        if self._packed.view() is not before:
+            raise Held(f"{PACKED} has just changed")
+        locks.commit(PACKED)
+
+
+def check_unused(folder: Path, ref: str, *, bare: bool) -> None:
+    """A branch that is checked out must stay: git would take every file there for a new one.
+
+    Raises:
+        Unavailable: it is checked out.
+    """
+    for head in (*([] if bare else [folder / "HEAD"]), *folder.glob("worktrees/*/HEAD")):
+        with suppress(OSError), _disk.opened(head) as opened:
+            if opened.readall().strip() == f"ref: {ref}".encode():
+                raise Unavailable(
+                    f"{ref} is checked out ({head}).", hint="Check something else out there: git switch --detach"
+                )

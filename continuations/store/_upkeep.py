@@ -1,0 +1,286 @@
+"""Upkeep: what a repository holds stays in few files, however many steps are made, while work goes on in it.
+
+By itself it does nothing until there is more than the bounds below, which are counted. A process that dies in the
+middle of it, or a power cut, leaves all there was; a process that works meanwhile finds each thing where it was or
+where it is now.
+"""
+
+import fcntl
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
+from pathlib import Path
+
+from .._codec import Unreadable
+from . import _disk
+from ._format import Kind, is_id
+from ._objects import MAX_OBJECT, Objects
+from ._pack_refs import Branches
+from ._packs import Pack
+from ._protocol import Holdings, Unavailable, Upkeep, Upkept
+from ._refs import Refs
+from ._repack import Breathe, NotWhole, Repacking
+from ._waiting import Waiting
+
+LOOSE = 4096
+"""So many objects may have files of their own."""
+
+PACKS = 16
+"""So many packs there may be, besides the large ones."""
+
+BRANCHES = 1000
+"""So many branches of root loops may have files of their own."""
+
+_MARK = "caesura.upkeep"
+_LARGE = 2**25  # bytes: a pack of that size becomes a part of a larger one only by hand
+_COMMITS = 256  # that are packed at a time: a good deal less than a second's work
+_SAMPLED = ("17", "5a", "a3", "e8")
+_AGE = 24 * 3600.0  # seconds: what no branch reaches and is older is packed too, where git tidies up nothing
+_OTHERS = (".keep", ".promisor", ".mtimes", ".bitmap")  # beside a pack that is not like others
+_INDEX_OF_PACKS = "multi-pack-index"
+
+Progress = Callable[[int, int], None]
+
+
+class GitUpkeep(Upkeep):
+    """Keeps one repository. It uses no object that another thread does."""
+
+    def __init__(
+        self,
+        folder: Path,
+        refs: Refs,
+        loops: str,
+        *,
+        alone: bool,
+        breathe: Breathe,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        """`alone`: git itself tidies up nothing there. `breathe` is called often, and may end it by raising."""
+        self._folder, self._refs, self._alone = folder, refs, alone
+        self._where = folder / "objects"
+        objects = Objects(self._where)
+        self._branches = Branches(folder, loops, breathe, Waiting(folder, objects, refs, loops).follow)
+        self._packing, self._merging = Repacking(objects, self._where), Repacking(objects, self._where, breathe)
+        self._breathe, self._progress = breathe, progress
+
+    def due(self) -> bool:
+        sampled = sum(_entries(self._where / name) for name in _SAMPLED)
+        return sampled * 256 > LOOSE * len(_SAMPLED) or len(self._small()) > PACKS or self._branches.count() > BRANCHES
+
+    def holdings(self) -> Holdings:
+        packs = list((self._where / "pack").glob("*.pack"))
+        loose = self._loose()
+        files = [*loose.values(), *packs, *(pack.with_suffix(".idx") for pack in packs)]
+        return Holdings(
+            objects=len(loose),
+            packs=len(packs),
+            branches=self._branches.count(),
+            size=sum(map(_size, files)),
+        )
+
+    def run(self, *, thorough: bool = False, dry: bool = False) -> Upkept | None:
+        with nullcontext(True) if dry else _alone(self._folder) as first:
+            if not first:
+                return None
+            before = self.holdings()
+            try:
+                if not dry:
+                    self._tidy()
+                objects = self._pack_loose(bound=0 if thorough else LOOSE, dry=dry)
+                packs = self._roll_up(bound=1 if thorough else PACKS, dry=dry)
+                branches = self._branches.pack(bound=0 if thorough else BRANCHES, dry=dry)
+            except OSError as error:
+                raise Unavailable(
+                    f"{self._folder} could not be tidied up: {error}.",
+                    hint="Check its permissions and free space; nothing was lost.",
+                ) from error
+            after = before if dry else self.holdings()
+            return Upkept(objects=objects, packs=packs, branches=branches, before=before, after=after)
+
+    def _tidy(self) -> None:
+        """Take away packs that lost their index, or never had one, when somebody died: git does not know them."""
+        for file in (self._where / "pack").glob("pack-*.pack"):
+            if not file.with_suffix(".idx").exists() and _changed(file) < time.time() - _AGE:
+                _disk.unlink(file)
+
+    # Objects with files of their own ---------------------------------------------------------------------------------
+
+    def _loose(self) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for number in range(256):
+            folder = self._where / f"{number:02x}"
+            with suppress(OSError):
+                files = ((folder.name + entry.name, entry.path) for entry in os.scandir(folder))
+                found.update((name, Path(path)) for name, path in files if is_id(name))
+        return found
+
+    def _pack_loose(self, *, bound: int, dry: bool) -> int:
+        loose = self._loose()
+        if len(loose) <= bound:
+            return 0
+        total = len(loose)
+        doubles = self._doubles(loose)
+        for name in doubles:
+            file = loose.pop(name)
+            if not dry:
+                _disk.unlink(file)
+        commits = self._packing.lines(self._heads(every=not bound), loose)
+        for at in range(0, len(commits), _COMMITS):
+            # At least this much of it is done, however soon whoever drives loops has come to their end.
+            layout = self._packing.layout(reversed(commits[at : at + _COMMITS]), loose)
+            self._into_pack(layout, loose, dry=dry)
+            self._progress(total - len(loose), total)
+            self._breathe()
+        old = time.time() - _AGE
+        rest = [name for name, file in loose.items() if self._alone and _changed(file) < old]
+        for at in range(0, len(rest), 8 * _COMMITS):
+            self._into_pack(dict.fromkeys(rest[at : at + 8 * _COMMITS]), loose, dry=dry)
+        return total - len(loose)
+
+    def _into_pack(self, layout: dict[str, str | None], loose: dict[str, Path], *, dry: bool) -> None:
+        """Pack objects, then take their own files away."""
+        if dry:
+            for name in layout:
+                del loose[name]
+            return
+        made = self._packing.pack(layout)
+        if made is not None:
+            for name in made.ids():
+                _disk.unlink(loose.pop(name))
+            made.close()
+
+    def _heads(self, *, every: bool) -> Iterator[str]:
+        """Where branches are: those with files of their own, and `every` other, which is seldom of any use."""
+        yield from self._branches.loose().values()
+        if every:
+            yield from (head for _, head in self._refs.entries("refs/") if isinstance(head, str))
+
+    def _doubles(self, loose: dict[str, Path]) -> set[str]:
+        """The objects that are whole in a pack, besides."""
+        found: set[str] = set()
+        for index in self._packs():
+            with suppress(OSError, Unreadable):
+                pack = Pack(index)
+                for name in loose.keys() - found:
+                    self._breathe()
+                    if pack.offset(bytes.fromhex(name)) is not None and pack.read(bytes.fromhex(name), MAX_OBJECT):
+                        found.add(name)
+                pack.close()
+        return found
+
+    # Packs -----------------------------------------------------------------------------------------------------------
+
+    def _packs(self) -> list[Path]:
+        """The indexes of the packs, the smallest pack first."""
+        found = (index for index in (self._where / "pack").glob("*.idx") if index.with_suffix(".pack").exists())
+        return sorted(found, key=lambda index: (_size(index.with_suffix(".pack")), index.name))
+
+    def _small(self, largest: float = _LARGE) -> list[Path]:
+        """The indexes of those that may become a part of another."""
+        return [
+            index
+            for index in self._packs()
+            if _size(index.with_suffix(".pack")) < largest
+            and not any(index.with_suffix(suffix).exists() for suffix in _OTHERS)
+        ]
+
+    def _roll_up(self, *, bound: int, dry: bool) -> int:
+        """Make one pack of the smallest, so many that each that is left is as large as all that are smaller."""
+        small = self._small() if bound > 1 else self._small(math.inf)
+        if len(small) <= bound:
+            return 0
+        sizes = [_size(index.with_suffix(".pack")) for index in small]
+        count = len(small)
+        while count > 2 and sizes[count - 1] >= 2 * sum(sizes[: count - 1]):
+            count -= 1
+        if dry:
+            return count
+        chosen: list[Pack] = []
+        try:
+            for index in small[:count]:
+                with suppress(OSError, Unreadable):  # it went, or it is damaged, which is for a repair
+                    chosen.append(Pack(index))
+            return self._merge(chosen)
+        finally:
+            for pack in chosen:
+                pack.close()
+
+    def _merge(self, packs: list[Pack]) -> int:
+        while len(packs) > 1:
+            try:
+                made = self._merged(packs)
+            except NotWhole as fault:
+                packs = [one for one in packs if all(one.offset(bytes.fromhex(name)) is None for name in fault.names)]
+                continue
+            if made is None:
+                break
+            made.close()
+            old = [pack for pack in packs if pack.file != made.file]
+            # As git does: a list of packs that names one that is gone is of no use, and is made again at will.
+            for file in (self._where / "pack").glob(f"{_INDEX_OF_PACKS}*"):
+                _disk.unlink(file)
+            for pack in old:
+                for suffix in (".idx", ".rev", ".pack"):  # readers look for indexes
+                    _disk.unlink(pack.file.with_suffix(suffix))
+            return len(packs)
+        return 0
+
+    def _merged(self, packs: list[Pack]) -> Pack | None:
+        """One pack of several: what is a delta stays one, and in a pack without any some become deltas."""
+        ready: dict[bytes, Callable[[], bytes]] = {}
+        fresh: dict[str, Kind] = {}
+        for pack in packs:
+            self._breathe()
+            entries = pack.entries()
+            kinds = {name: pack.kind(start) for name, (start, _) in entries.items()}
+            whole = {name.hex(): kind for name, kind in kinds.items() if kind is not None}
+            if len(whole) == len(entries):
+                fresh.update(whole)
+                continue
+            names = {start: name for name, (start, _) in entries.items()}
+            for name, (start, end) in entries.items():
+                ready.setdefault(name, partial(pack.entry, start, end, names))
+        for name in ready:
+            fresh.pop(name.hex(), None)
+        commits = self._merging.lines((name for name, kind in fresh.items() if kind == "commit"), fresh)
+        layout = self._merging.layout(reversed(commits), fresh)
+        return self._merging.pack(layout | {name: None for name in fresh if name not in layout}, ready)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Whether no other process keeps the repository up now; none begins while this one does."""
+    file = os.open(folder / _MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(file)
+
+
+def _entries(folder: Path) -> int:
+    try:
+        return sum(1 for _ in os.scandir(folder))
+    except OSError:
+        return 0
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _changed(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return time.time()

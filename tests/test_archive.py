@@ -1,0 +1,105 @@
+"""The archive: loops leave the branches and come back, whole; what is there can be looked at and gone on from."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from caesura.continuations import (
+    GitStore,
+    LoopExists,
+    Nested,
+    NoSuchLoop,
+    StillDriven,
+    Unavailable,
+    claim_of,
+    loop_name,
+    utc_now,
+)
+from tests.repositories import git
+from tests.strategies import ADA, NESTED, WORKERS, World
+
+OPS = loop_name("ops")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> GitStore:
+    return GitStore.open(tmp_path / "r.git", create=True)
+
+
+@pytest.fixture
+def world(store: GitStore) -> World:
+    """A loop with others nested in it that wait."""
+    world = World(store, NESTED)
+    world.settle()
+    return world
+
+
+def test_a_loop_goes_to_the_archive_and_comes_back_with_all_that_is_nested_in_it(store: GitStore, world: World) -> None:
+    before, pending = store.heads(), world.loops.pending("ops")
+    assert len(before) > 1
+    for _ in range(2):  # done again, nothing is done
+        world.loops.archive("ops")
+        assert store.heads() == {}
+        assert world.loops.archived() == before
+        assert world.loops.pending() == []
+    folder = Path(store.location)
+    refs = git(folder, "for-each-ref", "--format=%(refname)").split()
+    assert refs == [f"refs/archive/loops/{name}" for name in before]
+    git(folder, "fsck", "--strict")
+    for _ in range(2):
+        world.loops.restore("ops")
+        assert (store.heads(), world.loops.archived()) == (before, {})
+    assert world.loops.pending("ops") == pending
+    world.end(lambda _: "approve")
+    assert world.loops.verify().faults == ()
+
+
+def test_an_archived_loop_is_shown_and_forked_by_its_name(store: GitStore, world: World) -> None:
+    head = store.heads()[OPS]
+    world.loops.archive("ops")
+    assert world.loops.show("ops").commit == head
+    assert world.loops.fork("ops~1", "other").commit == store.read(head).parents[0]
+    with pytest.raises(NoSuchLoop, match="ops is in the archive"):
+        world.loops.tell("ops", "Hello?", by=ADA)
+
+
+def test_the_name_of_an_archived_loop_is_taken_and_a_loop_is_restored_over_no_other(
+    store: GitStore, world: World
+) -> None:
+    world.loops.archive("ops")
+    with pytest.raises(LoopExists, match="in the archive"):
+        World(store, [])
+    git(Path(store.location), "branch", "loops/ops", "refs/archive/loops/ops~1")
+    with pytest.raises(LoopExists):
+        world.loops.restore("ops")
+    with pytest.raises(LoopExists):
+        world.loops.archive("ops")
+
+
+def test_what_is_driven_is_not_archived_nor_is_a_nested_loop_alone(store: GitStore, world: World) -> None:
+    lease = store.move_lease(OPS, None, msgspec.json.encode(claim_of(WORKERS[0], utc_now())))
+    with pytest.raises(StillDriven):
+        World.resumed(store, "ops").loops.archive("ops")
+    assert OPS in store.heads()
+    store.move_lease(OPS, lease, None)
+    nested = next(name for name in store.heads() if name != OPS)
+    with pytest.raises(Nested):
+        world.loops.archive(nested)
+    with pytest.raises(NoSuchLoop):
+        world.loops.archive("nothing")
+
+
+def test_head_names_a_branch_that_is_there(store: GitStore, world: World) -> None:
+    folder = Path(store.location)
+    assert git(folder, "symbolic-ref", "HEAD") == "refs/heads/loops/ops"
+    world.loops.fork("ops", "other")
+    world.loops.archive("ops")
+    assert git(folder, "symbolic-ref", "HEAD") == "refs/heads/loops/other"
+
+
+def test_a_branch_that_is_checked_out_stays(store: GitStore, world: World, tmp_path: Path) -> None:
+    git(Path(store.location), "worktree", "add", "--quiet", str(tmp_path / "tree"), "loops/ops")
+    with pytest.raises(Unavailable, match="is checked out"):
+        world.loops.archive("ops")
+    assert OPS in store.heads()

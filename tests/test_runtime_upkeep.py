@@ -1,0 +1,121 @@
+"""Upkeep by itself: while loops are driven their repository stays in few files, and no drive waits for it for long."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import trio
+
+from caesura.continuations import GitStore, Reply, Status, Unavailable, Upkept
+from caesura.continuations.store import _upkeep
+from caesura.continuations.store._upkeep import GitUpkeep
+from caesura.runtime import Agent, ModelRequest, tool
+from caesura.runtime import _upkeep as keeping
+from tests.models import World, ask_for, rounds, say
+from tests.repositories import git
+
+
+@tool
+def work() -> str:
+    """Work."""
+    return "worked"
+
+
+def working(path: Path, count: int) -> World:
+    """A loop that uses its tool so many times."""
+
+    def script(asked: ModelRequest) -> Reply:
+        return say("done") if rounds(asked) >= count else ask_for(("work", {}))
+
+    return World(path, Agent("a", tools=[work]), script)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds that a test reaches."""
+    monkeypatch.setattr(_upkeep, "LOOSE", 150)
+    monkeypatch.setattr(_upkeep, "PACKS", 3)
+    monkeypatch.setattr(keeping, "_EVERY", 10)
+
+
+@pytest.mark.usefixtures("few")
+async def test_over_a_long_drive_files_stay_few_by_themselves(tmp_path: Path) -> None:
+    path = tmp_path / "r.git"
+    with trio.fail_after(120):
+        outcome = await working(path, 60).run()
+    assert outcome.status is Status.COMPLETED
+    assert int(git(path, "rev-list", "--all", "--count")) > 180
+    assert len(list((path / "objects").glob("??/*"))) < 700
+    assert list((path / "objects/pack").glob("*.pack"))
+    assert git(path, "fsck", "--strict", "--no-dangling") == ""
+
+
+@pytest.mark.usefixtures("few")
+async def test_short_drives_one_after_the_other_keep_files_few_too(tmp_path: Path) -> None:
+    path = tmp_path / "r.git"
+    world = working(path, 1)
+    for number in range(40):
+        with trio.fail_after(120):
+            await world.run(loop=f"x{number}")
+    assert len(list((path / "objects").glob("??/*"))) < 400
+    assert len(world.loops().all()) == 40
+    assert git(path, "fsck", "--strict", "--no-dangling") == ""
+
+
+async def test_a_drive_ends_while_its_upkeep_has_much_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, ended = threading.Event(), list[str]()
+
+    def endless(self: GitUpkeep, **_: bool) -> Upkept | None:
+        began.set()
+        try:
+            while True:
+                self._breathe()
+        finally:
+            ended.append("ended")
+
+    monkeypatch.setattr(GitUpkeep, "due", lambda _: True)
+    monkeypatch.setattr(GitUpkeep, "run", endless)
+    with trio.fail_after(60):
+        outcome = await working(tmp_path / "r.git", 3).run()
+    assert outcome.status is Status.COMPLETED
+    assert began.is_set()
+    assert ended == ["ended"]
+
+
+async def test_upkeep_that_fails_is_no_loops_affair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: GitUpkeep, **_: bool) -> Upkept | None:
+        raise Unavailable("No space left on device.", hint="")
+
+    monkeypatch.setattr(GitUpkeep, "due", lambda _: True)
+    monkeypatch.setattr(GitUpkeep, "run", full)
+    with trio.fail_after(60):
+        assert (await working(tmp_path / "r.git", 3).run()).status is Status.COMPLETED
+
+
+@pytest.mark.usefixtures("few")
+async def test_of_many_drives_in_one_runtime_one_keeps_the_repository_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, most, run = [0], [0], GitUpkeep.run
+
+    def counted(self: GitUpkeep, *, thorough: bool = False, dry: bool = False) -> Upkept | None:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        try:
+            return run(self, thorough=thorough, dry=dry)
+        finally:
+            inside[0] -= 1
+
+    monkeypatch.setattr(GitUpkeep, "run", counted)
+    world = working(tmp_path / "r.git", 5)
+    with trio.fail_after(120):
+        async with world.open() as runtime, trio.open_nursery() as nursery:
+            for number in range(12):
+
+                async def drive(loop: str = f"x{number}") -> None:
+                    await runtime.run("a", "go", loop=loop)
+
+                nursery.start_soon(drive)
+    assert most == [1]
+    assert len(GitStore.open(tmp_path / "r.git").heads()) == 12
+    assert git(tmp_path / "r.git", "fsck", "--strict", "--no-dangling") == ""

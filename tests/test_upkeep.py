@@ -1,0 +1,414 @@
+"""Upkeep: files stay few however many steps are made, git finds no fault, and no crash and no other loses a thing."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from caesura.continuations import Commit, CommitId, GitStore, User, loop_name
+from caesura.continuations.store import Unavailable, Upkept, _disk, _upkeep
+from caesura.continuations.store._delta import delta
+from caesura.continuations.store._packs import applied
+from tests.repositories import STATE, git, overwrite
+from tests.strategies import ADA, NESTED, ROBOT, World
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "r.git"
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[GitStore]:
+    made = GitStore.open(folder, create=True, durability="crash")
+    yield made
+    made.close()
+
+
+def step(store: GitStore, before: Commit | None, name: str = "ops") -> Commit:
+    """One more message in a loop."""
+    state = STATE if before is None else before.state
+    count = len(state.messages)
+    state = replace(state, messages=(*state.messages, User(content=f"{count} " * 100)), counters={"turn": count})
+    parents = () if before is None else (before.id,)
+    commit = store.write(state, parents=parents, message=f"{name}: {count}", author=ADA, committer=ROBOT)
+    store.move(loop_name(name), None if before is None else before.id, commit.id)
+    return commit
+
+
+def steps(store: GitStore, count: int, name: str = "ops", before: Commit | None = None) -> list[Commit]:
+    made: list[Commit] = []
+    for _ in range(count):
+        before = step(store, before, name)
+        made.append(before)
+    return made
+
+
+def loose(folder: Path) -> list[Path]:
+    return list((folder / "objects").glob("??/*"))
+
+
+def packs(folder: Path) -> list[Path]:
+    return list((folder / "objects/pack").glob("*.pack"))
+
+
+def run(store: GitStore, *, thorough: bool = True) -> Upkept:
+    done = store.upkeep().run(thorough=thorough)
+    assert done is not None
+    return done
+
+
+def check(folder: Path, commits: list[Commit]) -> None:
+    """Git finds no fault, and every commit is what it was."""
+    assert git(folder, "fsck", "--strict", "--no-dangling") == ""
+    fresh = GitStore.open(folder)
+    assert [fresh.read(commit.id) for commit in commits] == commits
+    fresh.close()
+
+
+# Bounds ------------------------------------------------------------------------------------------------------------
+
+
+def test_over_many_steps_files_stay_few_and_every_commit_is_what_it_was(
+    store: GitStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, bound in (("LOOSE", 200), ("PACKS", 4), ("BRANCHES", 5)):
+        monkeypatch.setattr(_upkeep, name, bound)
+    made: list[Commit] = []
+    most = 0
+    for number in range(40):
+        made += steps(store, 20, f"x{number}")
+        upkeep = store.upkeep()
+        if upkeep.due():
+            upkeep.run()
+        most = max(most, len(loose(folder)))
+        assert len(packs(folder)) <= 5
+        assert len(list((folder / "refs/heads/loops").iterdir())) <= 6
+    assert most < 200 + 200  # what twenty steps add, and what a sample may miss
+    assert len(store.heads()) == 40
+    check(folder, made[::7])
+
+
+@pytest.mark.soak
+def test_over_a_hundred_thousand_steps_files_stay_few(store: GitStore, folder: Path) -> None:
+    heads: list[Commit] = []
+    for number in range(200):
+        heads.append(steps(store, 500, f"x{number}")[-1])
+        upkeep = store.upkeep()
+        if upkeep.due():
+            upkeep.run()
+        assert len(loose(folder)) < _upkeep.LOOSE + 5_000
+        assert len(packs(folder)) <= _upkeep.PACKS + 1
+    check(folder, heads)
+
+
+def test_below_the_bounds_nothing_is_due_and_nothing_is_done_but_by_hand(store: GitStore, folder: Path) -> None:
+    made = steps(store, 5)
+    upkeep = store.upkeep()
+    assert not upkeep.due()
+    before = upkeep.holdings()
+    assert upkeep.run() == Upkept(before=before, after=before)
+    told = upkeep.run(thorough=True, dry=True)
+    assert upkeep.holdings() == before
+    assert told is not None
+    done = upkeep.run(thorough=True)
+    assert done is not None
+    assert (told.objects, told.branches) == (done.objects, done.branches) == (before.objects, 1)
+    assert (done.after.objects, done.after.packs, done.after.branches) == (0, 1, 0)
+    check(folder, made)
+    assert run(store) == Upkept(before=done.after, after=done.after)
+
+
+def test_old_versions_are_told_as_what_they_take_over_from_newer_ones(store: GitStore, folder: Path) -> None:
+    made = steps(store, 200)
+    before = store.upkeep().holdings().size
+    after = run(store).after.size
+    git(folder, "config", "--unset", "extensions.preciousObjects")  # or git would not
+    git(folder, "repack", "-adfq")
+    assert after < before / 2
+    assert after < store.upkeep().holdings().size * 1.2  # as git would have it
+    check(folder, made)
+
+
+def test_the_newest_commit_is_read_without_any_delta(store: GitStore, folder: Path) -> None:
+    head = steps(store, 100)[-1]
+    run(store)
+    told = git(folder, "verify-pack", "-v", str(packs(folder)[0])).split("\n")
+    deltas = {line.split()[0] for line in told if len(line.split()) == 7}
+    assert deltas
+    newest = {head.id, *git(folder, "ls-tree", "-rt", "--format=%(objectname)", head.id).split()}
+    assert not newest & deltas
+
+
+def test_a_tree_of_loops_is_packed_whole(store: GitStore, folder: Path) -> None:
+    world = World(store, NESTED)
+    world.settle()
+    run(store)
+    assert loose(folder) == []
+    world.end(lambda _: "approve")
+    done = run(store)
+    assert loose(folder) == []
+    assert done.branches == 1  # the nested loops' own have gone, or go soon
+    check(folder, [store.read(CommitId(one)) for one in git(folder, "rev-list", "--all").split()])
+
+
+def test_packs_of_git_and_of_ours_become_one(store: GitStore, folder: Path) -> None:
+    made = steps(store, 40)
+    run(store)
+    made += steps(store, 40, before=made[-1])
+    git(folder, "repack", "-q", "--window=20", "--depth=40")
+    git(folder, "prune-packed")
+    made += steps(store, 40, before=made[-1])
+    git(folder, "repack", "-q", "--window=0")  # without any delta
+    git(folder, "prune-packed")
+    git(folder, "multi-pack-index", "write")
+    assert len(packs(folder)) == 3
+    assert run(store).packs == 3
+    assert len(packs(folder)) == 1
+    check(folder, made)
+
+
+@pytest.mark.parametrize("beside", ["keep", "promisor", "mtimes"])
+def test_a_pack_that_somebody_keeps_is_left_alone(store: GitStore, folder: Path, beside: str) -> None:
+    first = steps(store, 5)
+    run(store)
+    (kept,) = packs(folder)
+    kept.with_suffix(f".{beside}").touch()
+    more = steps(store, 5, before=first[-1])
+    run(store)
+    run(store)
+    assert kept in packs(folder)
+    assert len(packs(folder)) == 2
+    kept.with_suffix(f".{beside}").unlink()
+    check(folder, first + more)
+
+
+# Others ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_store_that_has_read_and_written_before_goes_on(store: GitStore, folder: Path) -> None:
+    made = steps(store, 10)
+    other = GitStore.open(folder)
+    assert other.read(made[-1].id) == made[-1]
+    for _ in range(4):
+        run(GitStore.open(folder))
+        made += steps(store, 5, before=made[-1])
+        fresh = GitStore.open(folder)
+        run(fresh)
+        assert all(other._objects.read(commit.id) for commit in made)
+    check(folder, made)
+
+
+def test_two_are_never_at_it_at_once(store: GitStore, folder: Path) -> None:
+    steps(store, 5)
+    others: list[Upkept | None] = []
+
+    def breathe() -> None:
+        if not others:
+            others.append(None)
+            others.append(GitStore.open(folder).upkeep().run(thorough=True))
+
+    assert store.upkeep(breathe=breathe).run(thorough=True) is not None
+    assert others == [None, None]
+
+
+def test_whoever_ends_it_anywhere_loses_nothing_and_the_next_goes_on(store: GitStore, folder: Path) -> None:
+    made = steps(store, 12) + steps(store, 3, "y")
+    for number in range(0, 600, 7):
+        left = [number]
+
+        def breathe(left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+
+        try:
+            store.upkeep(breathe=breathe).run(thorough=True)
+        except KeyboardInterrupt:
+            assert not list((folder / "objects").glob("tmp_*"))
+            assert not list(folder.glob("caesura.packed*"))
+        if number % 70 == 0:
+            check(folder, made)
+            made.append(step(store, made[-1], "y"))
+    run(store)
+    assert loose(folder) == []
+    check(folder, made)
+
+
+class Dead(BaseException):
+    """A process that was killed does nothing any more."""
+
+
+class Fate:
+    """What happens at the call of a number; after one's death nothing else does."""
+
+    def __init__(self, number: int, fault: type[Dead] | OSError) -> None:
+        self.calls, self._number, self._fault = 0, number, fault
+
+    def call(self, function: Callable[..., object], *arguments: object) -> object:
+        """Ask the disk for something."""
+        self.calls += 1
+        if self.calls == self._number or (self.calls > self._number and self._fault is Dead):
+            raise self._fault
+        return function(*arguments)
+
+
+WRITES = ("write", "begin", "grow", "rename", "link", "unlink", "sync", "make_folder")
+
+
+@pytest.mark.parametrize("broken", ["dead", "full"])
+def test_dead_or_out_of_space_at_any_call_it_loses_nothing_and_the_next_goes_on(
+    store: GitStore, folder: Path, broken: str
+) -> None:
+    made = steps(store, 4)
+    for number in range(1, 400):
+        made.append(step(store, made[-1]))
+        fate = Fate(number, Dead if broken == "dead" else OSError(28, "No space left on device"))
+        with pytest.MonkeyPatch.context() as patch, suppress(Dead, Unavailable):
+            for name in WRITES:
+                patch.setattr(_disk, name, partial(fate.call, getattr(_disk, name)))
+            store.upkeep().run(thorough=True)
+        if number % 10 == 0:
+            check(folder, made)
+        if fate.calls < number:
+            break
+    assert number > 30
+    for file in packs(folder):
+        os.utime(file, (0, 0))  # some lost their index, and are taken for another's that is being made
+    run(store)
+    assert loose(folder) == []
+    assert len(packs(folder)) == 1
+    check(folder, made)
+
+
+# Damage ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_object_stays_where_it_is_and_the_rest_is_packed(store: GitStore, folder: Path) -> None:
+    made = steps(store, 5)
+    name = git(folder, "rev-parse", f"{made[2].id}:messages/00/01.json")
+    file = folder / "objects" / name[:2] / name[2:]
+    overwrite(file, b"")
+    run(store)
+    assert loose(folder) == [file]
+
+
+def test_a_damaged_pack_stays_where_it_is(store: GitStore, folder: Path) -> None:
+    made = steps(store, 5)
+    run(store)
+    (damaged,) = packs(folder)
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2] ^= 1
+    overwrite(damaged, bytes(data))
+    for _ in range(2):
+        made += steps(store, 5, before=made[-1])
+        GitStore.open(folder).upkeep().run(thorough=True)
+    assert damaged in packs(folder)
+    assert damaged.read_bytes() == data
+    overwrite(
+        damaged, bytes(data[: len(data) // 2]) + bytes([data[len(data) // 2] ^ 1]) + bytes(data[len(data) // 2 + 1 :])
+    )
+    check(folder, made)
+
+
+def test_what_no_branch_reaches_is_packed_once_it_is_old_and_never_lost(store: GitStore, folder: Path) -> None:
+    lost = store.write(STATE, parents=(), message="lost a race", author=ADA, committer=ROBOT)
+    made = steps(store, 3)
+    run(store)
+    assert loose(folder)
+    for file in loose(folder):
+        os.utime(file, (0, 0))
+    run(store)
+    assert loose(folder) == []
+    check(folder, [*made, lost])
+
+
+# Branches ----------------------------------------------------------------------------------------------------------
+
+
+def branches(folder: Path) -> str:
+    return git(folder, "for-each-ref")
+
+
+def test_branches_of_root_loops_get_into_the_list_and_others_stay(store: GitStore, folder: Path) -> None:
+    head = steps(store, 1)[-1].id
+    for name in ("x", "x.team-1", "y"):
+        store.move(loop_name(name), None, head)
+    git(folder, "tag", "-a", "-m", "m", "v1", head)
+    git(folder, "pack-refs", "--all")
+    for name in ("a", "z", "y.team-1"):
+        store.move(loop_name(name), None, head)
+    lock = folder / "refs/heads/loops/z.lock"
+    lock.touch()
+    before = branches(folder)
+    assert run(store).branches == 1
+    left = sorted(path.name for path in (folder / "refs/heads/loops").iterdir())
+    assert left == ["y.team-1", "z", "z.lock"]
+    lock.unlink()
+    assert run(store).branches == 1
+    assert branches(folder) == before
+    assert list(store.heads()) == ["a", "ops", "x", "x.team-1", "y", "y.team-1", "z"]
+
+
+@pytest.mark.parametrize("how", ["moved", "deleted", "deleted by git", "made", "packed by git"])
+def test_a_branch_that_changes_meanwhile_is_as_it_became(
+    store: GitStore, folder: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = steps(store, 2)
+    x = loop_name("x")
+    store.move(x, None, first.id)
+    expected: list[str] = []
+    sync = _disk.sync
+
+    def late(path: Path) -> None:
+        sync(path)
+        if path.name.startswith("caesura.packed-refs.") and not expected:
+            match how:
+                case "moved":
+                    store.move(x, first.id, second.id)
+                case "deleted":
+                    store._refs.swap("refs/heads/loops/x", first.id, None)
+                case "deleted by git":
+                    git(folder, "update-ref", "-d", "refs/heads/loops/x")
+                case "made":
+                    store.move(loop_name("y"), None, first.id)
+                case _:
+                    git(folder, "pack-refs", "--all")
+            expected.append(branches(folder))
+
+    monkeypatch.setattr(_disk, "sync", late)
+    run(store)
+    assert branches(folder) == expected[0]
+    run(store)
+    assert [branches(folder)] == expected
+    assert not list((folder / "refs/heads").glob("loops/*"))
+
+
+# Deltas ------------------------------------------------------------------------------------------------------------
+
+TEXTS = st.one_of(
+    st.binary(max_size=300), st.lists(st.sampled_from([b"one", b"two " * 30, b"\x00" * 70, b"x"])).map(b"".join)
+)
+
+
+@given(TEXTS, TEXTS, TEXTS, TEXTS)
+def test_a_delta_makes_what_it_was_made_of(first: bytes, second: bytes, third: bytes, fourth: bytes) -> None:
+    base, target = first + second + third, first + fourth + third + second
+    assert applied(base, delta(base, target), 10_000, b"") == target
+    assert applied(target, delta(target, base), 10_000, b"") == base
+
+
+def test_a_delta_of_large_texts_is_small() -> None:
+    base = os.urandom(300_000)
+    target = base[:100_000] + b"new" + base[100_000:]
+    made = delta(base, target)
+    assert applied(base, made, 10**6, b"") == target
+    assert len(made) < 50
+    zeros = bytes(40_000_000)
+    assert applied(zeros, delta(zeros, zeros), 10**8, b"") == zeros
