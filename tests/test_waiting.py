@@ -2,7 +2,7 @@
 
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,8 @@ import pytest
 from caesura.continuations import GitStore, History, Loops, Request, Torn, loop_name
 from caesura.continuations.overview import waiting
 from caesura.continuations.store import MemoryStore, _disk
+from caesura.continuations.store._refs import Refs
+from caesura.continuations.store._waiting import Waiting
 from tests.damage import file_of
 from tests.repositories import STATE, git
 from tests.strategies import ADA, NESTED, ROBOT, World
@@ -128,6 +130,14 @@ def test_a_spoiled_list_hides_nothing_at_any_byte(store: GitStore, folder: Path,
             file.write_bytes(data)
         spoil(chance.choice(list(whole)), chance)
         assert list(GitStore.open(folder).waiting()) == expected
+    for file, data in whole.items():
+        for at in range(20, len(data), 24):  # where a fact says whether its commit waits
+            for other, content in whole.items():
+                other.write_bytes(content)
+            file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+            if file.name == "known":
+                (folder / "caesura.waiting/listed").unlink()
+            assert list(GitStore.open(folder).waiting()) == expected
 
 
 def test_what_is_known_is_not_read_again(store: GitStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +197,37 @@ def test_a_torn_list_of_branches_is_no_list_of_nothing(store: GitStore, folder: 
     file.write_bytes(file.read_bytes().replace(b"refs/heads/loops/a", b"refs/heads/\x00\x00\x00\x00\x00/a"))
     with pytest.raises(Torn):
         list(store.waiting())
+
+
+def _method(later: Callable[..., object], call: Callable[..., object]) -> Callable[..., object]:
+    return lambda *arguments: later(call, *arguments)
+
+
+@pytest.mark.parametrize("at", ["look", "follow"])
+def test_what_git_packs_meanwhile_is_found(
+    store: GitStore, folder: Path, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        World(store, PLANS[1], name).settle()
+    list(store.waiting())
+    store.upkeep().run(thorough=True)
+    World(store, PLANS[1], "c").settle()
+    place = Refs if at == "look" else Waiting
+
+    def later(call: Callable[..., object], *arguments: object) -> object:
+        found = call(*arguments) if at == "look" else None
+        git(folder, "branch", "loops/d", "loops/a")
+        git(folder, "pack-refs", "--all")
+        monkeypatch.undo()
+        return found if at == "look" else call(*arguments)
+
+    for name in ("own", "packed") if at == "look" else ("follow",):  # after the first of both, or before it
+        monkeypatch.setattr(place, name, _method(later, getattr(place, name)))
+    if at == "follow":
+        store.upkeep().run(thorough=True)
+    found = list(store.waiting())
+    assert [name for name in found if name != "d"] == ["a", "b", "c"]  # one that was made meanwhile may be missed
+    assert list(GitStore.open(folder).waiting()) == ["a", "b", "c", "d"]
 
 
 def test_nothing_that_is_known_is_needed(store: GitStore, folder: Path, tmp_path: Path) -> None:

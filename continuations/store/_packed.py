@@ -297,5 +297,5 @@ def is_ref(name: str) -> bool:
         and "@{" not in name
         and not name.endswith((".", ".lock"))
         and ".lock/" not in name
-        and max(len(part.encode()) for part in name.split("/")) < 250
+        and (len(name) < 60 or max(len(part.encode()) for part in name.split("/")) < 250)
     )

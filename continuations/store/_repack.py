@@ -126,13 +126,13 @@ class Repacking:
             return None
 
     def _commit(self, name: str) -> RawCommit:
-        return read_commit(self._objects.get(name, "commit"))
+        return read_commit(self._content(name, "commit"))
 
     def _tree(self, name: str) -> dict[str, Entry]:
         known = self._trees.get(name)
         if known is None:
             with suppress(Unreadable, Malformed):
-                known = {entry.name: entry for entry in read_tree(self._objects.get(name, "tree"))}
+                known = {entry.name: entry for entry in read_tree(self._content(name, "tree"))}
             known = self._trees[name] = known or {}
             if len(self._trees) > _TREES:
                 self._trees.popitem(last=False)
@@ -202,6 +202,12 @@ class Repacking:
         if len(made) > len(data) // 2:
             return None
         return head(ID_DELTA, len(made)) + bytes.fromhex(base) + zlib.compress(made, _LEVEL)
+
+    def _content(self, name: str, kind: Kind) -> bytes:
+        found, data = self._read(name)
+        if found != kind:
+            raise Malformed(f"it is a {found}")
+        return data
 
     def _read(self, name: str) -> tuple[Kind, bytes]:
         known = self._data.get(name)

@@ -47,9 +47,12 @@ class Waiting:
 
     def loops(self) -> Iterator[LoopName]:
         """The loops that the branches are of, in the order of their names."""
+        start = len(self._loops)
         for ref in sorted(self.names()):
-            with suppress(BadName):  # somebody's own branch beside ours
-                yield loop_name(ref.removeprefix(self._loops))
+            try:
+                yield loop_name(ref[start:])
+            except BadName:
+                continue  # somebody's own branch beside ours
 
     def names(self) -> set[str]:
         """The branches, by their full names, in whose commit something waits, or may, because it cannot be read."""
@@ -98,10 +101,11 @@ class Waiting:
                 data = file.readall()
         except OSError:
             return None
-        told, rest = data[: len(_told(view))], data[len(_told(view)) :]
-        if told != _told(view) or len(rest) % 8 != 4 or zlib.crc32(rest[4:]).to_bytes(4, "big") != rest[:4]:
+        told = _told(view)
+        kept = data[len(told) : -4]
+        if len(kept) % 8 or data != told + kept + _checksum(told + kept):
             return None
-        places = array("Q", rest[4:]).tolist()
+        places = array("Q", kept).tolist()
         self._kept = (view, places)
         return places
 
@@ -116,6 +120,7 @@ class Waiting:
                 listed[head] = facts[head]
             if len(learnt) >= _OFTEN:
                 self._learn("known", learnt)
+                facts |= learnt
                 listed |= learnt
                 learnt.clear()
         self._put("known", _written((listed | learnt).items()))
@@ -123,9 +128,9 @@ class Waiting:
         return places
 
     def _keep(self, view: View, places: list[int]) -> None:
-        data = array("Q", places).tobytes()
+        data = _told(view) + array("Q", places).tobytes()
         self._kept = (view, places)
-        self._put("listed", _told(view) + zlib.crc32(data).to_bytes(4, "big") + data)
+        self._put("listed", data + _checksum(data))
 
     # Facts about commits ----------------------------------------------------------------------------------------------
 
@@ -192,7 +197,7 @@ class Waiting:
 def _told(view: View) -> bytes:
     """What stands before the places: which list they are of."""
     numbers = b"".join(number.to_bytes(8, "big", signed=True) for number in view.identity)
-    return _VERSION + numbers + zlib.crc32(view.samples()).to_bytes(4, "big")
+    return _VERSION + numbers + _checksum(view.samples())
 
 
 def _written(facts: Iterable[tuple[str, bool]]) -> bytes:
@@ -200,4 +205,8 @@ def _written(facts: Iterable[tuple[str, bool]]) -> bytes:
 
 
 def _checked(fact: bytes) -> bytes:
-    return fact + zlib.crc32(fact).to_bytes(4, "big")[:3]
+    return fact + _checksum(fact)[:3]
+
+
+def _checksum(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(4, "big")
