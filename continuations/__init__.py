@@ -167,6 +167,7 @@ from .store import (
     Unclean,
     Upkeep,
     Upkept,
+    Visibility,
     is_bundle,
 )
 from .variants import BadVariant, Variant, start_variant, variant_loop
@@ -374,6 +375,7 @@ __all__ = [
     "Value",
     "Variant",
     "Variation",
+    "Visibility",
     "Voided",
     "WaitUntil",
     "Woke",

@@ -67,7 +67,7 @@ Children = Callable[[Saved], Mapping[CallId, Saved]]
 
 
 class History:
-    """The loops of a store. Synchronous; one thread at a time.
+    """The loops of a store. Synchronous; for any thread at any time.
 
     `redaction` is what nothing that is written here may hold. With `sign`, every commit made here is signed.
     """

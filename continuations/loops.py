@@ -31,7 +31,7 @@ from .overview import LoopInfo, overview, utc_now, waiting
 from .policy import Policy
 from .settled import check_first, once, same_answer, same_decision
 from .signatures import Signer, allowed_signers
-from .store import Durability, Store
+from .store import Durability, Store, Visibility
 
 T = TypeVar("T")
 
@@ -66,16 +66,17 @@ class Loops(Keep, Forking, Adoption, Compacting):
         *,
         policy: Policy | None = None,
         durability: Durability = "power-cut",
+        visibility: Visibility = "step",
         redaction: Redaction | None = None,
     ) -> "Loops":
-        """Open the repository at `path`. What is decided survives what `durability` says, as in `GitStore.open`.
+        """Open the repository at `path`; `durability` and `visibility` are of what is decided, as in `GitStore.open`.
 
-        Raises:
-            Unavailable: there is none.
+        Raises: Unavailable: there is none.
         """
         from .store import GitStore
 
-        return cls(GitStore.open(path, durability=durability), policy=policy, redaction=redaction)
+        store = GitStore.open(path, durability=durability, visibility=visibility)
+        return cls(store, policy=policy, redaction=redaction)
 
     # Looking -----------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from caesura.continuations import (
     Store,
     User,
     Variant,
+    Visibility,
     WorkerId,
     loop_name,
     parent_name,
@@ -100,6 +101,7 @@ class Runtime:
         max_tools: int = 8,
         poll: float = 0.5,
         durability: Durability = "power-cut",
+        visibility: Visibility = "step",
         redaction: Redaction | None = None,
         now: Callable[[], dt.datetime] = utc_now,
     ) -> AsyncIterator["Runtime"]:
@@ -111,6 +113,8 @@ class Runtime:
         of whoever runs this to let something start, so git must know who that is. At most `max_tools` calls of one loop
         run at the same time. Every `poll` seconds the runtime looks for what others have committed. A step that was
         acknowledged survives what `durability` says: a power cut, or only a crash of this process, which is faster.
+        By its `visibility` git sees it at once, or, much faster, with others: when `run` or `resume` returns, after a
+        second without a step, or when many have come together. Whatever reads loops by Caesura sees it at once.
         `redaction` says what, besides keys and tokens of known shapes, is taken out of everything before it is written;
         what streams to the `listener` is as it comes. `now` tells the time, in UTC; it is called from several threads.
 
@@ -126,7 +130,7 @@ class Runtime:
         models = [model, *(one for agent in known.values() for one in agent.models)]
         for one in _each(models):
             getattr(one, "check", _nobody)()
-        store = await trio.to_thread.run_sync(_open, repository, durability)
+        store = await trio.to_thread.run_sync(_open, repository, durability, visibility)
         keeper = Keeper(store)
         audience = Audience(listener if listener is not None else _nobody, failed=lambda: runtime.stop())
         history = History(store, redaction)
@@ -298,6 +302,7 @@ class Runtime:
                 saved = await supervisor.drive(saved)
             finally:
                 self._supervisors.discard(supervisor)
+            await self._services.sync(self._services.history.store.seal)
         if self._audience.fault is not None:
             raise self._audience.fault
         state = saved.state
@@ -330,9 +335,9 @@ class Runtime:
         return None
 
 
-def _open(repository: str | os.PathLike[str] | Store, durability: Durability) -> Store:
+def _open(repository: str | os.PathLike[str] | Store, durability: Durability, visibility: Visibility) -> Store:
     if isinstance(repository, str | os.PathLike):
-        return GitStore.open(repository, create=True, durability=durability)
+        return GitStore.open(repository, create=True, durability=durability, visibility=visibility)
     return repository
 
 

@@ -1,4 +1,4 @@
-"""What every actor of a runtime shares: the history behind one thread, the agents, the clock, the listener."""
+"""What every actor of a runtime shares: the history, the agents, the clock, the listener."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping
@@ -53,15 +53,16 @@ class Services:
     threads: trio.CapacityLimiter
     records: Records
     prompting: trio.Lock = field(default_factory=trio.Lock)
-    _one_at_a_time: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
+    _together: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(64))
     _beside: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(64))
 
     async def sync(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call into the synchronous layer below: here alone, and in `beside`, the runtime crosses to a thread for it.
 
-        Once begun, the call is waited for even if it is cancelled: a commit is made or not, never left in doubt.
+        Once begun, the call is waited for even if it is cancelled: a commit is made or not, never left in doubt. Loops
+        that commit at once share the wait for the disk, if the store lets them.
         """
-        return await trio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._one_at_a_time)
+        return await trio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._together)
 
     async def beside(self, function: Callable[[], None]) -> None:
         """`sync` for leases and upkeep: no store's time is waited for, nor a thread that tools use."""

@@ -22,6 +22,7 @@ from caesura.continuations import (
     NoSuchLoop,
     Reply,
     Request,
+    Visibility,
 )
 from caesura.runtime import Agent, ModelRequest, Outcome, Runtime, ToolContext, tool
 from tests.models import ADA, ScriptedModel, ask_for, check_results, results, say
@@ -179,23 +180,23 @@ def _commits(store: GitStore, loop: str) -> list[CommitId]:
     return list(found)
 
 
-async def drive(path: Path, ledger: Ledger, *, to_the_end: bool) -> str:
+async def drive(path: Path, ledger: Ledger, *, to_the_end: bool, visibility: Visibility = "step") -> str:
     """Drive the company's loop, or begin it: until it rests, or, deciding what waits, to its end."""
     agent, model = company(ledger), ScriptedModel(company_script)
-    async with Runtime.open(path, agents=[agent], model=model) as runtime:
+    async with Runtime.open(path, agents=[agent], model=model, visibility=visibility) as runtime:
         try:
             outcome = await runtime.resume(LOOP)
         except NoSuchLoop:
             outcome = await runtime.run("lead", "Onboard Ada", loop=LOOP)
         while to_the_end and outcome.status == "suspended":
-            decide_all(path)
+            decide_all(path, visibility)
             outcome = await runtime.resume(LOOP)
     return outcome.status
 
 
-def decide_all(path: Path) -> list[str]:
+def decide_all(path: Path, visibility: Visibility = "step") -> list[str]:
     """Decide whatever waits; what that was."""
-    with Loops.open(path) as loops:
+    with Loops.open(path, visibility=visibility) as loops:
         waiting = loops.pending(LOOP)
         for request in waiting:
             decider()(loops, request)
@@ -205,22 +206,29 @@ def decide_all(path: Path) -> list[str]:
 def whole(path: str, ledger: str, death: str = "") -> dict[str, float]:
     """A process: the company's whole story, unless it dies on the way. How long it took, in several measures."""
     fate, began = Fate(death), time.monotonic()
-    assert trio.run(partial(drive, Path(path), Ledger(Path(ledger), fate.effect), to_the_end=True)) == "completed"
-    return {"moves": fate.moves, "locks": fate.locks, "writes": fate.writes, "seconds": time.monotonic() - began}
+    story = partial(drive, Path(path), Ledger(Path(ledger), fate.effect), to_the_end=True, visibility=fate.visibility)
+    assert trio.run(story) == "completed"
+    return _measured(fate, began)
 
 
 def worker(path: str, ledger: str, death: str = "") -> dict[str, float]:
     """A process: drives the company's loop until it rests."""
     fate, began = Fate(death), time.monotonic()
-    trio.run(partial(drive, Path(path), Ledger(Path(ledger), fate.effect), to_the_end=False))
-    return {"moves": fate.moves, "locks": fate.locks, "writes": fate.writes, "seconds": time.monotonic() - began}
+    story = partial(drive, Path(path), Ledger(Path(ledger), fate.effect), to_the_end=False, visibility=fate.visibility)
+    trio.run(story)
+    return _measured(fate, began)
 
 
 def person(path: str, ledger: str, death: str = "") -> dict[str, float]:
     """A process: decides whatever waits."""
     fate, began = Fate(death), time.monotonic()
-    decide_all(Path(path))
-    return {"moves": fate.moves, "locks": fate.locks, "writes": fate.writes, "seconds": time.monotonic() - began}
+    decide_all(Path(path), fate.visibility)
+    return _measured(fate, began)
+
+
+def _measured(fate: Fate, began: float) -> dict[str, float]:
+    seconds = time.monotonic() - began
+    return {name: getattr(fate, name) for name in ("moves", "locks", "writes", "frames")} | {"seconds": seconds}
 
 
 def command(death: str, *words: str) -> int:

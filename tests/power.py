@@ -3,7 +3,8 @@
 What it covers. Each call of `continuations.store._disk` is one moment, and the power may go after any of them. Then, as
 POSIX has it and no kinder (ext4, say, would keep more):
 
-- the data of a file that was not synced since is there, not there (the file is empty), there in part, or zeros;
+- the data of a file that was not synced since is there, not there (the file ends before it), there in part, zeros, or
+  what was in that place of the disk before;
 - each name in a folder is what it last was when that folder was synced, or anything that it has been made since,
   independently of every other name: a rename may be seen at its new place, at its old one, at both or at neither;
 - a folder that was made and not synced into its parent is there or not, with everything in it.
@@ -47,9 +48,10 @@ class Recorder:
     def install(self, patch: pytest.MonkeyPatch) -> None:
         for name in ("write", "append", "rename", "link", "unlink", "make_folder", "remove_folder"):
             patch.setattr(_disk, name, self._wrapped(name, getattr(_disk, name)))
-        for name in ("begin", "grow"):
+        for name in ("begin", "grow", "put", "cut"):
             patch.setattr(_disk, name, self._growing(name, getattr(_disk, name)))
         patch.setattr(_disk, "sync", lambda path: self.note("sync", self._at(path)))
+        patch.setattr(_disk, "settle", lambda file: self.note("sync", self._at(file.path)))
 
     def note(self, name: str, first: Any = None, second: Any = None) -> None:
         self.calls.append((name, first, second))
@@ -65,10 +67,11 @@ class Recorder:
     def _growing(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """A file that is kept open is known by the name that it was made under; it must not have got another since."""
 
-        def carried_out(first: Path | _disk.Growing, second: Any = None) -> Any:
-            made = call(first) if second is None else call(first, second)
+        def carried_out(first: Path | _disk.Growing, *more: Any) -> Any:
+            made = call(first, *more)
             path = first.path if isinstance(first, _disk.Growing) else first
-            self.note("write" if name == "begin" else "append", self._at(path), b"" if name == "begin" else second)
+            noted = {"begin": ("write", b""), "grow": ("append", *more), "put": ("put", more), "cut": ("cut", *more)}
+            self.note(noted[name][0], self._at(path), noted[name][1])
             return made
 
         return carried_out
@@ -87,7 +90,16 @@ class File:
     def possible(self) -> list[bytes]:
         if self.data == self.synced:
             return [self.data]
-        return list(dict.fromkeys([self.synced, self.data[: len(self.data) // 2], bytes(len(self.data)), self.data]))
+        differ = (at for at, (one, other) in enumerate(zip(self.synced, self.data, strict=False)) if one != other)
+        sure = next(differ, min(len(self.synced), len(self.data)))
+        new, lost = self.data[sure:].rstrip(b"\x00"), self.synced[sure:]
+        half = len(new) // 2
+        parts = [new[:half] + lost[half:], bytes(len(new)) + lost[len(new) :], self.data[sure:]]
+        if sure:
+            # Of several pages not the first; or what was in that place before: older bytes of the same kind, say.
+            parts.append(lost[:half].ljust(half, b"\x00") + self.data[sure + half :])
+            parts.append((self.synced[:sure][-len(new) :] + new)[: len(new)] + lost[len(new) :])
+        return list(dict.fromkeys([self.synced, *(self.data[:sure] + part for part in parts)]))
 
 
 class Disk:
@@ -113,6 +125,15 @@ class Disk:
                 if not isinstance(number, int):
                     self._bind(first, number := self._file(b"", b""))
                 self.files[number].data += second
+            case "put":
+                number, (at, data) = self.names[first][-1], second
+                assert isinstance(number, int)
+                before = self.files[number].data
+                self.files[number].data = before[:at].ljust(at, b"\x00") + data + before[at + len(data) :]
+            case "cut":
+                number = self.names[first][-1]
+                assert isinstance(number, int)
+                self.files[number].data = self.files[number].data[:second]
             case "rename" | "link":
                 self._bind(second, self.names[first][-1])
                 if name == "rename":

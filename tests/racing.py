@@ -18,6 +18,7 @@ from caesura.continuations import (
     Reply,
     Started,
     User,
+    Visibility,
     WorkerId,
     loop_name,
 )
@@ -65,10 +66,19 @@ def desk_model(*asks: str) -> ScriptedModel:
     return ScriptedModel(script)
 
 
-async def drive(path: Path, agent: Agent, model: ScriptedModel, loop: str, *, new: bool, wait: bool = False) -> str:
+async def drive(
+    path: Path,
+    agent: Agent,
+    model: ScriptedModel,
+    loop: str,
+    *,
+    new: bool,
+    wait: bool = False,
+    visibility: Visibility = "step",
+) -> str:
     """Drive the desk's loop; its status then."""
     with trio.fail_after(120):
-        async with Runtime.open(path, agents=[agent], model=model, poll=0.01) as runtime:
+        async with Runtime.open(path, agents=[agent], model=model, poll=0.01, visibility=visibility) as runtime:
             outcome = await (runtime.run(agent, "go", loop=loop, wait=wait) if new else runtime.resume(loop, wait=wait))
     return str(outcome.status)
 
@@ -95,16 +105,16 @@ def come(gate: str) -> None:
         file.write(b".")
 
 
-def wait_for_all(path: str, ledger: str, loop: str, asks: int) -> str:
+def wait_for_all(path: str, ledger: str, loop: str, asks: int, visibility: Visibility = "step") -> str:
     """Drive the loop until it has ended, while others decide."""
     agent, model = desk(Ledger(Path(ledger))), desk_model(*["order"] * asks)
-    return trio.run(lambda: drive(Path(path), agent, model, loop, new=False, wait=True))
+    return trio.run(lambda: drive(Path(path), agent, model, loop, new=False, wait=True, visibility=visibility))
 
 
-def settle(path: str, address: str, choice: str, name: str) -> str:
+def settle(path: str, address: str, choice: str, name: str, visibility: Visibility = "step") -> str:
     """Decide on a request, or answer it, as a person of that name; what was done."""
     who = Person(name=name, email=f"{name.casefold()}@example.com")
-    with Loops.open(path) as loops:
+    with Loops.open(path, visibility=visibility) as loops:
         if choice == "answer":
             loops.answer(address, name, by=who)
         elif choice == "approve":
@@ -114,24 +124,24 @@ def settle(path: str, address: str, choice: str, name: str) -> str:
     return choice
 
 
-def settle_all(path: str, addresses: list[str], choice: str, name: str) -> int:
+def settle_all(path: str, addresses: list[str], choice: str, name: str, visibility: Visibility = "step") -> int:
     """Decide on one after the other; how many."""
     for address in addresses:
-        settle(path, address, choice, name)
+        settle(path, address, choice, name, visibility)
     return len(addresses)
 
 
-def tell(path: str, loop: str, name: str, times: int) -> int:
+def tell(path: str, loop: str, name: str, times: int, visibility: Visibility = "step") -> int:
     """Tell a loop so many things."""
-    with Loops.open(path) as loops:
+    with Loops.open(path, visibility=visibility) as loops:
         for number in range(times):
             loops.tell(loop, f"{name} {number}", by=ADA)
     return times
 
 
-def fork(path: str, revision: str, times: int) -> list[str]:
+def fork(path: str, revision: str, times: int, visibility: Visibility = "step") -> list[str]:
     """Fork a loop as it is, so many times; the forks' names."""
-    with Loops.open(path) as loops:
+    with Loops.open(path, visibility=visibility) as loops:
         return [loops.fork(revision).loop for _ in range(times)]
 
 

@@ -6,10 +6,11 @@ import pytest
 
 from caesura.adapters.cli._config import BadConfig, find_config
 from caesura.adapters.cli._options import place
-from caesura.continuations import Durability, GitStore, Loops, Status
+from caesura.continuations import Durability, GitStore, Loops, Status, Visibility
 from caesura.continuations.store import _disk
 from caesura.runtime import Agent, Runtime
 from tests.models import ADA, ScriptedModel, say
+from tests.repositories import git
 
 
 @pytest.fixture
@@ -20,10 +21,12 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return paths
 
 
-async def run(path: Path, durability: Durability = "power-cut") -> None:
+async def run(path: Path, durability: Durability = "power-cut", visibility: Visibility = "step") -> None:
     agent, model = Agent(name="echo", instructions="Say it."), ScriptedModel(lambda _: say("Done."))
-    async with Runtime.open(path, agents=[agent], model=model, durability=durability) as runtime:
-        assert (await runtime.run("echo", "Go.", loop="x")).status is Status.COMPLETED
+    async with Runtime.open(path, agents=[agent], model=model, durability=durability, visibility=visibility) as runtime:
+        outcome = await runtime.run("echo", "Go.", loop="x")
+        assert outcome.status is Status.COMPLETED
+        assert git(path, "rev-parse", "loops/x") == outcome.commit
 
 
 async def test_a_step_is_synced_before_it_counts_unless_only_a_crash_is_to_be_survived(
@@ -34,6 +37,19 @@ async def test_a_step_is_synced_before_it_counts_unless_only_a_crash_is_to_be_su
     synced.clear()
     await run(tmp_path / "fast", durability="crash")
     assert synced == []
+
+
+async def test_git_sees_a_whole_loop_once_it_rests_though_its_steps_were_sealed(
+    tmp_path: Path, synced: list[Path]
+) -> None:
+    await run(tmp_path / "safe", visibility="sealed")
+    assert tmp_path / "safe/refs/heads/loops" in synced
+    synced.clear()
+    await run(tmp_path / "fast", "crash", "sealed")
+    assert synced == []
+    for folder in (tmp_path / "safe", tmp_path / "fast"):
+        git(folder, "fsck", "--strict")
+        assert len(git(folder, "log", "--format=%h", "loops/x").split()) == 2
 
 
 async def test_a_decision_is_synced_too_unless_the_settings_say_otherwise(
@@ -65,6 +81,9 @@ def test_the_settings_choose(tmp_path: Path) -> None:
     file = tmp_path / "caesura.toml"
     file.write_text("")
     assert find_config(tmp_path).durability == "power-cut"
+    assert find_config(tmp_path).visibility == "step"
+    file.write_text('visibility = "sealed"\n')
+    assert find_config(tmp_path).visibility == "sealed"
     file.write_text('durability = "crash"\n')
     assert find_config(tmp_path).durability == "crash"
     file.write_text('durability = "maybe"\n')

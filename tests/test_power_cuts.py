@@ -26,10 +26,12 @@ from caesura.continuations import (
     Status,
     Told,
     User,
+    Visibility,
     loop_name,
     start,
 )
-from caesura.continuations.store import _refs
+from caesura.continuations.store import _journal, _later, _refs
+from caesura.continuations.store._journal import FOLDER
 from tests.damage import git
 from tests.power import Call, Disk, Pool, Recorder
 from tests.strategies import ADA, AGENT, EPOCH, NESTED, ROBOT, WORKERS, World
@@ -99,6 +101,7 @@ class Recorded(Protocol):
         self,
         work: Callable[["Acknowledging"], object],
         durability: Durability = "power-cut",
+        visibility: Visibility = "step",
         before: Callable[[GitStore], object] = lambda store: None,
     ) -> Record: ...
 
@@ -110,13 +113,16 @@ def recorded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
     def record(
         work: Callable[[Acknowledging], object],
         durability: Durability = "power-cut",
+        visibility: Visibility = "step",
         before: Callable[[GitStore], object] = lambda store: None,
     ) -> Record:
         repository, start, cuts = folder / "r.git", folder / "start", folder / "cuts"
         before(GitStore.open(repository, create=True))
         shutil.copytree(repository, start)
         cuts.mkdir()
-        store = Acknowledging.open(repository, durability=durability)
+        store = Acknowledging.open(repository, durability=durability, visibility=visibility)
+        monkeypatch.setattr(_later, "IDLE", 1e6)  # what is sealed, and when, is the work's to say
+        monkeypatch.setattr(_journal, "_BUSY", 3000)  # so that some steps go where room was made, and some do not
         assert isinstance(store, Acknowledging)
         store.recorder = Recorder(repository)
         with monkeypatch.context() as patched:
@@ -139,9 +145,25 @@ def driven(store: GitStore) -> None:
     store.move_lease(OPS, lease, None)
 
 
-def check(folder: Path, known: dict[LoopName, CommitId]) -> None:
+def sealed(store: GitStore) -> None:
+    """`driven`, sealed now and then, and at the end not."""
+    move, numbers = store.move, count(1)
+
+    def moves(loop: LoopName, old: CommitId | None, new: CommitId) -> None:
+        move(loop, old, new)
+        if next(numbers) in (2, 3, 7):
+            store.seal()
+
+    setattr(store, "move", moves)  # noqa: B010 - of this one alone
+    driven(store)
+
+
+WORK: dict[Visibility, Callable[[GitStore], None]] = {"step": driven, "sealed": sealed}
+
+
+def check(folder: Path, known: dict[LoopName, CommitId], visibility: Visibility = "step") -> None:
     """No acknowledged step is missing, no branch is unreadable, and the next step can be made."""
-    store = GitStore.open(folder)
+    store = GitStore.open(folder, visibility=visibility)
     assert not store.torn()
     heads = store.heads()
     assert heads.keys() >= known.keys(), "a branch is gone"
@@ -159,19 +181,23 @@ def check(folder: Path, known: dict[LoopName, CommitId]) -> None:
     store.close()
 
 
-def breaks(cuts: Iterator[tuple[Path, dict[LoopName, CommitId]]]) -> Iterator[str]:
+def breaks(cuts: Iterator[tuple[Path, dict[LoopName, CommitId]]], visibility: Visibility = "step") -> Iterator[str]:
     """What is wrong in the outcomes that break the promise."""
     for folder, known in cuts:
         try:
-            check(folder, known)
+            check(folder, known, visibility)
         except (AssertionError, CaesuraError) as error:
             yield str(error)
 
 
-def test_an_acknowledged_step_survives_a_power_cut_at_any_moment_whatever_may_be_lost(recorded: Recorded) -> None:
+@pytest.mark.parametrize("visibility", WORK)
+@pytest.mark.parametrize("found_by", WORK)
+def test_an_acknowledged_step_survives_a_power_cut_at_any_moment_whatever_may_be_lost(
+    recorded: Recorded, visibility: Visibility, found_by: Visibility
+) -> None:
     cuts = 0
-    for folder, known in recorded(driven, "power-cut").cuts(every=9):
-        check(folder, known)
+    for folder, known in recorded(WORK[visibility], visibility=visibility).cuts(every=9):
+        check(folder, known, found_by)
         cuts += 1
     assert cuts > 500
 
@@ -253,8 +279,31 @@ def test_no_sync_can_be_left_out(recorded: Recorded, forget: Callable[[Path], bo
     assert next(breaks(recorded(driven, "power-cut").cuts(every=3, samples=4, forget=forget)), None) is not None
 
 
-def test_what_is_to_survive_a_crash_alone_may_be_lost_by_a_power_cut(recorded: Recorded) -> None:
-    record = recorded(driven, "crash")
+@pytest.mark.parametrize(
+    "forget",
+    [
+        lambda path: path.parent == Path(FOLDER) and path.name.isdecimal(),
+        lambda path: path == Path(FOLDER),
+        lambda path: path == Path(),
+        lambda path: path == Path(FOLDER, "guard"),
+        lambda path: path.name.startswith("tmp_obj"),
+        lambda path: path == Path("objects/pack"),
+        lambda path: path.name.startswith("branch-"),
+        lambda path: path == Path("refs/heads/loops"),
+        lambda path: path == Path("refs/heads"),
+    ],
+    ids=["segments", "their folder", "folder of that", "guard", "packs", "their folder", "heads", "branches", "loops"],
+)
+def test_no_sync_can_be_left_out_where_steps_are_sealed(recorded: Recorded, forget: Callable[[Path], bool]) -> None:
+    record = recorded(sealed, visibility="sealed")
+    assert next(breaks(record.cuts(samples=4, forget=forget), "sealed"), None) is not None
+
+
+@pytest.mark.parametrize("visibility", WORK)
+def test_what_is_to_survive_a_crash_alone_may_be_lost_by_a_power_cut(
+    recorded: Recorded, visibility: Visibility
+) -> None:
+    record = recorded(WORK[visibility], "crash", visibility)
     assert not any(name == "sync" for name, _, _ in record.calls)
     assert next(breaks(record.cuts()), None) is not None
 

@@ -4,14 +4,14 @@ import random
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
-from caesura.continuations import Request
+from caesura.continuations import GitStore, Request
 from tests.agents import LOOP, Ledger, check_loop, company, company_script, decider, drive, settle
 from tests.models import ScriptedModel
 from tests.processes import Ended, Processes
@@ -19,6 +19,8 @@ from tests.processes import Ended, Processes
 MOVES, WRITES, EFFECTS = 34, 174, 4
 """Moves of a branch, changes of files of our own and effects of tools in the company's whole story: one more or less,
 as its parallel parts come."""
+SEALED_WRITES = 220
+"""Changes of files where steps are sealed."""
 KILLED = (-signal.SIGKILL, -signal.SIGALRM)
 Recorder = Callable[[str, object], None]
 
@@ -56,6 +58,9 @@ def people_on(folder: Path, event: str) -> set[str]:
 def goes_on(folder: Path, kills: int) -> list[Request]:
     """Go on to the end after so many kills, and check all that must hold; whatever was asked meanwhile."""
     path, ledger, asked = folder / "r.git", Ledger(folder / "ledger"), list[Request]()
+    store = GitStore.open(path, create=True)
+    store.seal()  # git is about to look
+    store.close()
     if not begun(folder):
         assert not ledger.entries()
         trio.run(partial(drive, path, ledger, to_the_end=False))  # it was killed before it began
@@ -139,6 +144,23 @@ def test_a_kill_inside_a_tool_after_its_effect_doubles_it_only_if_it_is_idempote
     kill_and_go_on(processes, tmp_path, f"inside:{effect}", record_property)
 
 
+SEALED = (
+    *(f"after:{move}" for move in range(2, MOVES, 4)),
+    *(f"before:{move}" for move in range(3, MOVES, 8)),
+    *(f"half:{frame}" for frame in range(1, MOVES, 4)),
+    *(f"locked:{lock}" for lock in (1, 2, 5)),
+    *(f"write:{write}" for write in range(10, SEALED_WRITES, 9)),
+    *(f"inside:{effect}" for effect in range(1, EFFECTS + 1)),
+)
+
+
+@pytest.mark.parametrize("death", SEALED)
+def test_a_kill_of_a_process_that_seals_its_steps_loses_and_doubles_nothing(
+    processes: Processes, tmp_path: Path, record_property: Recorder, death: str
+) -> None:
+    kill_and_go_on(processes, tmp_path, f"sealed/{death}", record_property)
+
+
 DECIDING = ("before:1", "after:1", "locked:1", *(f"write:{number}" for number in range(1, 6)))
 
 
@@ -164,13 +186,17 @@ def test_a_kill_of_a_command_that_decides_leaves_the_decision_made_or_not(
     git(tmp_path, "fsck", "--strict", "--no-dangling")
 
 
-def scene(processes: Processes, folder: Path, seconds: dict[str, float], seed: int) -> int:
+def scene(
+    processes: Processes, folder: Path, seconds: dict[str, float], seed: int, prefixes: Sequence[str] = ("",)
+) -> int:
     """Three rounds in which a process, or several at once, are killed at an instant of their time; how many were."""
     chance, kills = random.Random(seed), 0  # noqa: S311 - to be the same in each run
     place = folder / "r.git"
     for _ in range(3):  # the second and third kill what resumes after the one before
         roles = chance.choice((["whole"], ["whole", "person"], ["worker", "person"], ["worker", "whole", "person"]))
-        deaths = {role: f"time:{max(chance.uniform(0, seconds[role]), 0.0001):.4f}" for role in roles}
+        deaths = {
+            role: f"{chance.choice(prefixes)}time:{max(chance.uniform(0, seconds[role]), 0.0001):.4f}" for role in roles
+        }
         calls = [(f"tests.agents.{role}", place, folder / "ledger", death) for role, death in deaths.items()]
         task = chance.choice(("", "gc --quiet", "repack -a --quiet", "pack-refs --all", "maintenance run --quiet"))
         moment = f"time:{max(chance.uniform(0, 0.05), 0.0001):.4f}"
@@ -187,6 +213,14 @@ def test_kills_of_workers_people_and_git_at_any_instant_lose_and_double_nothing(
     processes: Processes, tmp_path: Path, seconds: dict[str, float], record_property: Recorder, seed: int
 ) -> None:
     kills = scene(processes, tmp_path, seconds, seed)
+    report(record_property, kills, goes_on(tmp_path, kills))
+
+
+@pytest.mark.parametrize("seed", range(2000, 2016))
+def test_kills_at_any_instant_where_some_seal_their_steps_lose_and_double_nothing(
+    processes: Processes, tmp_path: Path, seconds: dict[str, float], record_property: Recorder, seed: int
+) -> None:
+    kills = scene(processes, tmp_path, seconds, seed, ("", "sealed/", "sealed/"))
     report(record_property, kills, goes_on(tmp_path, kills))
 
 
@@ -210,4 +244,13 @@ def test_hundreds_of_kills_at_any_instant_lose_and_double_nothing(
     processes: Processes, tmp_path: Path, seconds: dict[str, float], record_property: Recorder, seed: int
 ) -> None:
     kills = scene(processes, tmp_path, seconds, seed)
+    report(record_property, kills, goes_on(tmp_path, kills))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(3000, 3200))
+def test_hundreds_of_kills_where_some_seal_their_steps_lose_and_double_nothing(
+    processes: Processes, tmp_path: Path, seconds: dict[str, float], record_property: Recorder, seed: int
+) -> None:
+    kills = scene(processes, tmp_path, seconds, seed, ("", "sealed/", "sealed/"))
     report(record_property, kills, goes_on(tmp_path, kills))

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from caesura.continuations import Commit, Context, Durability, GitStore, Started, User, loop_name, start
+from caesura.continuations import Commit, Context, Durability, GitStore, Started, User, Visibility, loop_name, start
 from caesura.continuations.store import _disk
+from caesura.continuations.store._journal import FOLDER
 from tests.strategies import ADA, AGENT, EPOCH, ROBOT, WORKERS
 
 OPS = loop_name("ops")
@@ -24,13 +25,18 @@ class Work:
     calls: list[tuple[str, Path, int]] = field(default_factory=list[tuple[str, Path, int]])
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        for name in ("opened", "write", "append", "sync", "rename", "link", "unlink", "make_folder", "remove_folder"):
+        for name in (
+            *("opened", "write", "append", "sync", "rename", "link", "unlink", "make_folder", "remove_folder"),
+            *("begin", "reopen", "grow", "put", "cut", "settle"),
+        ):
             patch.setattr(_disk, name, self._counted(name, getattr(_disk, name)))
 
     def _counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(path: Path, *more: Any) -> Any:
-            self.calls.append((name, path, len(more[0]) if name in ("write", "append") else 0))
-            return call(path, *more)
+        def counted(file: Path | _disk.Growing, *more: Any) -> Any:
+            path = file.path if isinstance(file, _disk.Growing) else file
+            data = next((one for one in more if isinstance(one, bytes)), b"")
+            self.calls.append((name, path, len(data)))
+            return call(file, *more)
 
         return counted
 
@@ -52,14 +58,21 @@ def written(store: GitStore, length: int, before: Commit | None = None) -> Commi
     return commit
 
 
-def step(path: Path, length: int, durability: Durability = "power-cut", *, fresh: bool = False) -> tuple[Work, Path]:
+def step(
+    path: Path,
+    length: int,
+    durability: Durability = "power-cut",
+    visibility: Visibility = "step",
+    *,
+    fresh: bool = False,
+) -> tuple[Work, Path]:
     """What one step costs that adds one message to a loop of so many."""
-    store = GitStore.open(path / f"{length}.git", create=True, durability=durability)
+    store = GitStore.open(path / f"{length}.git", create=True, durability=durability, visibility=visibility)
     before = written(store, length)
     before = written(store, length + 1, before)
     if fresh:
         store.close()
-        store = GitStore.open(path / f"{length}.git", durability=durability)
+        store = GitStore.open(path / f"{length}.git", durability=durability, visibility=visibility)
         before = store.read(before.id)
     work = Work()
     with pytest.MonkeyPatch.context() as patch:
@@ -142,3 +155,23 @@ def test_a_compaction_writes_what_it_changed_and_the_folders_above_all_that_move
     assert fresh.read(commit.id).state.messages == messages
     assert fresh.read(before.id).state.messages == before.state.messages
     fresh.close()
+
+
+@pytest.mark.parametrize("length", LEVELS)
+def test_a_sealed_step_is_one_write_and_one_wait_at_any_length(tmp_path: Path, length: int) -> None:
+    work, folder = step(tmp_path, length, visibility="sealed")
+    written = [(name, path.parent, size > MESSAGE) for name, path, size in work.calls]
+    assert written == [("put", folder / FOLDER, True), ("settle", folder / FOLDER, False)]
+
+
+def test_a_sealed_step_that_is_to_survive_a_crash_alone_waits_for_nothing(tmp_path: Path) -> None:
+    work, _ = step(tmp_path, 100, "crash", "sealed")
+    assert [name for name, _, _ in work.calls] == ["put"]
+
+
+def test_a_sealed_step_takes_two_folders_more_in_a_long_loop(tmp_path: Path) -> None:
+    short, long = (
+        sum(size for _, _, size in step(tmp_path, length, visibility="sealed")[0].calls) for length in LEVELS
+    )
+    assert short < MESSAGE + 5000
+    assert long < short + 3500  # of up to 64 entries each

@@ -54,15 +54,14 @@ def project(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=["memory", "bare", "project"])
+@pytest.fixture(params=["memory", "bare", "project", "sealed", "sealed project"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made: Store
     if request.param == "memory":
         made = MemoryStore()
-    elif request.param == "bare":
-        made = GitStore.open(tmp_path / "caesura", create=True)
     else:
-        made = GitStore.open(project(tmp_path / "project"))
+        path = project(tmp_path / "project") if "project" in request.param else tmp_path / "caesura"
+        made = GitStore.open(path, create=True, visibility="sealed" if "sealed" in request.param else "step")
     yield made
     made.close()
 
@@ -273,6 +272,7 @@ def test_a_commit_is_read_back_with_who_made_it_and_after_what(store: Store) -> 
 
 def reopened(store: Store) -> Store:
     """The same store, with nothing remembered."""
+    store.seal()
     return GitStore.open(store.location) if isinstance(store, GitStore) else store
 
 

@@ -111,6 +111,7 @@ Agents are named as module.py:agent or package.module:agent, on the command line
   changes = { contract = "ask" }   what becomes of a loop whose agent's code has changed: adopt, ask or refuse, for
                                its guidance (adopt), its contract (ask), open calls of a vanished tool (refuse)
   durability = "crash"         faster: a step survives a crash, not a power cut; "power-cut", the default: both
+  visibility = "sealed"        much faster: git sees a step when the loop rests or is idle; "step", the default: at once
   [policy]                     who may decide, and how many must: docs/approvals.md
   redact.env = ["DB_PASSWORD"]          the values of these variables never enter the history,
   redact.patterns = ['ACME-[0-9]{6}']   nor does what these regular expressions match, or looks like a key

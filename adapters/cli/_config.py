@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from caesura.continuations import CallerError, Changes, Durability, Policy, Redaction
+from caesura.continuations import CallerError, Changes, Durability, Policy, Redaction, Visibility
 
 from ._policy import PolicyTable, policy_of
 
@@ -37,6 +37,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     repo: str | None = None
     changes: Changes = Changes()
     durability: Durability = "power-cut"
+    visibility: Visibility = "step"
     policy: PolicyTable | None = None
     redact: _Redact = msgspec.field(default_factory=_Redact)
 
@@ -56,6 +57,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     repo: Path
     changes: Changes = Changes()
     durability: Durability = "power-cut"
+    visibility: Visibility = "step"
     policy: Policy | None = None
     redaction: Redaction = Redaction()
     unset: tuple[str, ...] = ()
@@ -122,6 +124,7 @@ def _config(file: Path, values: Any) -> Config:
         repo=_repository(file.parent, read.repo),
         changes=read.changes,
         durability=read.durability,
+        visibility=read.visibility,
         policy=None if read.policy is None else policy_of(read.policy, file.parent),
         redaction=Redaction(patterns=read.redact.patterns, secrets=_set(read.redact.env)),
         unset=tuple(name for name in read.redact.env if not os.environ.get(name)),

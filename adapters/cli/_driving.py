@@ -73,6 +73,7 @@ class Driving:
                         listener=self._hear,
                         changes=self._task.where.config.changes,
                         durability=self._task.where.config.durability,
+                        visibility=self._task.where.config.visibility,
                         policy=self._task.where.config.policy,
                         redaction=self._task.where.config.redaction,
                     ) as runtime,

@@ -142,7 +142,8 @@ def _make(where: Place, name: str, source: str, task: "Task", *, decide: bool, b
 
     document = _read(source)
     specs = [one.spec(task.spec_of(one)) for one in everyone([task.agent])]
-    store = GitStore.open(where.repo, create=True, durability=where.config.durability)
+    config = where.config
+    store = GitStore.open(where.repo, create=True, durability=config.durability, visibility=config.visibility)
     with Loops(store, redaction=where.config.redaction) as loops:
         saved = loops.import_(name, document, agent=specs[0], agents=specs, by=by, decide=decide)
         if json:

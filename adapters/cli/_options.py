@@ -61,7 +61,9 @@ class Place:
         Raises:
             Unavailable: there is no repository.
         """
-        with closing(GitStore.open(self.repo, durability=self.config.durability)) as store:
+        config = self.config
+        opened = GitStore.open(self.repo, durability=config.durability, visibility=config.visibility)
+        with closing(opened) as store:
             yield store
 
     def remember(self, loop: LoopName) -> None:

@@ -27,6 +27,7 @@ def init(*, repo: Repo = None, json: Json = False) -> None:
     there = where.repo.is_dir() and any(where.repo.iterdir())
     store = GitStore.open(where.repo, create=True)
     try:
+        store.seal()  # git is about to look
         store.person()
         unknown = None
     except NoPerson as error:

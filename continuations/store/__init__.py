@@ -22,6 +22,7 @@ from ._protocol import (
     Store,
     Trace,
     Unavailable,
+    Visibility,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ __all__ = [
     "Unclean",
     "Upkeep",
     "Upkept",
+    "Visibility",
     "is_bundle",
 ]
 

@@ -66,16 +66,46 @@ def begin(path: Path, mode: int = 0o666) -> Growing:
     Raises:
         FileExistsError: there is one of that name.
     """
-    return Growing(path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, mode))
+    return Growing(path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
 
 
 def grow(file: Growing, data: bytes) -> None:
-    """Add to the end of a file that is kept open. Nothing is synced.
+    """Add to the end of a file that was begun and is kept open. Nothing is synced.
 
     Raises:
         OSError: not all of it could be written; a part of it may have been.
     """
     _write_all(file.descriptor, data)
+
+
+def reopen(path: Path) -> Growing:
+    """Open a file that is there, to `put` something into it. Close it with `end`."""
+    return Growing(path, os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+
+
+def put(file: Growing, at: int, data: bytes) -> None:
+    """Write at a place of a file that is kept open. Nothing is synced.
+
+    Raises:
+        OSError: not all of it could be written; a part of it may have been.
+    """
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(file.descriptor, rest, at)
+        at, rest = at + written, rest[written:]
+
+
+def cut(file: Growing, size: int) -> None:
+    """Shorten a file that is kept open to so many bytes. Nothing is synced."""
+    os.ftruncate(file.descriptor, size)
+
+
+def settle(file: Growing) -> None:
+    """`sync`, of what was added to a file that is kept open."""
+    if sys.platform == "darwin":
+        fcntl.fcntl(file.descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(file.descriptor)
 
 
 def end(file: Growing) -> None:

@@ -3,9 +3,11 @@
 import fcntl
 import os
 import random
+import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from . import _disk
@@ -49,6 +51,16 @@ class Locks:
             FileNotFoundError: its folder is not there.
         """
         first = self._first(name)
+        try:
+            self._take(first, name, content)
+        except FileExistsError:
+            self.clear()
+            try:
+                self._take(first, name, content)
+            except FileExistsError:
+                raise Held(f"{_lock(self._folder, name)} is there") from None
+
+    def _take(self, first: Path, name: str, content: bytes | Path) -> None:
         if isinstance(content, bytes):
             _disk.write(first, content)
         else:
@@ -59,9 +71,6 @@ class Locks:
                 _disk.sync(first)
                 _disk.sync(self._folder)
             _disk.link(first, _lock(self._folder, name))
-        except FileExistsError:
-            _disk.unlink(first)
-            raise Held(f"{_lock(self._folder, name)} is there") from None
         except OSError:
             _disk.unlink(first)
             raise
@@ -121,7 +130,7 @@ class Locks:
 
     def clear(self) -> None:
         """Remove the locks of a process of ours that died; it did, if this one has exclusive access."""
-        for first in self._folder.glob(f"{_HELD}*"):
+        for first in set(self._folder.glob(f"{_HELD}*")).difference(self._taken.values()):
             name = first.name.removeprefix(_HELD).replace("%", "/")
             lock = _lock(self._folder, name)
             with suppress(OSError):
@@ -130,6 +139,78 @@ class Locks:
                     if self._durable:
                         _disk.sync(lock.parent)
             _disk.unlink(first)
+
+
+class Turns:
+    """Exclusive access, taken again and again: in this process's threads by whoever came first, then among processes.
+
+    What processes of ours that died have left locked is cleared away with the first turn, and when it is in the way.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool) -> None:
+        self._folder, self._durable = folder, durable
+        self._mutex, self._waiting = threading.Lock(), deque[threading.Lock]()
+        self._file, self._owner = -1, 0
+        self._cleared = False
+
+    def close(self) -> None:
+        """Let go of the file. There must be no turn under way."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    __del__ = close  # by a store that nobody closes, as Python does with files
+
+    @contextmanager
+    def take(self, seconds: float) -> Iterator[Locks]:
+        """Be the only one, of our processes and of this one's threads, for as long as the block lasts.
+
+        Raises:
+            BlockingIOError: another process is, for so long now.
+        """
+        mine = threading.Lock()
+        mine.acquire()
+        with self._mutex:
+            self._waiting.append(mine)
+            first = len(self._waiting) == 1
+        if not first:
+            mine.acquire()  # each who is before us has a turn that ends
+        try:
+            self._lock(seconds)
+            locks = Locks(self._folder, durable=self._durable)
+            try:
+                if not self._cleared:
+                    locks.clear()
+                    self._cleared = True
+                yield locks
+            finally:
+                locks.release()
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+        finally:
+            with self._mutex:
+                self._waiting.popleft()
+                if self._waiting:
+                    self._waiting[0].release()
+
+    def _lock(self, seconds: float) -> None:
+        deadline, pause = time.monotonic() + seconds, 0.0001
+        while True:
+            if self._file < 0 or self._owner != os.getpid() or os.fstat(self._file).st_nlink == 0:
+                self.close()
+                self._file = os.open(self._folder / MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                self._owner = os.getpid()
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    fault = f"another process holds the lock on {self._folder / MARK}"
+                    raise BlockingIOError(error.errno, fault) from None
+                time.sleep(random.uniform(pause, 2 * pause))  # noqa: S311  # jitter, not a secret
+                pause = min(0.01, 1.5 * pause)
+            else:
+                if os.fstat(self._file).st_nlink:
+                    return
+                fcntl.flock(self._file, fcntl.LOCK_UN)  # of a file that is no longer there
 
 
 @contextmanager
@@ -157,24 +238,20 @@ def exclusive(folder: Path, *, durable: bool = True) -> Iterator[Locks]:
 
 @contextmanager
 def in_turn(folder: Path) -> Iterator[Locks]:
-    """`exclusive`, once it is this process's turn.
+    """Be the only process of ours that changes a repository, once.
 
     Raises:
-        Locked: it never came.
+        Locked: it never came to that.
     """
-    deadline = time.monotonic() + _SECONDS
-    with ExitStack() as stack:
-        while True:
-            try:
-                locks = stack.enter_context(exclusive(folder))
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    raise Locked(
-                        f"For {_SECONDS:.0f} seconds, {error.strerror}.",
-                        hint="If a process that uses the repository hangs, end it.",
-                    ) from error
-                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
+    turns = Turns(folder, durable=True)
+    with closing(turns), ExitStack() as stack:
+        try:
+            locks = stack.enter_context(turns.take(_SECONDS))
+        except BlockingIOError as error:
+            raise Locked(
+                f"For {_SECONDS:.0f} seconds, {error.strerror}.",
+                hint="If a process that uses the repository hangs, end it.",
+            ) from error
         yield locks
 
 

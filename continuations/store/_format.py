@@ -1,6 +1,7 @@
 """Git's objects as bytes: trees and commits built exactly, and read without trust."""
 
 import datetime as dt
+import functools
 import hashlib
 import re
 from collections.abc import Iterable
@@ -71,8 +72,17 @@ def header(kind: Kind, size: int) -> bytes:
 
 def tree_bytes(entries: Iterable[Entry]) -> bytes:
     """A tree: folders sort as if their names ended in a slash."""
-    ordered = sorted(entries, key=lambda entry: entry.name.encode() + (b"/" if entry.is_folder else b""))
-    return b"".join(b"%o %s\x00" % (entry.mode, entry.name.encode()) + bytes.fromhex(entry.id) for entry in ordered)
+    return b"".join([entry_bytes(entry) for entry in sorted(entries, key=tree_order)])
+
+
+def tree_order(entry: Entry) -> bytes:
+    """What the entries of a tree are sorted by."""
+    return entry.name.encode() + (b"/" if entry.is_folder else b"")
+
+
+def entry_bytes(entry: Entry) -> bytes:
+    """One entry, as it stands in a tree."""
+    return b"%o %s\x00" % (entry.mode, entry.name.encode()) + bytes.fromhex(entry.id)
 
 
 def read_tree(data: bytes) -> tuple[Entry, ...]:
@@ -111,7 +121,8 @@ def commit_bytes(
 ) -> bytes:
     """A commit; a signature is over these bytes without it."""
     lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
-    lines += [f"author {_signed(author, at)}", f"committer {_signed(committer, at)}"]
+    when = _when(at)
+    lines += [f"author {_signed(author)} {when}", f"committer {_signed(committer)} {when}"]
     if signature:
         lines.append("gpgsig " + signature.strip("\n").replace("\n", "\n "))
     return "\n".join([*lines, "", plain_text(message).replace("\x00", "\N{REPLACEMENT CHARACTER}")]).encode()
@@ -139,14 +150,19 @@ def read_commit(data: bytes) -> RawCommit:
     return RawCommit(ids[0], tuple(parents), Person(name=name, email=email), message.decode("utf-8", "replace"))
 
 
-def _signed(person: Person, at: dt.datetime) -> str:
+@functools.lru_cache(256)
+def _signed(person: Person) -> str:
+    name, email = (_named(part) for part in (person.name, person.email))
+    return f"{name} <{email}>"
+
+
+def _when(at: dt.datetime) -> str:
     local = at.astimezone()
     offset = local.utcoffset()
     minutes = 0 if offset is None else int(offset.total_seconds() // 60)
     zone = f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
-    name, email = (_named(part) for part in (person.name, person.email))
     # Git has no moment before its epoch's.
-    return f"{name} <{email}> {max(0, int(local.timestamp()))} {zone}"
+    return f"{max(0, int(local.timestamp()))} {zone}"
 
 
 def _named(part: str) -> str:

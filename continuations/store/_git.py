@@ -2,37 +2,30 @@
 
 import datetime as dt
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pygit2
 
 from .._calls import Person
-from .._codec import (
-    decode_definition,
-    decode_message,
-    decode_record,
-    encode_definition,
-    encode_message,
-    encode_record,
-)
 from .._errors import SavedStateError
-from .._ids import CallId, CommitId, LoopName, is_call_id, parent_name
-from .._messages import Message
-from .._state import Child, Continuation, Record
+from .._ids import CommitId, LoopName, parent_name
+from .._state import Continuation
 from .._text import one_line
-from ._errors import Torn, too_large
-from ._exclusive import common
-from ._forgetter import check_there, erasures
-from ._format import FILE, FOLDER, Entry, RawCommit, commit_bytes, is_id
+from ._commits import Commits, Laid
+from ._errors import Torn
+from ._exclusive import Turns, common
+from ._forgetter import check_there
+from ._format import commit_bytes, is_id
+from ._frames import RefMove
+from ._group import Group
 from ._holdings import Upkeep
+from ._journal import Journal
 from ._keeper import GitKeeper
 from ._keeping import Keeper
-from ._layout import ARCHIVE, CHILDREN, DEFINITION, LOOPS, MESSAGES, RECORD, folder_of, message_path
+from ._layout import ARCHIVE, LOOPS, folder_of
 from ._leases import LeaseFiles
 from ._leftovers import leftovers
 from ._make import make, unmade
@@ -50,54 +43,68 @@ from ._protocol import (
     Reader,
     Store,
     Unavailable,
+    Visibility,
 )
 from ._reader import CheckedReader
 from ._revisions import Revisions
+from ._sealing import Sealer
 from ._settings import logged, person, precious
 from ._together import JointRefs, Swap, check_unused
-from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged, folder_in
 from ._upkeep import GitUpkeep
 from ._waiting import Waiting
 
-_CACHED = 256
 _OWN = 4  # libgit2's level of a person's own configuration; above it are the repository's
-
-
-@dataclass(frozen=True)
-class _Known:
-    """A commit that was read or written, its tree and what it takes; `erasures` is how many there had been by then."""
-
-    commit: Commit
-    tree: str
-    weight: Weight
-    erasures: int
 
 
 class GitStore(Store):
     """Loops in a git repository: Caesura's own bare one, or any other, the user's project included."""
 
-    def __init__(self, repository: pygit2.Repository, durability: Durability = "power-cut") -> None:
+    def __init__(
+        self,
+        repository: pygit2.Repository,
+        durability: Durability = "power-cut",
+        visibility: Visibility = "step",
+    ) -> None:
         self._repo = repository
         folder = Path(repository.path)
         self._folder = common(folder)
         self._durable = durable = durability == "power-cut"
-        self._objects = Objects(self._folder / "objects", durable=durable)
-        logging = logged(repository.config, bare=repository.is_bare)
-        self._refs = JointRefs(self._folder, folder, logging=logging, durable=durable, who=self._who)
+        self._turns = Turns(self._folder, durable=durable)
+        self._journal = Journal(self._folder, durable=durable)
+        self._objects = Objects(self._folder / "objects", durable=durable, journal=self._journal)
+        self._refs = JointRefs(
+            self._folder,
+            folder,
+            logging=logged(repository.config, bare=repository.is_bare),
+            durable=durable,
+            who=self._who,
+            journal=self._journal,
+            turns=self._turns,
+        )
+        self._sealer = Sealer(self._folder, self._journal, self._refs, self._turns)
+        self._refs.unseal = self._sealer.seal_within
+        sealed = visibility == "sealed"
+        self._group = Group(self._journal, self._refs, self._turns, self._sealer) if sealed else None
         self._precious = precious(repository.config)
         self._leases = LeaseFiles(self._folder)
         self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
         self._waiting = Waiting(self._folder, self._objects, self._refs, LOOPS)
-        self._trees = Trees(self._objects)
-        self._cache: OrderedDict[CommitId, _Known] = OrderedDict()
+        self._commits = Commits(self._folder, self._objects, self._revisions)
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, create: bool = False, durability: Durability = "power-cut"
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = False,
+        durability: Durability = "power-cut",
+        visibility: Visibility = "step",
     ) -> "GitStore":
         """Open the repository at `path`; with `create`, make a bare one there if there is none.
 
-        A step that was acknowledged survives what `durability` says: a power cut, or a crash of the process alone.
+        A step that was acknowledged survives what `durability` says: a power cut, or a crash of the process alone. Git
+        sees it at once, or, if its `visibility` is to be sealed, with others: when `seal` is called, on closing, or
+        after a second without a step. Stores see it at once, whatever their own setting is.
 
         Raises:
             Unavailable: there is no repository, or it cannot be opened or made.
@@ -114,16 +121,23 @@ class GitStore(Store):
         with _trouble(
             f"{folder} is not a git repository", "Make one with 'caesura init', or name another with --repo."
         ):
-            return cls(pygit2.Repository(str(folder)), durability)
+            return cls(pygit2.Repository(str(folder)), durability, visibility)
 
     @property
     def location(self) -> str:
         return str(self._repo.path).rstrip("/")
 
     def close(self) -> None:
-        self._cache.clear()
+        if self._group is not None:
+            self._group.close()
+        self._commits.close()
         self._objects.close()
+        self._journal.close()
+        self._turns.close()
         self._repo.free()
+
+    def seal(self) -> None:
+        (self._sealer if self._group is None else self._group).seal()
 
     # Refs --------------------------------------------------------------------------------------------------------
 
@@ -142,10 +156,11 @@ class GitStore(Store):
         return None if head is None else CommitId(head)
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
-        known = self._cache.get(new)
-        note = "" if known is None else one_line(known.commit.message.partition("\n")[0])
-        since = None if known is None else known.erasures
-        self._refs.swap(LOOPS + loop, old, new, f"caesura: {note}", lambda: check_there(self._folder, (new,), since))
+        known = self._commits.recent(new)
+        note = f"caesura: {'' if known is None else one_line(known.message.partition(chr(10))[0])}"
+        check = partial(check_there, self._folder, (new,), self._commits.since(new))
+        if self._group is None or not self._group.move(RefMove(LOOPS + loop, old, new, note), check):
+            self._refs.swap(LOOPS + loop, old, new, note, check)
         if old is None and parent_name(loop) is None and self._repo.is_bare:
             self._refs.see_to_head(LOOPS + loop)
 
@@ -156,8 +171,8 @@ class GitStore(Store):
                 check_unused(self._folder, one.ref, bare=self._repo.is_bare)
         if swaps:
             fresh = {one.new for one in moves if one.new is not None} - {one.old for one in moves}
-            since = min((known.erasures for one in fresh if (known := self._cache.get(one))), default=None)
-            check = partial(check_there, self._folder, fresh, since if fresh <= self._cache.keys() else None)
+            read = [since for one in fresh if (since := self._commits.since(one)) is not None]
+            check = partial(check_there, self._folder, fresh, min(read) if len(read) == len(fresh) > 0 else None)
             self._refs.swap_all(swaps, f"caesura: {one_line(note)}", check)
         left = next(iter(self.heads()), None)
         if left is not None and self._repo.is_bare:
@@ -174,7 +189,7 @@ class GitStore(Store):
     # Commits -----------------------------------------------------------------------------------------------------
 
     def read(self, commit: CommitId) -> Commit:
-        return self._known(commit, 0).commit
+        return self._commits.read(commit)
 
     def parents(self, commit: CommitId) -> tuple[CommitId, ...]:
         return tuple(map(CommitId, self._revisions.commit(commit).parents))
@@ -197,14 +212,12 @@ class GitStore(Store):
         committer: Person,
         sign: Callable[[bytes], str] | None = None,
     ) -> Commit:
-        since = erasures(self._folder)
-        base = self._known(parents[0], 0) if parents else None
-        batch, weight = Batch(), Weight()
-        tree = self._tree(batch, state, base, weight)
-        made = partial(commit_bytes, tree, parents, author=author, committer=committer, at=state.at, message=message)
-        name = self._add(batch, made, sign)
-        commit = Commit(id=name, state=state, parents=parents, author=author, message=message)
-        return self._remember(_Known(commit, tree, weight, since)).commit
+        batch = Batch()
+        laid = self._commits.lay(batch, state, parents[0] if parents else None)
+        made = partial(
+            commit_bytes, laid.tree, parents, author=author, committer=committer, at=state.at, message=message
+        )
+        return self._add(batch, made, sign, laid, state, parents, author, message)
 
     def mark(
         self,
@@ -217,18 +230,27 @@ class GitStore(Store):
         at: dt.datetime,
         sign: Callable[[bytes], str] | None = None,
     ) -> Commit:
-        known = self._known(commit, 0)
-        made = partial(commit_bytes, known.tree, parents, author=author, committer=committer, at=at, message=message)
-        name = self._add(Batch(), made, sign)
-        marked = Commit(id=name, state=known.commit.state, parents=parents, author=author, message=message)
-        return self._remember(_Known(marked, known.tree, known.weight, known.erasures)).commit
+        state, laid = self._commits.read(commit).state, self._commits.laid(commit)
+        made = partial(commit_bytes, laid.tree, parents, author=author, committer=committer, at=at, message=message)
+        return self._add(Batch(), made, sign, laid, state, parents, author, message)
 
-    def _add(self, batch: Batch, made: Callable[..., bytes], sign: Callable[[bytes], str] | None) -> CommitId:
+    def _add(
+        self,
+        batch: Batch,
+        made: Callable[..., bytes],
+        sign: Callable[[bytes], str] | None,
+        laid: Laid,
+        state: Continuation,
+        parents: tuple[CommitId, ...],
+        author: Person,
+        message: str,
+    ) -> Commit:
         """Write a commit, signed or not, with what it needs."""
         name = CommitId(batch.add("commit", made() if sign is None else made(signature=sign(made()))))
         with _trouble("The step could not be written", "Check the repository's permissions and free space."):
-            self._objects.write(batch)
-        return name
+            (self._objects if self._group is None else self._group).write(batch)
+        commit = Commit(id=name, state=state, parents=parents, author=author, message=message)
+        return self._commits.remember(commit, laid)
 
     def raw(self, commit: CommitId) -> bytes:
         if not is_id(commit):
@@ -266,10 +288,11 @@ class GitStore(Store):
     def mender(self, copy: str | os.PathLike[str] | None = None) -> Mender:
         other = None if copy is None else GitStore.open(copy)
         found = None if other is None else (other._objects, other._refs)
+        self.seal()
         return GitMender(self._folder, self._objects, self._refs, LOOPS, found)
 
     def keeper(self) -> Keeper:
-        self._cache.clear()  # what is forgotten must not come back from here
+        self._commits.close()  # what is forgotten must not come back from here
         bare = self._repo.is_bare
         return GitKeeper(self._folder, self._objects, self._refs, GitStore.open, bare=bare, durable=self._durable)
 
@@ -281,120 +304,11 @@ class GitStore(Store):
     def upkeep(
         self, *, breathe: Callable[[], None] = lambda: None, progress: Callable[[int, int], None] = lambda *_: None
     ) -> Upkeep:
-        refs = JointRefs(self._folder, self._folder, logging="no", durable=True, who=self._who)
-        return GitUpkeep(self._folder, refs, LOOPS, alone=self._precious, breathe=breathe, progress=progress)
-
-    # Writing trees -----------------------------------------------------------------------------------------------
-
-    def _tree(self, batch: Batch, state: Continuation, base: _Known | None, weight: Weight) -> str:
-        """The tree of a state, reusing what the commit before it already has."""
-        old = None if base is None else self._trees.read(base.tree)
-        record, definition = encode_record(state), encode_definition(state.definition)
-        entries = {RECORD: Entry(FILE, RECORD, batch.add("blob", record))}
-        if base is not None and old is not None and base.commit.state.definition == state.definition:
-            entries[DEFINITION] = old[DEFINITION]
-        else:
-            entries[DEFINITION] = Entry(FILE, DEFINITION, batch.add("blob", definition))
-        entries[MESSAGES] = Entry(FOLDER, MESSAGES, self._messages_tree(batch, state.messages, base, weight))
-        weight.add(len(record) + len(definition))
-        if state.children:
-            nested: dict[str, Entry] = {}
-            for call, child in state.children.items():
-                known = self._known(child.commit, 0)
-                weight.nest(known.weight)
-                nested[call] = Entry(FOLDER, call, known.tree)
-            entries[CHILDREN] = Entry(FOLDER, CHILDREN, self._trees.write(batch, nested))
-        return self._trees.write(batch, entries)
-
-    def _messages_tree(self, batch: Batch, messages: tuple[Message, ...], base: _Known | None, weight: Weight) -> str:
-        if len(messages) > MAX_MESSAGES:
-            raise too_large("The loop", f"{len(messages):,} messages", f"{MAX_MESSAGES:,}")
-        kept, tree, there = 0, None, set[str]()
-        if base is not None:
-            before, old = base.commit.state.messages, self._trees.read(base.tree)[MESSAGES].id
-            if messages[: len(before)] == before:
-                kept, tree, weight.messages = len(before), old, base.weight.messages
-            else:  # compacted: of what is there already nothing need be written, or synced, again
-                there = {blob for _, blob in self._trees.messages(old)}
-        blobs: dict[tuple[str, ...], str] = {}
-        for index in range(kept, len(messages)):
-            data = encode_message(messages[index])
-            weight.messages += len(data)
-            blobs[message_path(index)] = blob = batch.add("blob", data)
-            if blob in there:
-                del batch[blob]
-        weight.add(weight.messages)
-        if tree is not None and not blobs:
-            return tree  # as it is: it need not be written, or synced, again
-        return self._trees.insert(batch, tree, blobs)
-
-    # Reading trees -----------------------------------------------------------------------------------------------
-
-    def _known(self, commit: CommitId, above: int) -> _Known:
-        """A commit, its continuation whole; it is nested in so many others."""
-        cached = self._cache.get(commit)
-        if cached is not None:
-            self._cache.move_to_end(commit)
-            return cached
-        if not is_id(commit):
-            raise NotALoop(f"{one_line(commit)!r} is not a commit.", hint="Name a loop, or a commit of one.")
-        if above > MAX_DEPTH:
-            raise too_large("The continuation", f"loops nested more than {MAX_DEPTH} deep", f"{MAX_DEPTH}")
-        since = erasures(self._folder)
-        raw = self._revisions.commit(commit)
-        weight = Weight()
-        state = self._load(commit, raw, above, weight)
-        parents = tuple(map(CommitId, raw.parents))
-        found = Commit(id=commit, state=state, parents=parents, author=raw.author, message=raw.message)
-        return self._remember(_Known(found, raw.tree, weight, since))
-
-    def _remember(self, known: _Known) -> _Known:
-        self._cache[known.commit.id] = known
-        if len(self._cache) > _CACHED:
-            self._cache.popitem(last=False)
-        return known
-
-    def _load(self, commit: CommitId, raw: RawCommit, above: int, weight: Weight) -> Continuation:
-        tree = self._trees.read(raw.tree)
-        if RECORD not in tree:
-            raise NotALoop(f"Commit {commit[:7]} holds no continuation.", hint="Name a loop, or a commit of one.")
-        record = decode_record(self._file(tree, RECORD, weight))
-        definition = decode_definition(self._file(tree, DEFINITION, weight))
-        messages: list[Message] = []
-        for name, blob in self._trees.messages(folder_in(tree, MESSAGES)):
-            data = self._objects.get(blob, "blob")
-            weight.messages += len(data)
-            weight.add(len(data))
-            messages.append(decode_message(data, name))
-        return Continuation(
-            **{name: getattr(record, name) for name in Record.__struct_fields__},
-            definition=definition,
-            messages=tuple(messages),
-            children=self._children(folder_in(tree, CHILDREN), raw, above, weight) if CHILDREN in tree else {},
+        # As git has them: what is in the journal is not there yet.
+        refs = JointRefs(
+            self._folder, self._folder, logging="no", durable=True, who=self._who, journal=None, turns=self._turns
         )
-
-    def _children(self, folder: str, raw: RawCommit, above: int, weight: Weight) -> dict[CallId, Child]:
-        """The live children, each with its commit: the further parent that has the same tree."""
-        children: dict[CallId, Child] = {}
-        commits = [(self._revisions.commit(parent).tree, CommitId(parent)) for parent in raw.parents]
-        for entry in self._trees.read(folder).values():
-            if not is_call_id(entry.name):
-                raise damaged(f"{CHILDREN}/{one_line(entry.name)} has a name that no call can have")
-            match = next((pair for pair in commits if pair[0] == entry.id), None)
-            if match is None:
-                raise damaged(f"{CHILDREN}/{entry.name} is not the tree of any parent commit")
-            commits.remove(match)
-            known = self._known(match[1], above + 1)
-            weight.nest(known.weight)
-            children[CallId(entry.name)] = Child(commit=match[1], state=known.commit.state)
-        return children
-
-    def _file(self, tree: Mapping[str, Entry], name: str, weight: Weight) -> bytes:
-        if name not in tree or not tree[name].is_file:
-            raise damaged(f"{name} is missing, or not a file")
-        data = self._objects.get(tree[name].id, "blob")
-        weight.add(len(data))
-        return data
+        return GitUpkeep(self._folder, refs, LOOPS, alone=self._precious, breathe=breathe, progress=progress)
 
 
 @contextmanager

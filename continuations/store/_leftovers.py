@@ -9,6 +9,8 @@ from .._ids import BadName, loop_name
 from .._text import count
 from ._errors import Torn
 from ._format import is_id
+from ._guard import is_guard
+from ._journal import torn_ends
 from ._objects import read_loose
 from ._refs import Refs
 
@@ -36,6 +38,8 @@ def leftovers(folder: Path, refs: Refs, loops: str) -> Iterator[tuple[str, str]]
             "",
             f"{lock} is a lock: of a process that works now, or of one that died. Delete it if nothing works.",
         )
+    for name in torn_ends(folder):
+        yield "", f"{name} keeps what followed the last whole step of a journal: half a step, that was never done."
     for file in _temporary(folder / "objects"):
         yield "", f"{file.relative_to(folder)} is half an object, of a writer that works now or died; git prunes it."
     for name, file in torn_files(folder / "objects"):
@@ -74,6 +78,6 @@ def _locks(folder: Path) -> Iterator[str]:
     yield from (name for name in _ALONE if (folder / name).exists())
     for above, _, names in os.walk(folder / "refs"):
         for name in sorted(names):
-            if name.endswith(".lock"):
+            if name.endswith(".lock") and not is_guard(Path(above) / name):
                 with suppress(ValueError):
                     yield str((Path(above) / name).relative_to(folder))

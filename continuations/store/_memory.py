@@ -42,7 +42,8 @@ class MemoryStore(Store):
         return "memory"
 
     def heads(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
-        branches = sorted(self._branches(archived).items())
+        with self._one_at_a_time:
+            branches = sorted(self._branches(archived).items())
         return {name: head for name, head in branches if above is None or name.startswith(f"{above}.")}
 
     def waiting(self) -> Iterator[LoopName]:
@@ -152,9 +153,13 @@ class MemoryStore(Store):
         return _with(said, *map(encode_message, state.messages[len(before) if same else 0 :]))
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
-        if self._heads.get(loop) != old:
-            raise Moved(f"{loop} was moved by another writer.", hint="Read it again and decide again.")
-        self._heads[loop] = new
+        with self._one_at_a_time:
+            if self._heads.get(loop) != old:
+                raise Moved(f"{loop} was moved by another writer.", hint="Read it again and decide again.")
+            self._heads[loop] = new
+
+    def seal(self) -> None:
+        """No other program sees what is in memory."""
 
     def move_all(self, moves: Sequence[Move], note: str) -> None:
         for one in moves:
@@ -187,7 +192,7 @@ class MemoryStore(Store):
         for branches in (self._heads, self._archive):
             if base in branches:
                 return branches[LoopName(base)]
-        found = [commit for commit in self._commits if len(base) >= 4 and commit.startswith(base)]
+        found = [commit for commit in tuple(self._commits) if len(base) >= 4 and commit.startswith(base)]
         return found[0] if len(found) == 1 else None
 
     def person(self) -> Person:

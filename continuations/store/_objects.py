@@ -12,13 +12,15 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import RLock
 
 from .._codec import Unreadable
 from . import _disk
 from ._errors import Torn, gone, too_large, torn
 from ._format import KINDS, Kind, header, is_id, object_id
+from ._journal import FOLDER, Journal
 from ._owner import is_dead, mark
-from ._packs import Packs, deflated_at_most, inflated
+from ._packs import Packs, deflated_at_most, inflated, unpacked
 
 MAX_OBJECT = 100 * 2**20
 """The largest object that is read or written, in bytes."""
@@ -50,10 +52,14 @@ class Batch(dict[str, tuple[Kind, bytes]]):
 
 
 class Objects:
-    """A repository's objects. `folder` is its ``objects``; with `durable`, what is written outlasts a power cut."""
+    """A repository's objects. `folder` is its ``objects``; with `durable`, what is written outlasts a power cut.
 
-    def __init__(self, folder: Path, *, durable: bool = True) -> None:
-        self._folder, self._durable = folder, durable
+    What the `journal` holds is among them. Its methods are for any thread at any time.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = True, journal: Journal | None = None) -> None:
+        self._folder, self._durable, self._journal = folder, durable, journal
+        self._turn = RLock()
         self._folders = (folder, *_alternates(folder, _ALTERNATES))
         self._packs = [Packs(one) for one in self._folders]
         self._tidied = False
@@ -72,6 +78,10 @@ class Objects:
             Torn: it is not whole anywhere, or nowhere at all.
             TooLarge: it has more than `limit` bytes.
         """
+        with self._turn:
+            return self._read(name, limit)
+
+    def _read(self, name: str, limit: int) -> tuple[Kind, bytes]:
         faults: list[Torn] = []
         found = self._look(name, limit, faults)
         others = True
@@ -98,7 +108,11 @@ class Objects:
 
     def find(self, prefix: str) -> set[str]:
         """The ids that begin so; `prefix` is at least two digits."""
-        found: set[str] = set()
+        with self._turn:
+            return self._find(prefix)
+
+    def _find(self, prefix: str) -> set[str]:
+        found = set[str]() if self._journal is None else self._journal.find(prefix)
         for folder in self._folders:
             with suppress(OSError):
                 names = (prefix[:2] + file.name for file in (folder / prefix[:2]).iterdir())
@@ -119,11 +133,29 @@ class Objects:
         return (file for folder in self._folders if (file := _file(folder, name)).exists())
 
     def _refresh(self) -> bool:
-        """See which packs there are now; whether they are others than at the last look."""
-        others = [packs.refresh() for packs in self._packs]
+        """See which packs there are now, and what is in the journal; whether it is other than at the last look."""
+        others = [self._journal is not None and self._journal.catch_up()]  # first: what is sealed then is in a pack
+        others += [packs.refresh() for packs in self._packs]
         return any(others)
 
+    def _journaled(self, name: str, limit: int, faults: list[Torn]) -> tuple[Kind, bytes] | None:
+        entry = None if self._journal is None else self._journal.entry(bytes.fromhex(name))
+        if entry is None:
+            return None
+        try:
+            kind, data = unpacked(entry, limit)
+        except (ValueError, IndexError, zlib.error) as error:
+            faults.append(torn(f"Object {name}", FOLDER, str(error)))
+            return None
+        if object_id(kind, data) != name:
+            faults.append(torn(f"Object {name}", FOLDER, "its content is another's"))
+            return None
+        return kind, data
+
     def _look(self, name: str, limit: int, faults: list[Torn]) -> tuple[Kind, bytes] | None:
+        found = self._journaled(name, limit, faults)
+        if found is not None:
+            return found
         for folder, packs in zip(self._folders, self._packs, strict=True):
             try:
                 found = read_loose(_file(folder, name), name, limit)
@@ -150,6 +182,10 @@ class Objects:
         Raises:
             OSError: the disk is full, or may not be written. No object is there in part.
         """
+        with self._turn:
+            self._write(batch)
+
+    def _write(self, batch: Mapping[str, tuple[Kind, bytes]]) -> None:
         if not self._tidied:
             self.tidy()
             self._tidied = True

@@ -12,13 +12,33 @@ from ._owner import mark
 
 _TEMPORARY = "tmp_obj_caesura-"  # in the folder of objects, where writers that died are tidied up after
 _CHUNK = 2**20
+_STORED = 0xFFFF  # bytes in one block that is not deflated
+_PLAIN = b"\x78\x01\x01"  # what zlib puts before a single such block
+_SIZES, _SUM = struct.Struct("<HH"), struct.Struct(">I")
 _LARGE = 2**31
 _KEPT = b"caesura: no branch names these objects yet\n"
 
 
 def packed(kind: Kind, data: bytes, level: int = 1) -> bytes:
     """An object as it stands in a pack; `level` is zlib's, 0 for bytes that are stored as they are."""
-    return head(NUMBERS[kind], len(data)) + zlib.compress(data, level)
+    if level or len(data) > _STORED:
+        return head(NUMBERS[kind], len(data)) + zlib.compress(data, level)
+    # As zlib would, in a fiftieth of the time.
+    size = len(data)
+    return b"".join(
+        (head(NUMBERS[kind], size), _PLAIN, _SIZES.pack(size, size ^ _STORED), data, _SUM.pack(zlib.adler32(data)))
+    )
+
+
+def deflated(entry: bytes) -> bytes:
+    """An object as it stands in a pack, deflated if it was only stored and gets smaller by it."""
+    at = 1
+    while entry[at - 1] & 0x80:
+        at += 1
+    if not entry.startswith(_PLAIN, at):
+        return entry
+    short = entry[:at] + zlib.compress(entry[at + len(_PLAIN) + _SIZES.size : -_SUM.size], 1)
+    return short if len(short) < len(entry) else entry
 
 
 def head(number: int, size: int) -> bytes:

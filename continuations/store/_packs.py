@@ -15,7 +15,7 @@ from ._errors import Torn, too_large, torn
 from ._format import NUMBERS, Kind, header
 from ._packing import head
 
-_KINDS = {number: kind for kind, number in NUMBERS.items()}
+_KINDS: dict[int, Kind] = {number: kind for kind, number in NUMBERS.items()}
 _OFFSET_DELTA, ID_DELTA = 6, 7
 _FANOUT = 8 + 256 * 4
 _CHAIN = 4096  # as git's own limit on the deltas between an object and its base
@@ -275,6 +275,26 @@ def inflated(data: bytes, size: int) -> tuple[bytes, bool, bytes]:
     if len(found) == size and not engine.eof:
         found += engine.decompress(engine.unconsumed_tail, 1)  # the checksum may be all that is left
     return found, engine.eof and len(found) == size, engine.unused_data
+
+
+def unpacked(entry: bytes, limit: int) -> tuple[Kind, bytes]:
+    """The object that stands in a pack as `packed`.
+
+    Raises:
+        ValueError, zlib.error: it does not, or has more than `limit` bytes.
+    """
+    at, byte = 1, entry[0]
+    kind, size, shift = _KINDS.get(byte >> 4 & 7), byte & 15, 4
+    while byte & 0x80 and at < len(entry):
+        byte = entry[at]
+        size |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    if kind is None or size > limit:
+        raise ValueError("it is a delta, or larger than it may be")
+    found, whole, more = inflated(entry[at:], size)
+    if not whole or more:
+        raise ValueError("it is cut short, or longer than it says")
+    return kind, found
 
 
 def deflated_at_most(size: int) -> int:

@@ -20,6 +20,10 @@ Durability = Literal["power-cut", "crash"]
 """What a step survives once it was acknowledged: a power cut too, or only the death of its process."""
 
 
+Visibility = Literal["step", "sealed"]
+"""When git itself sees a step: at once, or once it is sealed with others, which makes a step much faster."""
+
+
 class Moved(ConflictError):
     """The branch is no longer where the writer read it."""
 
@@ -166,7 +170,7 @@ class Mender(Protocol):
 
 
 class Store(Protocol):
-    """Where continuations and refs are kept. Synchronous; one thread at a time, but for leases: any, at any time."""
+    """Where continuations and refs are kept. Synchronous; for any thread at any time."""
 
     @property
     def location(self) -> str:
@@ -235,6 +239,8 @@ class Store(Protocol):
     ) -> Commit:
         """Add a commit that no ref points to yet. The first parent is the loop's own last commit, if it has one.
 
+        Other processes may not find it before a branch moves to it, or to one that comes after it.
+
         `sign` is given the commit's bytes, and returns the signature that becomes a part of it.
 
         Raises:
@@ -277,6 +283,14 @@ class Store(Protocol):
 
         Raises:
             Moved: it is somewhere else.
+        """
+        ...
+
+    def seal(self) -> None:
+        """Let others, git among them, see all that was written and acknowledged by now, if they could not before.
+
+        Raises:
+            Locked, Unavailable: it cannot be done now. Nothing is lost.
         """
         ...
 

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from heapq import merge
 from pathlib import Path
+from threading import RLock
 from typing import Literal
 
 from . import _disk
 from ._errors import Torn, torn
-from ._exclusive import Held, Locks, exclusive
+from ._exclusive import Held, Locks, Turns
 from ._format import is_id
+from ._guard import Guard
+from ._journal import Journal
 from ._packed import PACKED, PackedRefs, View, is_line, is_ref
 from ._protocol import Locked, Moved, Unavailable
 
@@ -32,10 +35,27 @@ _LOGGED = ("refs/heads/", "refs/remotes/", "refs/notes/")
 
 
 class Refs:
-    """A repository's refs. `folder` is the common one; `head` that of the worktree, if it is a linked one."""
+    """A repository's refs. `folder` is the common one; `head` that of the worktree, if it is a linked one.
 
-    def __init__(self, folder: Path, head: Path, *, logging: Logging, durable: bool, who: Callable[[], str]) -> None:
+    What the journal holds of a branch goes before what is in the branch's file. Reading is for any thread at any time.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        head: Path,
+        *,
+        logging: Logging,
+        durable: bool,
+        who: Callable[[], str],
+        journal: Journal | None,
+        turns: Turns,
+    ) -> None:
         self._folder, self._head = folder, head
+        self._journal, self._turns = journal, turns
+        self.guard = Guard(folder, durable=durable)
+        self.unseal: Callable[[Locks], None] = _nothing
+        self._reading = RLock()
         self._logging, self._durable, self._who = logging, durable, who
         self._settled: set[Path] = set()
         self._packed = PackedRefs(folder)
@@ -60,6 +80,14 @@ class Refs:
         """What stands in a ref: an id, or the name of another ref."""
         if not is_ref(ref):
             return None
+        return (None if self._journal is None else self._journal.head(ref)) or self.stored(ref)
+
+    def stored(self, ref: str) -> str | None:
+        """What stands in a ref's own file, or among the packed refs: what git sees."""
+        with self._reading:
+            return self._stored(ref)
+
+    def _stored(self, ref: str) -> str | None:
         file = self._file(ref)
         try:
             with _disk.opened(file) as opened:
@@ -93,9 +121,11 @@ class Refs:
                 yield name, held
 
     def own(self, prefix: str) -> dict[str, str | Torn | None]:
-        """The refs that begin with `prefix` and have files of their own, each with what it holds."""
+        """The refs that begin with `prefix` and have files of their own, or are in the journal, with what they hold."""
+        # In this order: what is sealed in the meantime has a file by then.
+        names = set() if self._journal is None else set(self._journal.heads())
         above = prefix[: prefix.rindex("/") + 1]
-        names = self._loose(self._folder / above, above)
+        names.update(self._loose(self._folder / above, above))
         return {name: self._held(name) for name in names if name.startswith(prefix) and is_ref(name)}
 
     def packed(self) -> View:
@@ -104,7 +134,8 @@ class Refs:
         Raises:
             Torn: they are empty or cut short.
         """
-        return self._packed.view()
+        with self._reading:
+            return self._packed.view()
 
     def _held(self, name: str) -> str | Torn | None:
         try:
@@ -181,31 +212,41 @@ class Refs:
             locks.take("HEAD", f"ref: {ref}\n".encode())
             locks.commit("HEAD")
 
-        self._patiently("HEAD", change)
+        self._patiently("HEAD", change, unsealed=True)
 
-    def _patiently(self, ref: str, change: Callable[[Locks], None], *more: str) -> None:
-        """Make a change of a ref, and of more, with exclusive access; others are waited for, but not for ever."""
+    def _patiently(self, ref: str, change: Callable[[Locks], None], *more: str, unsealed: bool = False) -> None:
+        """Make a change of a ref, and of more, with exclusive access; others are waited for, but not for ever.
+
+        Before, the journal's steps are brought to where git looks, unless it does not matter if some are `unsealed`.
+        """
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:
-                with exclusive(self._folder, durable=self._durable) as locks:
+                with self._turns.take(max(0.0, deadline - time.monotonic())) as locks:
+                    if not unsealed:
+                        self.unseal(locks)
                     return change(locks)
             except (Held, BlockingIOError) as error:
                 if time.monotonic() > deadline:
-                    raise self._stuck((ref, *more, PACKED), error) from error
+                    raise self.fault(ref, error, *more) from error
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
             except OSError as error:
-                raise Unavailable(
-                    f"{ref} could not be written: {error}.",
-                    hint="Check the repository's permissions and free space; nothing was lost.",
-                ) from error
+                raise self.fault(ref, error) from error
 
-    def _stuck(self, refs: tuple[str, ...], error: OSError) -> Locked:
+    def fault(self, ref: str, error: Exception, *more: str) -> Exception:
+        """What is wrong, for who could not write a ref, and more: the disk, or a lock that was waited for in vain."""
+        if not isinstance(error, OSError):
+            return error
+        if not isinstance(error, Held | BlockingIOError):
+            return Unavailable(
+                f"{ref} could not be written: {error}.",
+                hint="Check the repository's permissions and free space; nothing was lost.",
+            )
         if not isinstance(error, Held):
             return Locked(
                 f"{error.strerror}, for {LOCK_SECONDS:.0f} seconds now.", hint="Try again, or stop that process first."
             )
-        lock = next((one for one in map(self._lock, refs) if one.exists()), self._lock(refs[0]))
+        lock = next((one for one in map(self._lock, (ref, *more, PACKED)) if one.exists()), self._lock(ref))
         return Locked(
             f"{lock} has been there for {LOCK_SECONDS:.0f} seconds, and is no lock of Caesura's.",
             hint=f"If no git process is using the repository, delete that file: rm '{lock}'.",
@@ -230,7 +271,7 @@ class Refs:
                 raise
             now = TORN
         if now != old:
-            raise Moved(f"{ref} was moved by another writer.", hint="Read it again and decide again.")
+            raise moved(ref)
         if old is None:
             self._check_free(ref)
         if new is None:
@@ -322,3 +363,12 @@ class Refs:
 
 def _by_name(entry: tuple[str, object]) -> str:
     return entry[0]
+
+
+def moved(ref: str) -> Moved:
+    """A ref that is not where a writer has read it."""
+    return Moved(f"{ref} was moved by another writer.", hint="Read it again and decide again.")
+
+
+def _nothing(_: Locks) -> None:
+    """Where no step is kept in a journal."""

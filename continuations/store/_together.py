@@ -17,9 +17,9 @@ from . import _disk
 from ._errors import Torn
 from ._exclusive import Held, Locks
 from ._format import is_id
+from ._journaled import JournaledRefs
 from ._packed import PACKED
 from ._protocol import Moved, Unavailable
-from ._refs import Refs
 
 
 class Swap(NamedTuple):
@@ -30,7 +30,7 @@ class Swap(NamedTuple):
     new: str | None
 
 
-class JointRefs(Refs):
+class JointRefs(JournaledRefs):
     """A repository's refs, which can also be moved several at once."""
 
     def loops(self, folder: str, above: LoopName | None = None) -> Iterator[tuple[LoopName, str | Torn]]:

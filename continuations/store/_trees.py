@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .._codec import Unreadable
 from ._errors import too_large, torn
-from ._format import FILE, FOLDER, Entry, Malformed, read_tree, tree_bytes
+from ._format import FILE, FOLDER, Entry, Malformed, entry_bytes, read_tree, tree_order
 from ._layout import MESSAGES, message_path
 from ._objects import Batch, Objects
 from ._revisions import MAX_COMMIT
@@ -52,12 +52,37 @@ class Weight:
             raise too_large("The continuation", f"loops nested {self.depth} deep", f"{MAX_DEPTH}")
 
 
+class _Tree:
+    """The entries of a tree, and the bytes of each in a tree's order, so that one more costs no more than itself."""
+
+    def __init__(self, entries: dict[str, Entry]) -> None:
+        self.entries = entries
+        self.lines = {entry.name: entry_bytes(entry) for entry in sorted(entries.values(), key=tree_order)}
+
+    def copy(self) -> "_Tree":
+        made = _Tree.__new__(_Tree)
+        made.entries, made.lines = dict(self.entries), dict(self.lines)
+        return made
+
+    def put(self, entry: Entry) -> None:
+        """Add an entry, or put it in the place of the one of its name."""
+        before = self.entries.get(entry.name)
+        last = self.entries[next(reversed(self.lines))] if self.lines else None
+        self.entries[entry.name] = entry
+        if (before is not None and before.is_folder == entry.is_folder) or (
+            before is None and (last is None or tree_order(last) < tree_order(entry))
+        ):
+            self.lines[entry.name] = entry_bytes(entry)
+        else:
+            self.lines = _Tree(self.entries).lines
+
+
 class Trees:
     """Reads and writes trees; remembers those that were used last."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._cache: OrderedDict[str, dict[str, Entry]] = OrderedDict()
+        self._cache: OrderedDict[str, _Tree] = OrderedDict()
 
     def read(self, name: str) -> Mapping[str, Entry]:
         """The entries of a tree, by name.
@@ -65,6 +90,9 @@ class Trees:
         Raises:
             Torn: it is not whole, or no tree.
         """
+        return self._read(name).entries
+
+    def _read(self, name: str) -> "_Tree":
         known = self._cache.get(name)
         if known is not None:
             self._cache.move_to_end(name)
@@ -73,33 +101,36 @@ class Trees:
             entries = read_tree(self._objects.get(name, "tree", limit=MAX_COMMIT))
         except Malformed as error:
             raise torn(f"Tree {name}", "as it was written", str(error)) from error
-        return self._remember(name, {entry.name: entry for entry in entries})
+        return self._remember(name, _Tree({entry.name: entry for entry in entries}))
 
     def write(self, batch: Batch, entries: Mapping[str, Entry]) -> str:
         """Add a tree to what is to be written, and say its id."""
-        name = batch.add("tree", tree_bytes(entries.values()))
-        self._remember(name, dict(entries))
+        return self._write(batch, _Tree(dict(entries)))
+
+    def _write(self, batch: Batch, tree: "_Tree") -> str:
+        name = batch.add("tree", b"".join(tree.lines.values()))
+        self._remember(name, tree)
         return name
 
-    def _remember(self, name: str, entries: dict[str, Entry]) -> dict[str, Entry]:
-        self._cache[name] = entries
+    def _remember(self, name: str, tree: "_Tree") -> "_Tree":
+        self._cache[name] = tree
         if len(self._cache) > _CACHED:
             self._cache.popitem(last=False)
-        return entries
+        return tree
 
     def insert(self, batch: Batch, tree: str | None, blobs: Mapping[tuple[str, ...], str]) -> str:
         """A tree with these blobs added at their paths."""
-        entries = {} if tree is None else dict(self.read(tree))
+        made = _Tree({}) if tree is None else self._read(tree).copy()
         folders: dict[str, dict[tuple[str, ...], str]] = {}
         for (name, *rest), blob in blobs.items():
             if rest:
                 folders.setdefault(name, {})[tuple(rest)] = blob
             else:
-                entries[name] = Entry(FILE, name, blob)
+                made.put(Entry(FILE, name, blob))
         for name, inner in folders.items():
-            old = entries.get(name)
-            entries[name] = Entry(FOLDER, name, self.insert(batch, None if old is None else old.id, inner))
-        return self.write(batch, entries)
+            old = made.entries.get(name)
+            made.put(Entry(FOLDER, name, self.insert(batch, None if old is None else old.id, inner)))
+        return self._write(batch, made)
 
     def messages(self, tree: str) -> Iterator[tuple[str, str]]:
         """The messages' paths and blobs, in order; the files must be exactly those that the layout says.

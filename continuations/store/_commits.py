@@ -1,0 +1,210 @@
+"""Commits with their continuations: read whole, and laid out as trees; those that were used last are remembered."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from threading import RLock
+from typing import NamedTuple
+
+from .._codec import (
+    decode_definition,
+    decode_message,
+    decode_record,
+    encode_definition,
+    encode_message,
+    encode_record,
+)
+from .._ids import CallId, CommitId, is_call_id
+from .._messages import Message
+from .._state import Child, Continuation, Record
+from .._text import one_line
+from ._errors import too_large
+from ._forgetter import erasures
+from ._format import FILE, FOLDER, Entry, RawCommit, is_id
+from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
+from ._objects import Batch, Objects
+from ._protocol import Commit, NotALoop
+from ._revisions import Revisions
+from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged, folder_in
+
+_CACHED = 256
+
+
+class Laid(NamedTuple):
+    """A continuation as a tree, and what it takes; `since` is how many erasures there had been when it was read."""
+
+    tree: str
+    weight: Weight
+    since: int
+
+
+class _Known(NamedTuple):
+    """A commit that was read or written, and its tree."""
+
+    commit: Commit
+    laid: Laid
+
+
+class Commits:
+    """The commits of a repository, for any thread at any time."""
+
+    def __init__(self, folder: Path, objects: Objects, revisions: Revisions) -> None:
+        self._folder, self._objects, self._revisions = folder, objects, revisions
+        self._trees = Trees(objects)
+        self._cache: OrderedDict[CommitId, _Known] = OrderedDict()
+        self._turn = RLock()
+
+    def close(self) -> None:
+        """Forget all."""
+        with self._turn:
+            self._cache.clear()
+
+    def read(self, commit: CommitId) -> Commit:
+        """A commit with its continuation, as `Store.read`."""
+        with self._turn:
+            return self._find(commit, 0).commit
+
+    def recent(self, commit: CommitId) -> Commit | None:
+        """A commit if it is remembered."""
+        known = self._cache.get(commit)
+        return None if known is None else known.commit
+
+    def since(self, commit: CommitId) -> int | None:
+        """How many erasures there had been when a commit was read, or what it builds upon; None if that is unknown."""
+        known = self._cache.get(commit)
+        return None if known is None else known.laid.since
+
+    def laid(self, commit: CommitId) -> Laid:
+        """A commit's tree."""
+        with self._turn:
+            return self._find(commit, 0).laid
+
+    def lay(self, batch: Batch, state: Continuation, parent: CommitId | None) -> Laid:
+        """A state as a tree, put into a batch but for what the commit before it has already.
+
+        Raises:
+            TooLarge: it is beyond the limits of the data model.
+        """
+        since, weight = erasures(self._folder), Weight()
+        with self._turn:
+            base = None if parent is None else self._find(parent, 0)
+            if base is not None:
+                since = min(since, base.laid.since)
+            return Laid(self._tree(batch, state, base, weight), weight, since)
+
+    def remember(self, commit: Commit, laid: Laid) -> Commit:
+        """Remember a commit that was written."""
+        with self._turn:
+            return self._remember(_Known(commit, laid)).commit
+
+    # Writing trees -----------------------------------------------------------------------------------------------
+
+    def _tree(self, batch: Batch, state: Continuation, base: _Known | None, weight: Weight) -> str:
+        """The tree of a state, reusing what the commit before it already has."""
+        old = None if base is None else self._trees.read(base.laid.tree)
+        record, definition = encode_record(state), encode_definition(state.definition)
+        entries = {RECORD: Entry(FILE, RECORD, batch.add("blob", record))}
+        if base is not None and old is not None and base.commit.state.definition == state.definition:
+            entries[DEFINITION] = old[DEFINITION]
+        else:
+            entries[DEFINITION] = Entry(FILE, DEFINITION, batch.add("blob", definition))
+        entries[MESSAGES] = Entry(FOLDER, MESSAGES, self._messages_tree(batch, state.messages, base, weight))
+        weight.add(len(record) + len(definition))
+        if state.children:
+            nested: dict[str, Entry] = {}
+            for call, child in state.children.items():
+                known = self._find(child.commit, 0)
+                weight.nest(known.laid.weight)
+                nested[call] = Entry(FOLDER, call, known.laid.tree)
+            entries[CHILDREN] = Entry(FOLDER, CHILDREN, self._trees.write(batch, nested))
+        return self._trees.write(batch, entries)
+
+    def _messages_tree(self, batch: Batch, messages: tuple[Message, ...], base: _Known | None, weight: Weight) -> str:
+        if len(messages) > MAX_MESSAGES:
+            raise too_large("The loop", f"{len(messages):,} messages", f"{MAX_MESSAGES:,}")
+        kept, tree, there = 0, None, set[str]()
+        if base is not None:
+            before, old = base.commit.state.messages, self._trees.read(base.laid.tree)[MESSAGES].id
+            if messages[: len(before)] == before:
+                kept, tree, weight.messages = len(before), old, base.laid.weight.messages
+            else:  # compacted: of what is there already nothing need be written, or synced, again
+                there = {blob for _, blob in self._trees.messages(old)}
+        blobs: dict[tuple[str, ...], str] = {}
+        for index in range(kept, len(messages)):
+            data = encode_message(messages[index])
+            weight.messages += len(data)
+            blobs[message_path(index)] = blob = batch.add("blob", data)
+            if blob in there:
+                del batch[blob]
+        weight.add(weight.messages)
+        if tree is not None and not blobs:
+            return tree  # as it is: it need not be written, or synced, again
+        return self._trees.insert(batch, tree, blobs)
+
+    # Reading trees -----------------------------------------------------------------------------------------------
+
+    def _find(self, commit: CommitId, above: int) -> _Known:
+        """A commit, its continuation whole; it is nested in so many others."""
+        cached = self._cache.get(commit)
+        if cached is not None:
+            self._cache.move_to_end(commit)
+            return cached
+        if not is_id(commit):
+            raise NotALoop(f"{one_line(commit)!r} is not a commit.", hint="Name a loop, or a commit of one.")
+        if above > MAX_DEPTH:
+            raise too_large("The continuation", f"loops nested more than {MAX_DEPTH} deep", f"{MAX_DEPTH}")
+        since = erasures(self._folder)
+        raw = self._revisions.commit(commit)
+        weight = Weight()
+        state = self._load(commit, raw, above, weight)
+        parents = tuple(map(CommitId, raw.parents))
+        found = Commit(id=commit, state=state, parents=parents, author=raw.author, message=raw.message)
+        return self._remember(_Known(found, Laid(raw.tree, weight, since)))
+
+    def _remember(self, known: _Known) -> _Known:
+        self._cache[known.commit.id] = known
+        if len(self._cache) > _CACHED:
+            self._cache.popitem(last=False)
+        return known
+
+    def _load(self, commit: CommitId, raw: RawCommit, above: int, weight: Weight) -> Continuation:
+        tree = self._trees.read(raw.tree)
+        if RECORD not in tree:
+            raise NotALoop(f"Commit {commit[:7]} holds no continuation.", hint="Name a loop, or a commit of one.")
+        record = decode_record(self._file(tree, RECORD, weight))
+        definition = decode_definition(self._file(tree, DEFINITION, weight))
+        messages: list[Message] = []
+        for name, blob in self._trees.messages(folder_in(tree, MESSAGES)):
+            data = self._objects.get(blob, "blob")
+            weight.messages += len(data)
+            weight.add(len(data))
+            messages.append(decode_message(data, name))
+        return Continuation(
+            **{name: getattr(record, name) for name in Record.__struct_fields__},
+            definition=definition,
+            messages=tuple(messages),
+            children=self._children(folder_in(tree, CHILDREN), raw, above, weight) if CHILDREN in tree else {},
+        )
+
+    def _children(self, folder: str, raw: RawCommit, above: int, weight: Weight) -> dict[CallId, Child]:
+        """The live children, each with its commit: the further parent that has the same tree."""
+        children: dict[CallId, Child] = {}
+        commits = [(self._revisions.commit(parent).tree, CommitId(parent)) for parent in raw.parents]
+        for entry in self._trees.read(folder).values():
+            if not is_call_id(entry.name):
+                raise damaged(f"{CHILDREN}/{one_line(entry.name)} has a name that no call can have")
+            match = next((pair for pair in commits if pair[0] == entry.id), None)
+            if match is None:
+                raise damaged(f"{CHILDREN}/{entry.name} is not the tree of any parent commit")
+            commits.remove(match)
+            known = self._find(match[1], above + 1)
+            weight.nest(known.laid.weight)
+            children[CallId(entry.name)] = Child(commit=match[1], state=known.commit.state)
+        return children
+
+    def _file(self, tree: Mapping[str, Entry], name: str, weight: Weight) -> bytes:
+        if name not in tree or not tree[name].is_file:
+            raise damaged(f"{name} is missing, or not a file")
+        data = self._objects.get(tree[name].id, "blob")
+        weight.add(len(data))
+        return data

@@ -1,0 +1,195 @@
+"""Steps that are journaled together: of the threads that move branches at once, one writes for all, and waits once."""
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from .._errors import CaesuraError
+from . import _refs
+from ._exclusive import Held, Locks, Turns
+from ._frames import RefMove
+from ._journal import Journal
+from ._journaled import JournaledRefs
+from ._later import Later
+from ._objects import Batch
+from ._packing import packed
+from ._refs import moved
+from ._sealing import Sealer
+
+_MOST = 4096
+"""Moves in one frame."""
+
+SMALL = 2**15
+"""Bytes up to which objects are deflated only when they are sealed."""
+
+_KEPT = 16 * 2**20
+"""Bytes of objects that may wait for a move."""
+
+
+class _Waiting:
+    """A thread that waits for its move; `leads` says that it is to write for those that wait."""
+
+    def __init__(self, move: RefMove | None, check: Callable[[], None] = lambda: None) -> None:
+        self.move, self.check = move, check
+        self.woken = threading.Lock()
+        self.woken.acquire()
+        self.leads = False
+        self.plain = True
+        self.error: Exception | None = None
+
+
+class Group:
+    """Moves branches by the journal. For any thread at any time."""
+
+    def __init__(self, journal: Journal, refs: JournaledRefs, turns: Turns, sealer: Sealer) -> None:
+        self._journal, self._refs, self._turns = journal, refs, turns
+        self._sealer, self._later = sealer, Later(journal, self.seal)
+        self._mutex, self._queue = threading.Lock(), deque[_Waiting]()
+        self._led = self._used = False
+
+    def close(self) -> None:
+        """Seal what there is, if anything was written here and it can be done now."""
+        self._later.close()
+        if self._used:
+            with suppress(CaesuraError):
+                self.seal()
+
+    def seal(self) -> None:
+        """Seal what was written and acknowledged by now.
+
+        Raises:
+            Locked, Unavailable: it cannot be done now.
+        """
+        waiting = self._submit(None)
+        if waiting.error is not None:
+            raise self._refs.fault("The journal", waiting.error)
+        self._sealer.seal()
+
+    def write(self, batch: Batch) -> None:
+        """Keep objects for the next move; so many that they would fill the memory are written at once.
+
+        Raises:
+            OSError: the disk is full, or may not be written.
+        """
+        self._used = True
+        named = {bytes.fromhex(text): one for text, one in batch.items()}
+        known = self._journal.known(named)
+        entries = {
+            name: packed(kind, data, 0 if len(data) <= SMALL else 1)
+            for name, (kind, data) in named.items()
+            if name not in known
+        }
+        if self._journal.prepare(entries) > _KEPT:
+            waiting = self._submit(None)
+            if waiting.error is not None:
+                raise waiting.error
+
+    def move(self, move: RefMove, check: Callable[[], None]) -> bool:
+        """Move a branch, if it is where the move begins; False if only git's own way does.
+
+        `check` is called when nobody else of ours can change anything any more, and may refuse.
+
+        Raises:
+            Moved: it is elsewhere.
+            Torn: it is nowhere that can be told.
+            Locked: somebody else's lock on it stays.
+            Unavailable: it cannot be written.
+        """
+        self._used = True
+        deadline = time.monotonic() + _refs.LOCK_SECONDS
+        while True:
+            mine = self._submit(move, check)
+            if mine.error is None:
+                self._later.step()
+                return mine.plain
+            if not isinstance(mine.error, Held | BlockingIOError) or time.monotonic() > deadline:
+                raise self._refs.fault(move.ref, mine.error) from mine.error
+            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
+
+    @property
+    def waiting(self) -> int:
+        """How many moves wait to be written."""
+        return len(self._queue)
+
+    def _submit(self, move: RefMove | None, check: Callable[[], None] = lambda: None) -> _Waiting:
+        mine = _Waiting(move, check)
+        with self._mutex:
+            self._queue.append(mine)
+            mine.leads, self._led = not self._led, True
+        if not mine.leads:
+            mine.woken.acquire()
+        if mine.leads:
+            self._lead()
+        return mine
+
+    def _lead(self) -> None:
+        """Write for all that wait by now, and let the first of those that have come since lead next."""
+        batch, over = list[_Waiting](), False
+        try:
+            try:
+                with self._turns.take(_refs.LOCK_SECONDS) as locks:
+                    with self._mutex:
+                        batch = [self._queue.popleft() for _ in range(min(len(self._queue), _MOST))]
+                    self._write(batch, locks)
+            except OSError as error:
+                if not batch:  # nobody else's turn has come
+                    with self._mutex:
+                        batch = [self._queue.popleft() for _ in range(len(self._queue))]
+                for one in batch:
+                    one.error = one.error or error
+            over = True
+        finally:
+            with self._mutex:
+                self._led = bool(self._queue)
+                if self._led:
+                    self._queue[0].leads = True
+                    self._queue[0].woken.release()
+            for one in batch:
+                if not over:  # this thread was interrupted
+                    one.error = one.error or InterruptedError("the write was interrupted")
+                if not one.leads:
+                    one.woken.release()
+
+    def _write(self, batch: Iterable[_Waiting], locks: Locks) -> None:
+        self._journal.catch_up()
+        heads: dict[str, str | None] = {}
+        guarded: list[str] = []
+        moves: list[RefMove] = []
+        for one in batch:
+            if one.move is None:
+                continue
+            ref, old, new, _ = one.move
+            try:
+                one.check()
+                now = heads.get(ref) or self._journal.held(ref)
+                if now is None:
+                    one.plain = self._hold(one.move, locks)
+                    guarded.append(ref)
+                elif now != old:
+                    raise moved(ref)
+            except (CaesuraError, OSError) as error:
+                one.error = error
+                continue
+            if one.plain:
+                heads[ref] = new
+                moves.append(one.move)
+        objects = self._journal.pending()
+        if not objects and not moves:
+            return
+        try:
+            self._journal.append(objects, moves)
+        except OSError:
+            for ref in guarded:
+                if self._journal.head(ref) is None:
+                    self._refs.guard.take_away(ref)
+            raise
+
+    def _hold(self, move: RefMove, locks: Locks) -> bool:
+        try:
+            return self._refs.hold(move)
+        except Held:
+            locks.clear()  # it may be a dead process's of ours
+            return self._refs.hold(move)

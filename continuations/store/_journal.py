@@ -1,0 +1,352 @@
+"""The journal: steps that are done, and that git does not see yet. Read by every process, written to by one at a time.
+
+It is a folder of segments, of which the last one grows. Whoever has exclusive access adds frames to it, or begins the
+next segment; a segment that is not the last one changes no more, and goes once all that is in it is where git looks.
+So a look at the last one's size, at how many names the others have, and at whether there is a next one, tells what
+others have done.
+"""
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import RLock
+
+from . import _disk
+from ._frames import HEAD, HEADER, Damaged, Frame, RefMove, chain_of, frame_bytes, length, new_header, read_frame
+
+FOLDER = "caesura.journal"
+"""The folder in the repository that the journal is in."""
+
+_TORN = "torn-"
+_BUSY, _ROOM = 2**16, 2**20
+"""From how many bytes on a segment is made longer than it need be, and by how many at most."""
+
+
+class Segment:
+    """One file of the journal, as far as it was read. Its frames end where one is damaged, or not all there yet."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it, and read nothing.
+
+        Raises:
+            OSError: it is gone, or may not be read.
+        """
+        self.path, self.number = path, int(path.name)
+        self.next = str(path.with_name(f"{self.number + 1:08}"))
+        self.objects: dict[bytes, tuple[int, int]] = {}
+        self.moves: dict[str, list[RefMove]] = {}
+        self.durable, self.steps = False, 0
+        self.end, self._file = 0, -1
+        with _disk.opened(path) as file:
+            self._file = os.dup(file.fileno())
+        self._chain = 0
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    __del__ = close  # by a store that nobody closes, as Python does with files
+
+    @property
+    def chain(self) -> int:
+        """What the checksum of the next frame goes on from."""
+        return self._chain
+
+    @property
+    def whole(self) -> bool:
+        """Whether another frame can follow the last one; known to whoever has exclusive access."""
+        return not self.read(self.end, HEAD).strip(b"\x00")
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has been removed, or what was read from it taken back."""
+        found = os.fstat(self._file)
+        return found.st_nlink == 0 or found.st_size < self.end
+
+    @property
+    def room(self) -> int:
+        """How many bytes the file has, those that are yet to be written to included."""
+        return os.fstat(self._file).st_size
+
+    def tail(self) -> bytes:
+        """What follows the last frame, but for the room that was made for others."""
+        return self.read(self.end, self.room - self.end).rstrip(b"\x00")
+
+    def read(self, at: int, length: int) -> bytes:
+        """Bytes at a place."""
+        return os.pread(self._file, length, at)
+
+    def read_on(self) -> list[Frame]:
+        """Read what was added since; the new frames."""
+        frames: list[Frame] = []
+        with suppress(Damaged):
+            if not self.end:
+                self._chain = chain_of(self.read(0, HEADER))
+                self.end = HEADER
+            while size := length(self.read(self.end, HEAD)):
+                if self.end + size > self.room:
+                    break
+                frame = read_frame(self.read(self.end, size), self.end, self._chain)
+                self.add(frame)
+                frames.append(frame)
+        return frames
+
+    def add(self, frame: Frame) -> None:
+        """Take note of the next frame."""
+        self.durable |= frame.durable
+        for name, at, size in frame.objects:
+            self.objects.setdefault(name, (at, size))
+        for move in frame.moves:
+            self.moves.setdefault(move.ref, []).append(move)
+        self.steps += len(frame.moves)
+        self.end, self._chain = frame.end, frame.chain
+
+
+def torn_ends(repository: Path) -> list[str]:
+    """The files that keep what followed the last whole frame of a segment, by their paths in the repository."""
+    return [str(one.relative_to(repository)) for one in sorted((repository / FOLDER).glob(f"{_TORN}*"))]
+
+
+class Journal:
+    """A repository's journal; its methods are for any thread at any time, but those that say that they are not."""
+
+    def __init__(self, repository: Path, *, durable: bool) -> None:
+        self.folder = repository / FOLDER
+        self._durable = durable
+        self._turn = RLock()
+        self._segments: list[Segment] = []
+        self._heads: dict[str, str] = {}
+        self._pending: dict[bytes, bytes] = {}
+        self._growing: _disk.Growing | None = None
+        self._settled = 0
+
+    def close(self) -> None:
+        """Let go of the files."""
+        with self._turn:
+            for segment in self._segments:
+                segment.close()
+            self._segments.clear()
+            self._heads.clear()
+            self._let_go()
+
+    # Reading -----------------------------------------------------------------------------------------------------
+
+    def head(self, ref: str) -> str | None:
+        """Where a branch is by the journal; None if the journal does not hold it."""
+        with self._turn:
+            self.catch_up()
+            return self._heads.get(ref)
+
+    def held(self, ref: str) -> str | None:
+        """`head`, as far as the journal was read."""
+        with self._turn:
+            return self._heads.get(ref)
+
+    def heads(self) -> Mapping[str, str]:
+        """Where the branches are that the journal holds."""
+        with self._turn:
+            self.catch_up()
+            return dict(self._heads)
+
+    @property
+    def steps(self) -> int:
+        """How many moves the journal holds, as far as it was read."""
+        with self._turn:
+            return sum(segment.steps for segment in self._segments)
+
+    @property
+    def size(self) -> int:
+        """How many bytes of frames the journal holds, as far as it was read."""
+        with self._turn:
+            return sum(max(0, segment.end - HEADER) for segment in self._segments)
+
+    def entry(self, name: bytes) -> bytes | None:
+        """An object as it would stand in a pack, as far as the journal was read."""
+        with self._turn:
+            found = self._pending.get(name)
+            if found is not None:
+                return found
+            for segment in reversed(self._segments):
+                place = segment.objects.get(name)
+                if place is not None:
+                    return segment.read(*place)
+            return None
+
+    def find(self, prefix: str) -> set[str]:
+        """The ids of objects in it that begin so."""
+        with self._turn:
+            self.catch_up()
+            known = (self._pending.keys(), *(segment.objects.keys() for segment in self._segments))
+            return {name.hex() for names in known for name in names if name.hex().startswith(prefix)}
+
+    def catch_up(self) -> bool:
+        """See what others have added and removed; whether there was anything."""
+        with self._turn:
+            last = self._segments[-1] if self._segments else None
+            gone = [segment for segment in self._segments if segment.gone]
+            if not gone and last is not None and not os.access(last.next, os.F_OK):
+                return self._note(last.read_on())
+            return self._look_around(gone)
+
+    def _look_around(self, gone: list[Segment]) -> bool:
+        """See which segments there are now."""
+        there = self._there()
+        for segment in gone:
+            self._segments.remove(segment)
+            segment.close()
+        known = {segment.number for segment in self._segments}  # one that was taken back from is read anew
+        for number in sorted(there - known):
+            with suppress(OSError):  # it went meanwhile
+                self._segments.append(Segment(self._path(number)))
+        self._segments.sort(key=lambda segment: segment.number)
+        frames = [frame for segment in self._segments for frame in segment.read_on()]
+        self._heads = {ref: moves[-1].new for segment in self._segments for ref, moves in segment.moves.items()}
+        return bool(gone or frames or there - known)
+
+    def _there(self) -> set[int]:
+        return {int(name) for name in self._names() if name.isdecimal()}
+
+    def _names(self) -> list[str]:
+        try:
+            with os.scandir(self.folder) as entries:
+                return sorted(entry.name for entry in entries)
+        except OSError:
+            return []
+
+    def _note(self, frames: Iterable[Frame]) -> bool:
+        noted = False
+        for frame in frames:
+            noted = True
+            for move in frame.moves:
+                self._heads[move.ref] = move.new
+        return noted
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:08}"
+
+    # Objects to come ---------------------------------------------------------------------------------------------
+
+    def known(self, names: Collection[bytes]) -> set[bytes]:
+        """Which of these objects are in it, or are kept for the next frame."""
+        with self._turn:
+            there = (self._pending.keys(), *(segment.objects.keys() for segment in self._segments))
+            return {name for one in there for name in names if name in one}
+
+    def prepare(self, objects: Mapping[bytes, bytes]) -> int:
+        """Keep objects for the next frame; how many bytes there are to be kept now."""
+        with self._turn:
+            self._pending.update(objects)
+            return sum(map(len, self._pending.values()))
+
+    def pending(self) -> dict[bytes, bytes]:
+        """The objects that were kept for the next frame."""
+        with self._turn:
+            return dict(self._pending)
+
+    # Writing, for whoever has exclusive access ---------------------------------------------------------------------
+
+    def append(self, objects: Mapping[bytes, bytes], moves: Sequence[RefMove]) -> None:
+        """Add a frame; when this returns it is as durable as the journal is.
+
+        Raises:
+            OSError: it cannot be written. It is not there then.
+        """
+        segment, growing = self._writable()
+        data, frame = frame_bytes(objects, moves, durable=self._durable, at=segment.end, chain=segment.chain)
+        begin, written = segment.end, False
+        try:
+            if self._durable and frame.end > max(segment.room, _BUSY):
+                # Over what is there already, the disk need not note how long the file is, each time.
+                _disk.put(growing, frame.end, bytes(min(frame.end, _ROOM)))
+            _disk.put(growing, begin, data)
+            written = True
+            if self._durable:
+                _disk.settle(growing)
+        except OSError:
+            self._take_back(growing, begin, trusted=not written)
+            raise
+        with self._turn:
+            if segment.end == begin:  # else a look from another thread has found it by now
+                segment.add(frame)
+                self._note([frame])
+            for name in objects:
+                self._pending.pop(name, None)
+
+    def _take_back(self, growing: _disk.Growing, size: int, *, trusted: bool) -> None:
+        """Make a frame undone that is there in part, or may not have reached the disk."""
+        with self._turn:
+            with suppress(OSError):
+                _disk.cut(growing, size)
+            self._let_go()
+            self.catch_up()  # a look from another thread may have found it
+            if not trusted:  # what a sync that failed has left of a file, no later one brings back
+                with suppress(OSError):
+                    self._begin_next()
+
+    def _writable(self) -> tuple[Segment, _disk.Growing]:
+        """The segment to add to: the last one, if it is whole and ends with a frame."""
+        with self._turn:
+            last = self._segments[-1] if self._segments else None
+            mine = last is not None and self._growing is not None and self._growing.path == last.path
+            # A power cut leaves anything; who dies while it writes, the beginning of a frame.
+            if last is None or not last.end or not last.whole or (not mine and last.tail()):
+                last = self._begin_next()
+            if self._growing is None or self._growing.path != last.path:
+                self._let_go()
+                self._growing = _disk.reopen(last.path)
+            if self._durable and self._settled != last.number:
+                # Others may have written and not have waited.
+                for segment in self._segments[:-1]:
+                    _disk.sync(segment.path)
+                _disk.sync(self.folder)
+                _disk.sync(self.folder.parent)
+                self._settled = last.number
+            return last, self._growing
+
+    def _let_go(self) -> None:
+        if self._growing is not None:
+            _disk.end(self._growing)
+            self._growing = None
+
+    def _begin_next(self) -> Segment:
+        path = self._path(1 + max(self._there(), default=0))
+        with suppress(FileExistsError):
+            _disk.make_folder(self.folder)
+        self._let_go()
+        growing = _disk.begin(path)
+        try:
+            _disk.grow(growing, new_header())
+        except OSError:
+            _disk.end(growing)
+            _disk.unlink(path)
+            raise
+        self._growing = growing
+        self._look_around([])
+        return self._segments[-1]
+
+    def rotate(self) -> list[Segment]:
+        """Begin the next segment if anything is in the last one; all that are closed then, oldest first."""
+        with self._turn:
+            self.catch_up()
+            if self._segments and (self._segments[-1].end != HEADER or self._segments[-1].tail()):
+                self._begin_next()
+            return self._segments[:-1]
+
+    def set_torn_aside(self, segment: Segment) -> None:
+        """Keep what follows the last frame of a closed segment, unless it is nothing."""
+        tail = segment.tail()
+        if tail:
+            kept = self.folder / f"{_TORN}{segment.path.name}-{segment.end}"
+            _disk.unlink(kept)
+            _disk.write(kept, tail)
+            _disk.sync(kept)
+
+    def remove(self, segment: Segment) -> None:
+        """Remove a closed segment, all of which is where git looks."""
+        _disk.unlink(segment.path)
+        if segment.durable:
+            _disk.sync(self.folder)
+        with self._turn:
+            self._look_around([one for one in self._segments if one.gone])

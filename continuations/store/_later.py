@@ -1,0 +1,74 @@
+"""Sealing by itself: once nothing was added to the journal for a while, or much was, or what was is old."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from .._errors import CaesuraError
+from ._journal import Journal
+
+IDLE = 1.0
+"""Seconds without a step after which the journal is sealed."""
+
+OLD = 10.0
+"""Seconds after which it is sealed at the latest."""
+
+LARGE = 8 * 2**20
+"""Bytes with which it is sealed at once."""
+
+FULL = 4 * LARGE
+"""Bytes with which steps wait until it is sealed: the disk, or the processor, does not keep up."""
+
+PATIENCE = 10.0
+"""Seconds for which a step waits so."""
+
+MANY = 2000
+"""Steps with which it is sealed at once."""
+
+
+class Later:
+    """Seals a journal in a thread of its own, which begins with the first step and ends with `close`."""
+
+    def __init__(self, journal: Journal, seal: Callable[[], None]) -> None:
+        self._journal, self._seal = journal, seal
+        self._thread: threading.Thread | None = None
+        self._news, self._now, self._closed = threading.Event(), threading.Event(), False
+        self._sealed = threading.Event()
+
+    def step(self) -> None:
+        """Take note that there is something to seal."""
+        if not self._news.is_set():
+            self._news.set()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="caesura seal", daemon=True)
+                self._thread.start()
+        if self._journal.steps >= MANY or self._journal.size >= LARGE:
+            self._now.set()
+        if self._journal.size >= FULL:
+            self._sealed.clear()
+            if self._journal.size >= FULL:
+                self._sealed.wait(PATIENCE)
+
+    def close(self) -> None:
+        """End the thread; what it does is waited for."""
+        self._closed = True
+        self._news.set()
+        self._now.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        while self._news.wait() and not self._closed:
+            began, before = time.monotonic(), -1
+            while before != self._journal.steps and time.monotonic() < began + OLD:
+                before = self._journal.steps
+                if self._now.wait(IDLE):
+                    break
+            if self._closed:
+                return
+            self._now.clear()
+            self._news.clear()  # before it is sealed: what comes meanwhile is news
+            with suppress(CaesuraError):  # else it stays where it is, and the next step tries again
+                self._seal()
+            self._sealed.set()

@@ -1,0 +1,140 @@
+"""Sealing: what the journal holds is brought to where git looks, and then taken out of the journal.
+
+Each segment becomes one pack; then the branches are put where it has brought them; then it goes. Killed in between,
+whoever does it again does the same: the same segment makes the same pack, and a branch that is there is there.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from . import _disk, _refs
+from ._exclusive import Locks, Turns
+from ._frames import RefMove
+from ._journal import Journal, Segment
+from ._journaled import JournaledRefs
+from ._owner import is_dead, mark
+from ._packing import deflated, keeper, write_pack
+
+_BRANCH = "branch-"
+
+
+class Sealer:
+    """Seals the journal of a repository. Any process may, at any time, whoever wrote the journal."""
+
+    def __init__(self, repository: Path, journal: Journal, refs: JournaledRefs, turns: Turns) -> None:
+        self._objects, self._journal = repository / "objects", journal
+        self._refs, self._turns = refs, turns
+
+    def seal(self) -> None:
+        """Seal what was acknowledged by now. Writers are kept waiting for its beginning and its end alone.
+
+        Raises:
+            Locked: another process holds the repository.
+            Unavailable: it cannot be written. Nothing was lost.
+        """
+        if not self._journal.folder.is_dir():
+            return
+        try:
+            with self._turns.take(_refs.LOCK_SECONDS):
+                segments = self._journal.rotate()
+                if not segments:
+                    self._tidy()
+                    return
+            prepared = [(segment, *self._prepare(segment)) for segment in segments]
+            with self._turns.take(_refs.LOCK_SECONDS):
+                self._finish(prepared)
+        except OSError as error:
+            raise self._refs.fault("What the journal holds", error) from error
+
+    def seal_within(self, locks: Locks) -> None:
+        """Seal all there is, with exclusive access."""
+        segments = self._journal.rotate()
+        if segments:
+            self._finish([(segment, *self._prepare(segment)) for segment in segments])
+        self._refs.guard.take_stale_away(self._journal.heads())
+
+    # Steps of it -------------------------------------------------------------------------------------------------
+
+    def _prepare(self, segment: Segment) -> tuple[Path | None, dict[str, Path]]:
+        """Make the pack of a segment, kept from git for now, and the files of its branches to be."""
+        files: dict[str, Path] = {}
+        try:
+            return self._pack(segment), self._write_branches(segment, files)
+        except BaseException:
+            for file in files.values():
+                _disk.unlink(file)
+            raise
+
+    def _pack(self, segment: Segment) -> Path | None:
+        with suppress(FileNotFoundError):  # somebody else has sealed it
+            entries = sorted(segment.objects.items(), key=lambda item: item[1])
+            with _disk.opened(segment.path) as file:
+                data = file.readall()
+            if entries:
+                # Deflated only now: nobody waits for it.
+                objects = ((name, deflated(data[at : at + length])) for name, (at, length) in entries)
+                return write_pack(self._objects, len(entries), objects, durable=segment.durable, keep=True)
+        return None
+
+    def _write_branches(self, segment: Segment, files: dict[str, Path]) -> dict[str, Path]:
+        for ref, moves in segment.moves.items():
+            files[ref] = self._journal.folder / f"{_BRANCH}{mark()}"
+            _disk.write(files[ref], f"{moves[-1].new}\n".encode())
+            if segment.durable:
+                _disk.sync(files[ref])
+        return files
+
+    def _finish(self, prepared: Sequence[tuple[Segment, Path | None, Mapping[str, Path]]]) -> None:
+        """Put branches where closed segments have brought them, and remove the segments."""
+        try:
+            for segment, pack, files in prepared:
+                if segment.path.exists():  # else somebody else has sealed it
+                    self._publish(segment, files)
+                    self._release(segment, pack)
+                elif pack is not None:
+                    _disk.unlink(keeper(pack))
+        finally:
+            for _, _, files in prepared:
+                for file in files.values():
+                    _disk.unlink(file)
+        self._tidy()
+
+    def _publish(self, segment: Segment, files: Mapping[str, Path]) -> None:
+        folders: dict[Path, None] = {}
+        for ref, moves in segment.moves.items():
+            if not self._refs.publish(moves, files[ref]):
+                self._set_aside(moves[-1], files[ref])
+            folders.update(dict.fromkeys(self._refs.folders(ref)))
+        if segment.durable:
+            for folder in folders:
+                _disk.sync(folder)
+
+    def _set_aside(self, last: RefMove, file: Path) -> None:
+        """Keep steps of a branch that somebody has moved all the same, under a name of their own."""
+        for digits in (7, 40):
+            if self._refs.publish(
+                [RefMove(f"{last.ref}-unsealed-{last.new[:digits]}", None, last.new, last.note)], file
+            ):
+                return
+        raise FileExistsError(f"{last.ref} was moved by another program, and its steps since have no place to go")
+
+    def _release(self, segment: Segment, pack: Path | None) -> None:
+        """Let git have what is sealed, in this order: until then it is in the journal, or safe from git, or both."""
+        if pack is not None:
+            _disk.unlink(keeper(pack))
+            if segment.durable:
+                _disk.sync(pack.parent)
+        self._journal.set_torn_aside(segment)
+        self._journal.remove(segment)
+        held = self._journal.heads()
+        for ref in segment.moves:
+            if ref not in held:
+                self._refs.guard.take_away(ref)
+
+    def _tidy(self) -> None:
+        """Remove what processes that died while they sealed have left behind."""
+        self._refs.guard.take_stale_away(self._journal.heads())
+        for file in self._journal.folder.glob(f"{_BRANCH}*"):
+            if is_dead(file.name.removeprefix(_BRANCH)):
+                _disk.unlink(file)

@@ -1,0 +1,482 @@
+"""Sealed steps: every store sees them at once, git once they are sealed, and nobody loses one in between."""
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caesura.continuations import Commit, GitStore, Locked, LoopName, Moved, Unavailable, loop_name
+from caesura.continuations.store import _disk, _later, _packing, _refs, _sealing
+from caesura.continuations.store._exclusive import Turns
+from caesura.continuations.store._journal import FOLDER, Journal
+from tests.repositories import OPS, STATE, X, git
+from tests.strategies import ADA, ROBOT, World
+
+
+@pytest.fixture(autouse=True)
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sealed by itself."""
+    monkeypatch.setattr(_later, "IDLE", 1e6)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "r.git"
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[GitStore]:
+    made = GitStore.open(folder, create=True, visibility="sealed")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def other(folder: Path, store: GitStore) -> Iterator[GitStore]:
+    """The same repository in another process's hands."""
+    made = GitStore.open(folder, visibility="sealed")
+    yield made
+    made.close()
+
+
+def step(store: GitStore, *before: Commit, loop: LoopName = X, message: str = "A step.\n") -> Commit:
+    """One more step of a loop."""
+    parents = tuple(one.id for one in before)
+    commit = store.write(STATE, parents=parents, message=message, author=ADA, committer=ROBOT)
+    store.move(loop, parents[0] if parents else None, commit.id)
+    return commit
+
+
+def branches(folder: Path) -> dict[str, str]:
+    """The loops' branches as git sees them."""
+    lines = git(folder, "for-each-ref", "--format=%(refname:lstrip=3) %(objectname)", "refs/heads/loops").splitlines()
+    return dict(line.split() for line in lines)
+
+
+def clean(folder: Path) -> None:
+    """Nothing is left of a journal, and git finds no fault."""
+    git(folder, "fsck", "--strict", "--no-dangling")
+    assert not list((folder / "refs").rglob("*.lock"))
+    assert not list((folder / "objects/pack").glob("*.keep"))
+    assert not list(folder.glob(f"{FOLDER}/branch-*"))
+    assert sum(file.name.isdecimal() for file in (folder / FOLDER).iterdir()) == 1
+
+
+# Who sees a step ---------------------------------------------------------------------------------------------------
+
+
+def test_a_step_is_seen_by_every_store_at_once_and_by_git_once_it_is_sealed(
+    folder: Path, store: GitStore, other: GitStore
+) -> None:
+    first = step(store)
+    assert other.head(X) == first.id
+    assert other.read(first.id) == first
+    second = step(other, first)
+    assert store.head(X) == second.id
+    assert list(store.heads().items()) == [(X, second.id)]
+    assert store.resolve("x~1") == first.id == store.resolve(first.id[:10])
+    assert branches(folder) == {}
+    store.seal()
+    assert branches(folder) == {X: second.id}
+    assert other.head(X) == second.id
+    assert GitStore.open(folder).read(second.id) == second
+    clean(folder)
+
+
+def test_a_step_is_seen_while_others_before_it_are_being_sealed(
+    folder: Path, store: GitStore, other: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, seen = step(store), list[str | None]()
+    write_pack = _packing.write_pack
+
+    def meanwhile(*words: Any, **more: Any) -> Path:
+        seen.append(other.head(X))
+        second = step(store, first)
+        seen.append(other.head(X))
+        assert other.read(second.id) == second
+        step(other, second)
+        return write_pack(*words, **more)
+
+    monkeypatch.setattr(_sealing, "write_pack", meanwhile)
+    store.seal()
+    head = store.head(X)
+    assert head is not None
+    assert seen == [first.id, *store.read(head).parents]
+    assert branches(folder) == {X: first.id}
+    monkeypatch.setattr(_sealing, "write_pack", write_pack)
+    store.seal()
+    assert branches(folder) == {X: head}
+    clean(folder)
+
+
+def test_closing_a_store_seals_what_was_written(folder: Path, store: GitStore) -> None:
+    commit = step(store)
+    store.close()
+    assert branches(folder) == {X: commit.id}
+    clean(folder)
+
+
+@pytest.mark.parametrize(("name", "value"), [("IDLE", 0.0), ("MANY", 3), ("LARGE", 400)])
+def test_it_is_sealed_by_itself_once_nothing_comes_or_much_has(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: float
+) -> None:
+    monkeypatch.setattr(_later, name, value)
+    sealed = threading.Event()
+    seal = _sealing.Sealer.seal
+
+    def noticed(self: _sealing.Sealer) -> None:
+        seal(self)
+        sealed.set()
+
+    monkeypatch.setattr(_sealing.Sealer, "seal", noticed)
+    store = GitStore.open(folder, create=True, visibility="sealed")
+    first = step(store)
+    step(store, step(store, first))
+    assert sealed.wait(60)
+    assert X in branches(folder)
+    store.close()
+
+
+def test_steps_wait_where_sealing_does_not_keep_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_later, "LARGE", 400)
+    monkeypatch.setattr(_later, "FULL", 2000)
+    monkeypatch.setattr(_later, "PATIENCE", 60)
+    store, before = GitStore.open(folder, create=True, visibility="sealed"), list[Commit]()
+    journal = Journal(folder, durable=False)
+    for number in range(60):
+        before = [step(store, *before, message=f"{number}\n")]
+        journal.catch_up()
+        assert journal.size < 2000
+    journal.close()
+    store.close()
+    assert branches(folder) == {X: before[0].id}
+
+
+def test_a_store_that_shows_each_step_to_git_seals_what_there_is_before_it_moves_a_branch(
+    folder: Path, store: GitStore
+) -> None:
+    first, elsewhere = step(store), step(store, loop=OPS)
+    plain = GitStore.open(folder)
+    second = step(plain, first)
+    assert branches(folder) == {X: second.id, OPS: elsewhere.id}
+    assert store.head(X) == second.id
+    third = step(store, second)
+    plain.mender().point(OPS, elsewhere.id, third.id)
+    assert branches(folder) == {X: third.id, OPS: third.id}
+    clean(folder)
+    plain.close()
+
+
+def test_what_is_written_for_a_crash_alone_is_never_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def waits(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(_disk, "settle", waits)
+    monkeypatch.setattr(_disk, "sync", waits)
+    store = GitStore.open(folder, create=True, durability="crash", visibility="sealed")
+    step(store, step(store))
+    store.seal()
+    store.close()
+
+
+# Races -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_branch_moves_only_from_where_it_is_whoever_moved_it_last(store: GitStore, other: GitStore) -> None:
+    first = step(store)
+    second = step(other, first)
+    for one in (store, other):
+        for old in (None, first.id):
+            with pytest.raises(Moved):
+                one.move(X, old, first.id)
+        with pytest.raises(Moved):
+            one.move(OPS, first.id, second.id)
+    store.seal()
+    with pytest.raises(Moved):
+        other.move(X, first.id, first.id)
+    other.move(X, second.id, first.id)
+    assert store.head(X) == first.id
+
+
+def test_steps_of_many_threads_are_all_made_and_share_their_waits(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[int] = []
+    monkeypatch.setattr(_disk, "settle", lambda _: waits.append(1))
+    names = [loop_name(f"x{number}") for number in range(16)]
+    made: dict[LoopName, Commit] = {}
+    turns, group = Turns(folder, durable=True), store._group
+    assert group is not None
+    with turns.take(1):  # until all of them wait
+        threads = [
+            threading.Thread(target=lambda name=name: made.update({name: step(store, loop=name)})) for name in names
+        ]
+        for thread in threads:
+            thread.start()
+        while group.waiting < 16:
+            time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    turns.close()
+    assert sum(waits) == 1
+    assert store.heads() == {name: made[name].id for name in sorted(names)}
+
+
+def test_of_threads_that_move_one_branch_one_does(store: GitStore) -> None:
+    first = step(store)
+    outcomes: list[str] = []
+
+    def race(number: int) -> None:
+        try:
+            step(store, first, message=f"{number}\n")
+            outcomes.append("moved")
+        except Moved:
+            outcomes.append("lost")
+
+    threads = [threading.Thread(target=race, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["lost"] * 11 + ["moved"]
+
+
+# Git beside it -----------------------------------------------------------------------------------------------------
+
+
+def test_git_does_not_move_a_branch_with_steps_that_it_does_not_see(folder: Path, store: GitStore) -> None:
+    first = step(store)
+    store.seal()
+    second = step(store, first)
+    for words in (["branch", "-f", "loops/x", f"{first.id}"], ["branch", "-D", "loops/x"]):
+        with pytest.raises(AssertionError, match=r"x\.lock"):
+            git(folder, *words)
+    store.seal()
+    git(folder, "branch", "-f", "loops/x", first.id)
+    assert store.head(X) == first.id
+    assert second.id != first.id
+
+
+def test_git_locks_are_waited_for_and_a_strangers_is_named(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_refs, "LOCK_SECONDS", 0.02)
+    lock = folder / "refs/heads/loops/x.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("")
+    with pytest.raises(Locked, match=str(lock)):
+        step(store)
+    lock.unlink()
+    step(store)
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_steps_of_a_branch_that_was_moved_over_a_deleted_lock_are_kept_under_another_name(
+    folder: Path, store: GitStore, *, moved: bool
+) -> None:
+    first, aside = step(store), step(store, loop=OPS, message="Another.\n")
+    store.seal()
+    second = step(store, step(store, first))
+    (folder / "refs/heads/loops/x.lock").unlink()
+    git(folder, *(["update-ref", "refs/heads/loops/x", aside.id] if moved else ["branch", "-D", "loops/x"]))
+    store.seal()
+    kept = {f"x-unsealed-{second.id[:7]}": second.id, OPS: aside.id}
+    assert branches(folder) == ({X: aside.id} if moved else {}) | kept
+    assert store.heads() == branches(folder)
+    clean(folder)
+
+
+def test_a_stranger_that_tidies_up_while_it_is_sealed_takes_nothing(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pack = _packing.write_pack
+
+    def tidied(*words: Any, **more: Any) -> Path:
+        made = write_pack(*words, **more)
+        git(folder, "config", "extensions.preciousObjects", "false")
+        git(folder, "repack", "-ad", "--quiet")
+        git(folder, "prune", "--expire=now")
+        return made
+
+    monkeypatch.setattr(_sealing, "write_pack", tidied)
+    commit = step(store, step(store))
+    store.seal()
+    assert branches(folder) == {X: commit.id}
+    clean(folder)
+
+
+# What is left of a process that died -------------------------------------------------------------------------------
+
+CHANGES = ("write", "append", "begin", "grow", "put", "settle", "sync", "rename", "link", "unlink", "make_folder")
+
+
+class Died(BaseException):
+    """A process that is no more."""
+
+
+class Fate:
+    """Lets the disk do so many things."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._patch, self.left, self.fault = monkeypatch, -1, BaseException()
+        for name in CHANGES:
+            self._watch(name, getattr(_disk, name))
+
+    def _watch(self, name: str, call: Callable[..., Any]) -> None:
+        def watched(*words: Any) -> Any:
+            if self.left == 0 and (name != "unlink" or not isinstance(self.fault, OSError)):
+                raise self.fault  # a full disk still lets go of files
+            self.left -= self.left > 0
+            return call(*words)
+
+        self._patch.setattr(_disk, name, watched)
+
+
+def forgotten(store: GitStore) -> None:
+    """Let a store go as a process that dies does: its locks on files go, and no more."""
+    store._turns.close()
+    store._journal.close()
+
+
+@pytest.mark.parametrize("after", ["step", "sealed"])
+def test_a_process_that_dies_while_it_seals_or_writes_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    fate, moments = Fate(monkeypatch), 0
+    while True:
+        folder = tmp_path / f"{moments}.git"
+        store = GitStore.open(folder, create=True, visibility="sealed")
+        first, known = step(store), dict[str, str]()
+        fate.left, fate.fault = moments, Died()
+        try:
+            known[X] = first.id
+            known[X] = (second := step(store, first)).id
+            known[OPS] = step(store, loop=OPS).id
+            store.seal()
+            known[X] = step(store, second).id
+            store.seal()
+        except Died:
+            pass
+        else:
+            break
+        finally:
+            fate.left = -1
+        forgotten(store)
+        monkeypatch.setattr(_sealing, "is_dead", lambda _: True)
+        again = GitStore.open(folder, visibility="step" if after == "step" else "sealed")
+        heads = again.heads()
+        assert all(known[name] in [heads[loop_name(name)], *again.parents(heads[loop_name(name)])] for name in known)
+        last = step(again, again.read(heads[X]))
+        again.seal()
+        assert branches(folder)[X] == last.id
+        clean(folder)
+        again.close()
+        moments += 1
+    assert moments > 40
+
+
+def test_a_full_disk_at_any_moment_is_an_error_and_the_step_can_be_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fate, moments = Fate(monkeypatch), 0
+    fate.fault, told = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), list[str]()
+    while True:
+        folder = tmp_path / f"{moments}.git"
+        store = GitStore.open(folder, create=True, visibility="sealed")
+        first = second = step(store)
+        fate.left, made = moments, 0
+        try:
+            second = step(store, first)
+            made = 1
+            store.seal()
+            made = 2
+        except Unavailable as error:
+            told.append(str(error))
+        fate.left = -1
+        if made == 2:
+            break
+        if made == 0:
+            assert store.head(X) == first.id
+            second = step(store, first)
+        assert store.head(X) == second.id
+        store.seal()
+        assert branches(folder) == {X: second.id}
+        clean(folder)
+        store.close()
+        moments += 1
+    store.close()
+    assert moments > 15
+    assert all("No space left" in text for text in told)
+
+
+def segment(folder: Path) -> Path:
+    """The journal's last segment."""
+    return max(file for file in (folder / FOLDER).iterdir() if file.name.isdecimal())
+
+
+@pytest.mark.parametrize("torn", [b"step", b"\x00" * 500 + b"x", b"steptruncated" * 20, None], ids=range(4))
+def test_half_a_step_at_the_end_is_no_step_and_is_kept_and_told(
+    folder: Path, store: GitStore, torn: bytes | None
+) -> None:
+    first = step(store)
+    second = step(store, first)
+    file = segment(folder)
+    whole = file.read_bytes()
+    forgotten(store)
+    # A frame that was there before is no frame after another one.
+    file.write_bytes(whole + (whole[34:] if torn is None else torn))
+    for visibility in ("sealed", "step"):
+        again = GitStore.open(folder, visibility="sealed" if visibility == "sealed" else "step")
+        assert again.head(X) == second.id
+        second = step(again, second)
+        again.close()
+    assert branches(folder) == {X: second.id}
+    (kept,) = (file for file in (folder / FOLDER).iterdir() if file.name.startswith("torn-"))
+    assert kept.read_bytes() == (whole[34:] if torn is None else torn)
+    assert any(kept.name in note for _, note in GitStore.open(folder).leftovers())
+    clean(folder)
+
+
+def test_a_step_that_was_cut_short_or_changed_is_none(folder: Path, store: GitStore) -> None:
+    first = step(store)
+    end = segment(folder).stat().st_size
+    step(store, first)
+    forgotten(store)
+    whole = segment(folder).read_bytes()
+    for at in range(end, len(whole), 7):
+        for damaged in (whole[:at], whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]):
+            segment(folder).write_bytes(damaged)
+            journal = Journal(folder, durable=False)
+            assert journal.heads() == {"refs/heads/loops/x": first.id}
+            journal.close()
+
+
+def test_a_journal_that_is_gone_is_no_journal(folder: Path, store: GitStore, other: GitStore) -> None:
+    first = step(store)
+    store.seal()
+    step(store, first)
+    for file in (folder / FOLDER).iterdir():
+        file.unlink()
+    (folder / FOLDER).rmdir()
+    (folder / "refs/heads/loops/x.lock").unlink()
+    for one in (store, other):
+        assert one.head(X) == first.id
+    second = step(other, first)
+    assert store.head(X) == second.id
+    store.seal()
+    assert branches(folder) == {X: second.id}
+
+
+def test_a_whole_story_is_the_same_sealed_at_any_moment(folder: Path, store: GitStore) -> None:
+    world = World(store, [["order"]])
+    world.settle()
+    store.seal()
+    saved = world.end(lambda _: "approve")
+    store.seal()
+    assert branches(folder)[world.saved().loop] == saved.commit
+    clean(folder)
