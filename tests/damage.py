@@ -79,13 +79,17 @@ def tear_in_pack(folder: Path, object_id: str, how: str) -> None:
     pack.write_bytes(torn)
 
 
+LOCKS = {"caesura.exclusive", "caesura.upkeep"}
+"""Empty files on which processes hold locks."""
+
+
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Every file in a repository, for telling that nothing changed, or that nothing is lost."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in _files(folder)}
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != "caesura.exclusive")
+    return (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name not in LOCKS)
 
 
 def copied(folder: Path, to: Path) -> Path:
