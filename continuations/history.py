@@ -76,7 +76,7 @@ class History:
         self.store = store
         self.redaction = redaction or Redaction()
         self._sign = sign
-        self._person = lru_cache(_PEOPLE)(lambda person: self.storable(person))
+        self._person: Callable[[Person], Person] = lru_cache(_PEOPLE)(lambda person: self.storable(person))
 
     def storable(self, value: V) -> V:
         """The value as history can hold it: its secrets redacted, its text such that it can be encoded.

@@ -294,7 +294,7 @@ def _sizes(*, quick: bool) -> dict[str, Measurement]:
     half = Job(task="work", steps=500)  # about 1,000 messages
     again = replace(half, task="resume")
     sizes = {
-        "one": Measurement(job=one, rounds=2, seconds=15, once=frozenset({"langgraph"}))
+        "one": Measurement(job=one, rounds=2, seconds=12, once=frozenset({"langgraph"}))
         if quick
         else Measurement(job=one, rounds=5),
         "at_once_64": at_once(64, 8, 1) if quick else at_once(64, 40, 5),
