@@ -357,7 +357,7 @@ def _call_event(draw: st.DrawFn, state: Continuation, call: Call, at: dt.datetim
     ]
     likely = {
         CallState.AWAITING: [*people[:1] * 6, policy[0]],
-        CallState.APPROVED: record if is_looked_up(state, call) else [*start * 6, *policy],
+        CallState.APPROVED: [*record, *start] if is_looked_up(state, call) else [*start * 6, *policy],
         CallState.RUNNING: ended,
         CallState.UNKNOWN: [*people, *ended],
         CallState.DELEGATED: child,
@@ -529,10 +529,14 @@ started = st.builds(
 
 
 @st.composite
-def sequences(draw: st.DrawFn, length: int = 14) -> list[Step]:
+def sequences(draw: st.DrawFn, length: int = 14, *, rehearsing: bool = False) -> list[Step]:
     """A loop's life so far: up to so many events, with what each did; a refused one leaves the state as it was."""
     state = start(draw(started))
     steps: list[Step] = []
+    if rehearsing:
+        event = Rehearsed(at=state.at, rehearsal=draw(rehearsals) or Rehearsal(), by=ADA)
+        steps.append(Step(state, event, step(state, event), None))
+        state = last(steps)
     for _ in range(draw(st.integers(1, length))):
         event = draw(events(state))
         try:

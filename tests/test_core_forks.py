@@ -243,7 +243,7 @@ def test_an_amended_definition_stays_so_whatever_the_agents_code_says() -> None:
 
 
 @settings(max_examples=300)
-@given(sequences(25))
+@given(sequences(25, rehearsing=True))
 def test_in_a_rehearsal_nothing_starts_that_nobody_has_approved_in_it(steps: list[Step]) -> None:
     """Counted from the events alone."""
     rehearses, approved = False, set[tuple[str, str]]()

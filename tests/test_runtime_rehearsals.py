@@ -210,6 +210,11 @@ async def test_answers_are_given_in_their_order_and_each_once(tmp_path: Path) ->
     assert (await world.resume("again")).status == "completed"
     assert [said.content for said in world.state("again").messages if isinstance(said, Result)] == ["tick 1", "tick 2"]
     assert counting.count == 2
+    half = next(commit.id for commit in world.history() if "tick returned: tick 1" in commit.message)
+    with world.loops() as loops:
+        loops.fork(half, "half", Variation(tools="recorded"), by=ADA)
+    assert (await world.resume("half")).status == "completed"
+    assert [said.content for said in world.state("half").messages if isinstance(said, Result)] == ["tick 1", "tick 2"]
     world.model.script = lines(ask_for(("tick", {})), ask_for(("tick", {})), ask_for(("tick", {})), say("done"))
     with world.loops() as loops:
         loops.fork(world.history()[0].id, "more", Variation(tools="recorded"), by=ADA)
