@@ -162,7 +162,7 @@ def test_packs_of_git_and_of_ours_become_one(store: GitStore, folder: Path) -> N
     made = steps(store, 40)
     run(store)
     made += steps(store, 40, before=made[-1])
-    git(folder, "repack", "-q", "--window=20", "--depth=40")
+    git(folder, "repack", "-a", "-q", "--window=20", "--depth=40")  # with what the other holds, too
     git(folder, "prune-packed")
     made += steps(store, 40, before=made[-1])
     git(folder, "repack", "-q", "--window=0")  # without any delta
@@ -379,6 +379,7 @@ def test_a_branch_that_changes_meanwhile_is_as_it_became(
                 case "made":
                     store.move(loop_name("y"), None, first.id)
                 case _:
+                    git(folder, "branch", "loops/y", first.id)
                     git(folder, "pack-refs", "--all")
             expected.append(branches(folder))
 
