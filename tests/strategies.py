@@ -534,8 +534,8 @@ def sequences(draw: st.DrawFn, length: int = 14, *, rehearsing: bool = False) ->
     state = start(draw(started))
     steps: list[Step] = []
     if rehearsing:
-        event = Rehearsed(at=state.at, rehearsal=draw(rehearsals) or Rehearsal(), by=ADA)
-        steps.append(Step(state, event, step(state, event), None))
+        begun = Rehearsed(at=state.at, rehearsal=draw(rehearsals) or Rehearsal(), by=ADA)
+        steps.append(Step(state, begun, step(state, begun), None))
         state = last(steps)
     for _ in range(draw(st.integers(1, length))):
         event = draw(events(state))
