@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Protocol
 
@@ -416,7 +416,7 @@ def sound(cut: Path) -> Loops:
 def test_an_erasure_that_a_power_cut_ends_is_finished_by_the_next_and_harms_no_other_loop(recorded: Recorded) -> None:
     record = recorded(lambda store: Loops(store).erase("ops", by=ADA), before=two)
     seen: set[bool] = set()
-    for cut, _ in record.cuts(every=20):
+    for cut, _ in islice(record.cuts(every=20), None, None, 3):
         with sound(cut) as loops:
             names = {info.name for info in loops.all()}
             seen.add("ops" in names)
@@ -434,7 +434,7 @@ def test_an_erasure_that_a_power_cut_ends_is_finished_by_the_next_and_harms_no_o
 def test_a_pruning_that_a_power_cut_ends_is_finished_by_the_next(recorded: Recorded) -> None:
     record = recorded(lambda store: Loops(store).prune("other", keep=1, by=ADA), before=two)
     lengths: set[int] = set()
-    for cut, _ in record.cuts(every=20):
+    for cut, _ in islice(record.cuts(every=20), None, None, 3):
         with sound(cut) as loops:
             lengths.add(len(git(cut, "rev-list", "--first-parent", "loops/other").split()))
             loops.prune("other", keep=1, by=ADA)
@@ -451,7 +451,7 @@ def test_an_import_that_a_power_cut_ends_has_moved_all_branches_or_none(recorded
         wanted = loops.export_bundle("ops", file=folder / "ops.bundle")
     record = recorded(lambda store: Loops(store).import_bundle(folder / "ops.bundle"))
     seen: set[int] = set()
-    for cut, _ in record.cuts():
+    for cut, _ in islice(record.cuts(), None, None, 3):
         with sound(cut) as loops:
             found = GitStore.open(cut).heads()
             assert found in ({}, wanted)

@@ -60,16 +60,18 @@ def export_(
     With --bundle, loops are written to a file of git's own format, with all that is nested in them and all their
     history, for 'caesura import FILE' on another machine. With --json: {"bundle", "loops": {loop: commit}}.
     """
-    if not revisions or (len(revisions) > 1 and bundle is None):
+    if not revisions:
+        raise BadUsage("Nothing is named.", hint="Name a loop, or several for a bundle: --bundle FILE.")
+    revision, *more = revisions
+    if more and bundle is None:
         raise BadUsage(
-            "Name what to export." if not revisions else "One loop at a time makes a continuation object.",
-            hint="Several loops go into a bundle: --bundle FILE.",
+            "One loop at a time makes a continuation object.", hint="Several loops go into a bundle: --bundle FILE."
         )
     with place(repo).loops() as loops:
         if bundle is not None:
             _bundled(bundle, loops.export_bundle(*revisions, file=bundle), json=json)
             return
-        document = loops.export(revisions[0], form=form)
+        document = loops.export(revision, form=form)
     if json:
         write_json(document)
     else:
