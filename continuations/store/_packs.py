@@ -15,7 +15,7 @@ from ._errors import Torn, too_large, torn
 from ._format import NUMBERS, Kind, header
 from ._packing import head
 
-_KINDS = {number: kind for kind, number in NUMBERS.items()}
+_KINDS: dict[int, Kind] = {number: kind for kind, number in NUMBERS.items()}
 _OFFSET_DELTA, ID_DELTA = 6, 7
 _FANOUT = 8 + 256 * 4
 _CHAIN = 4096  # as git's own limit on the deltas between an object and its base
