@@ -266,7 +266,7 @@ WRITES = ("write", "begin", "grow", "rename", "link", "unlink", "sync", "make_fo
 def test_dead_or_out_of_space_at_any_call_it_loses_nothing_and_the_next_goes_on(
     store: GitStore, folder: Path, broken: str
 ) -> None:
-    made = steps(store, 4)
+    made, number = steps(store, 4), 0
     for number in range(1, 400):
         made.append(step(store, made[-1]))
         fate = Fate(number, Dead if broken == "dead" else OSError(28, "No space left on device"))

@@ -235,8 +235,11 @@ class GitUpkeep(Upkeep):
         for pack in packs:
             self._breathe()
             entries = pack.entries()
-            kinds = {name: pack.kind(start) for name, (start, _) in entries.items()}
-            whole = {name.hex(): kind for name, kind in kinds.items() if kind is not None}
+            whole: dict[str, Kind] = {}
+            for name, (start, _) in entries.items():
+                kind = pack.kind(start)
+                if kind is not None:
+                    whole[name.hex()] = kind
             if len(whole) == len(entries):
                 fresh.update(whole)
                 continue
