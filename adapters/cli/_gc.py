@@ -25,8 +25,8 @@ def gc(
     """Put the objects and the branches of a repository into few files, while work goes on in it.
 
     Driving loops does it by itself before there are too many: more than 4,096 objects or 1,000 branches with files of
-    their own, or more than 16 small packs. By hand it does all that can be done, large packs too. Nothing is deleted:
-    an object's own file goes once a pack was written, synced and read back. It is safe beside everything that works
+    their own, or more than 16 small packs. By hand it makes one pack of all. Nothing is deleted: an object's own file,
+    or a pack, goes once the new pack was written, synced and read back. It is safe beside everything that works
     with the loops, and beside git's own commands.
 
     With --json: {"objects", "packs", "branches", "before": {"objects", "packs", "branches", "size"}, "after": {...}}.

@@ -188,13 +188,13 @@ class GitUpkeep(Upkeep):
         ]
 
     def _roll_up(self, *, bound: int, dry: bool) -> int:
-        """Make one pack of the smallest, so many that each that is left is as large as all that are smaller."""
+        """Make one pack of all, or, by itself, of the smallest, so that each that is left is twice as large."""
         small = self._small() if bound > 1 else self._small(math.inf)
         if len(small) <= bound:
             return 0
         sizes = [_size(index.with_suffix(".pack")) for index in small]
         count = len(small)
-        while count > 2 and sizes[count - 1] >= 2 * sum(sizes[: count - 1]):
+        while bound > 1 and count > 2 and sizes[count - 1] >= 2 * sum(sizes[: count - 1]):
             count -= 1
         if dry:
             return count
