@@ -44,6 +44,7 @@ WANTED = {
 }
 WITHOUT_PEERS = [
     "caesura",
+    "caesura-step",
     "caesura-crash",
     "sqlite-full",
     "sqlite-normal",
@@ -145,7 +146,7 @@ def test_a_run_is_refused_if_one_side_does_not_hold_the_work(tampered: Callable[
         (Job(task="length", size=100, steps=2), {"10", "100"}),
         (Job(task="fork", size=10, steps=2), {"10", "step"}),
         (Job(task="refs", size=1000, steps=3), {"update 1000", "create 1000", "list 1000"}),
-        (Job(task="waiting", size=200, steps=60), {"git", "first", "pending"}),
+        (Job(task="waiting", size=200, steps=60), {"git", "first", "found", "their requests"}),
         (Job(task="runtime", steps=9), set[str]()),
         (Job(task="memory", size=6, loops=2, steps=1), {"suspended", "active"}),
         (
@@ -174,7 +175,7 @@ def test_every_other_job_measures_what_it_names(
 
 
 def test_a_search_that_was_given_up_is_said_to_be_a_lower_bound() -> None:
-    given_up = Outcome(side="caesura", figures={"git": [0.1], "pending": [5.0], "gave up": [5.0]})
+    given_up = Outcome(side="caesura", figures={"git": [0.1], "found": [5.0], "gave up": [5.0]})
     found = report({"waiting": [{"caesura": given_up}]}, ["find-waiting"]).goals["find-waiting"]
     assert found.ratio == pytest.approx(50)
     assert found.note == "given up after 5 s: the ratio is a lower bound"

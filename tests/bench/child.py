@@ -21,6 +21,7 @@ from .work import digest, steps
 
 SIDES: Mapping[str, Callable[[Path], Side]] = {
     "caesura": partial(Caesura, settings="durable"),
+    "caesura-step": partial(Caesura, settings="step"),
     "caesura-crash": partial(Caesura, settings="crash"),
     "langgraph": LangGraph,
     "langgraph-delta": partial(LangGraph, delta=True),

@@ -214,9 +214,9 @@ def fork(runs: Runs) -> Ratios:
     waiting=("caesura",),
 )
 def find_waiting(runs: Runs) -> Ratios:
-    """With `Loops.pending`, the second time: the first may have had an index to make."""
+    """With `Store.waiting`, the second time: the first may have had an index to make."""
     found = [outcome["caesura"].figures for outcome in runs["waiting"]]
-    ratios = [figures["pending"][0] / median(figures["git"]) for figures in found]
+    ratios = [figures["found"][0] / median(figures["git"]) for figures in found]
     gave_up = [figures["gave up"][0] for figures in found if "gave up" in figures]
     return ratios, f"given up after {max(gave_up):.0f} s: the ratio is a lower bound" if gave_up else ""
 
@@ -271,7 +271,15 @@ def crowd(runs: Runs) -> Ratios:
 # What is measured ----------------------------------------------------------------------------------------------------
 
 SHOWN: Mapping[str, tuple[str, ...]] = {
-    "one": ("langgraph-async", "openai-agents", "dbos", "sqlite-normal", "git-commands", "fast-import-durable"),
+    "one": (
+        "caesura-step",
+        "langgraph-async",
+        "openai-agents",
+        "dbos",
+        "sqlite-normal",
+        "git-commands",
+        "fast-import-durable",
+    ),
     "at_once_64": ("langgraph-async",),
     "at_once_256": ("caesura", "sqlite-full", "langgraph-async"),
     "nested": ("caesura", "sqlite-full", "langgraph-async"),

@@ -38,12 +38,14 @@ from .sides import Side
 from .work import Message, Step
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "durable": {"durability": "power-cut"},
-    "crash": {"durability": "crash"},
+    "durable": {"durability": "power-cut", "visibility": "sealed"},
+    "step": {"durability": "power-cut", "visibility": "step"},
+    "crash": {"durability": "crash", "visibility": "sealed"},
 }
-"""How a store is opened: each step survives a power cut, or only the death of its process."""
+"""How a store is opened: each step survives a power cut, or only the death of its process; git sees it at once, or once
+it is sealed with others."""
 
-AT_ONCE = 1
+AT_ONCE = 64
 """How many threads call the store at the same time: as many as the runtime uses for that."""
 
 REPOSITORY = "loops.git"

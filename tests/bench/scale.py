@@ -195,13 +195,15 @@ def waiting(job: Job) -> Outcome:
     found = -1
     begin = time.perf_counter()
     try:
-        with _at_most(job.steps), Loops(opened(crowd.folder, "durable")) as loops:
-            figures["first"] = [timed(loops.pending)]
+        with _at_most(job.steps), Loops(store := opened(crowd.folder, "durable")) as loops:
+            figures["first"] = [timed(list, store.waiting())]
             begin = time.perf_counter()
-            found = len(loops.pending())
+            found = len(list(store.waiting()))
+            figures["found"] = [time.perf_counter() - begin]
+            figures["their requests"] = [timed(loops.pending)]
     except _GaveUpError:
         figures["gave up"] = [float(job.steps)]
-    figures["pending"] = [time.perf_counter() - begin]
+        figures.setdefault("found", [time.perf_counter() - begin])
     if found not in (-1, job.size // AWAITING):
         raise ValueError(f"{found} of {job.size // AWAITING} loops that wait were found")
     return Outcome(side=job.side, figures=figures)
