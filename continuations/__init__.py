@@ -46,6 +46,7 @@ from ._events import (
     ChildSuspended,
     Decided,
     Expired,
+    FilesChanged,
     Imported,
     ModelFailed,
     ModelReplied,
@@ -70,6 +71,7 @@ from ._ids import (
     CommitId,
     Digest,
     LoopName,
+    TreeId,
     WorkerId,
     address,
     child_name,
@@ -112,8 +114,10 @@ from ._step import name_calls, start, step
 from ._text import call_text, count, excerpt, one_line, printable, span
 from ._trajectory import Entry, EntryKind
 from ._validate import InvalidAnswer, misfit
+from ._workspace import Workspace
 from .archive import Nested
 from .comparison import Comparison, Divergence, Tally, compare, line, tally
+from .files import Apart, Files, LoopFiles, NoFiles, UnkeptFiles
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, SecretName, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .judgement import Judge, Objection
@@ -126,6 +130,8 @@ from .signatures import AllowedSigners, Checked, NoSigningKey, Signer, SigningFa
 from .store import (
     Commit,
     Durability,
+    FileChange,
+    InTheWay,
     Lease,
     Locked,
     MemoryStore,
@@ -138,6 +144,7 @@ from .store import (
     TooLarge,
     Torn,
     Unavailable,
+    Unkeepable,
 )
 from .verify import Fault, Report
 
@@ -158,6 +165,7 @@ __all__ = [
     "AlreadyDecided",
     "Answered",
     "AnyEvent",
+    "Apart",
     "ApprovalRule",
     "Assistant",
     "Attempt",
@@ -205,6 +213,9 @@ __all__ = [
     "Expire",
     "Expired",
     "Fault",
+    "FileChange",
+    "Files",
+    "FilesChanged",
     "Finish",
     "Function",
     "Gate",
@@ -215,12 +226,14 @@ __all__ = [
     "Image",
     "ImageUrl",
     "Imported",
+    "InTheWay",
     "InvalidAnswer",
     "Json",
     "Judge",
     "Lease",
     "Locked",
     "LoopExists",
+    "LoopFiles",
     "LoopInfo",
     "LoopName",
     "Loops",
@@ -236,6 +249,7 @@ __all__ = [
     "Needs",
     "Nested",
     "NewerFormat",
+    "NoFiles",
     "NoPerson",
     "NoSigningKey",
     "NoSuchLoop",
@@ -297,7 +311,10 @@ __all__ = [
     "Torn",
     "Transition",
     "Treatment",
+    "TreeId",
     "Unavailable",
+    "Unkeepable",
+    "UnkeptFiles",
     "Unreadable",
     "Usage",
     "User",
@@ -306,6 +323,7 @@ __all__ = [
     "WaitUntil",
     "Woke",
     "WorkerId",
+    "Workspace",
     "address",
     "as_lines",
     "call_text",

@@ -15,6 +15,7 @@ from ._events import (
     ChildSuspended,
     Decided,
     Expired,
+    FilesChanged,
     Imported,
     ModelFailed,
     ModelReplied,
@@ -96,6 +97,8 @@ def _told_by(before: Continuation | None, event: AnyEvent, after: Continuation) 
         case Told(message=message):
             text = text_of(message.content)
             return f"told: {text}", excerpt(text)
+        case FilesChanged():
+            return "files changed by hand", _left_out(after)
         case Resumed():
             return "resumed", _interrupted(before, after)
         case AgentChanged():
@@ -274,6 +277,12 @@ def _changed(before: Continuation | None, event: AgentChanged, after: Continuati
     return "agent changed: " + "; ".join([*parts, *ended]), excerpt("\n".join([*as_lines(found), *ended]), *_LONG)
 
 
+def _left_out(after: Continuation) -> str:
+    """The files that the loop's folder has and its commits have not."""
+    names = () if after.workspace is None else after.workspace.left_out
+    return "Left out: " + ", ".join(names) if names else ""
+
+
 def _call(before: Continuation | None, after: Continuation, call_id: str) -> Call | None:
     for state in (after, before):
         for call in state.calls if state is not None else ():
@@ -319,6 +328,8 @@ def _trailers(
             trailers.extend(("Void", email) for email in people)
         case _:
             pass
+    if after.workspace is not None and (before is None or before.workspace != after.workspace):
+        trailers.append(("Files", after.workspace.tree))
     fingerprint = _fingerprint(event)
     if fingerprint:
         trailers.append(("Fingerprint", fingerprint))

@@ -9,6 +9,7 @@ from ._changes import Change
 from ._ids import CallId, CommitId, Digest, WorkerId
 from ._messages import Json, Reply, User, Value
 from ._specs import AgentSpec, Budget
+from ._workspace import Workspace
 
 
 class Event(Value, tag_field="event", frozen=True, kw_only=True):
@@ -23,7 +24,8 @@ class Event(Value, tag_field="event", frozen=True, kw_only=True):
 
 
 class Started(Event, tag=True, frozen=True, kw_only=True):
-    """A loop began: an agent was given something to do. `nonce` is the call's for a child loop, random for a root."""
+    """A loop began: an agent was given something to do. `nonce` is the call's for a child loop, random for a root.
+    `workspace` is the files that it begins with, if it is to work on files."""
 
     definition: AgentSpec
     prompt: User
@@ -31,6 +33,7 @@ class Started(Event, tag=True, frozen=True, kw_only=True):
     worker: WorkerId
     budget: Budget = Budget()
     by: Person | None = None
+    workspace: Workspace | None = None
 
 
 class Proposal(Value, frozen=True, kw_only=True):
@@ -82,11 +85,13 @@ class ToolStarted(Event, tag=True, frozen=True, kw_only=True):
 
 
 class ToolReturned(Event, tag=True, frozen=True, kw_only=True):
-    """A tool's attempt returned; `content` is the result that the model reads."""
+    """A tool's attempt returned; `content` is the result that the model reads. `workspace` is the loop's files then, if
+    they are not as they were; so it is in the other ends of an attempt."""
 
     call: CallId
     attempt: int
     content: str
+    workspace: Workspace | None = None
 
 
 class ToolFailed(Event, tag=True, frozen=True, kw_only=True):
@@ -96,6 +101,7 @@ class ToolFailed(Event, tag=True, frozen=True, kw_only=True):
     attempt: int
     error: str
     retry_at: dt.datetime | None = None
+    workspace: Workspace | None = None
 
 
 class ToolAsked(Event, tag=True, frozen=True, kw_only=True):
@@ -105,6 +111,7 @@ class ToolAsked(Event, tag=True, frozen=True, kw_only=True):
     attempt: int
     question: Question | None = None
     wake_at: dt.datetime | None = None
+    workspace: Workspace | None = None
 
 
 class ChildSuspended(Event, tag=True, frozen=True, kw_only=True):
@@ -211,6 +218,14 @@ class Told(Event, tag=True, frozen=True, kw_only=True):
     nested: bool = False
 
 
+class FilesChanged(Event, tag=True, frozen=True, kw_only=True):
+    """The loop's files were changed by somebody else than its tools, or by a tool whose end is not known; a person says
+    that they are to stay."""
+
+    workspace: Workspace
+    by: Person
+
+
 class Resumed(Event, tag=True, frozen=True, kw_only=True):
     """A worker took the loop up. `by_hand` is set when a person asked for it: that lifts some gates."""
 
@@ -273,6 +288,7 @@ AnyEvent = (
     | Answered
     | Woke
     | Told
+    | FilesChanged
     | Resumed
     | AgentChanged
     | Cancelled

@@ -9,6 +9,7 @@ from ._changes import Change
 from ._ids import CallId, CommitId, Digest, WorkerId
 from ._messages import Json, Message, Time, Usage, User, Value
 from ._specs import AgentSpec, Budget, ToolSpec
+from ._workspace import Workspace
 
 FORMAT = 3
 """The version of the format on disk that this code writes; it reads this one and every earlier one."""
@@ -55,7 +56,8 @@ class Record(Value, frozen=True, kw_only=True):
     in `spent`. `told` waits for the open calls' results before it
     joins the messages. `absorbed` is what finished children spent. `cleared` says that a person has let the next
     model call through. `accepted` is the changed definition that a person has agreed to and no worker has adopted
-    yet. `misfits` counts replies in a row that did not fit the agent's result type.
+    yet. `misfits` counts replies in a row that did not fit the agent's result type. `workspace` is the files that the
+    agent works on, if it has any.
     """
 
     format: int
@@ -79,6 +81,7 @@ class Record(Value, frozen=True, kw_only=True):
     limit: Budget = Budget()
     spent: Spent = Spent()
     absorbed: Spent = Spent()
+    workspace: Workspace | None = None
 
 
 class Continuation(Record, frozen=True, kw_only=True):

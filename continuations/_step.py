@@ -18,6 +18,7 @@ from ._events import (
     ChildSuspended,
     Decided,
     Expired,
+    FilesChanged,
     Imported,
     ModelFailed,
     ModelReplied,
@@ -52,6 +53,7 @@ from ._moves import (
     moved,
     rejection,
     unfinished,
+    with_files,
 )
 from ._people import answered, decided, expired, told, voided
 from ._repaired import repaired
@@ -75,6 +77,7 @@ def start(event: Started) -> Continuation:
         limit=event.budget,
         definition=event.definition,
         messages=(event.prompt,),
+        workspace=event.workspace,
     )
 
 
@@ -87,7 +90,7 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
         StaleDecision: a decision on other arguments, or on another tool, than the state's.
         NotEntitled, RequestExpired: a decision by somebody whose word does not count, or too late.
     """
-    state = clocked(state, event)
+    state = with_files(clocked(state, event), event)
     match event:
         case ModelReplied():
             return _model_replied(state, event)
@@ -144,6 +147,9 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
             return closed(state, event, call, CallState.RETURNED, text)
         case Told():
             return told(state, event)
+        case FilesChanged():
+            unfinished(state, event)
+            return state
         case Resumed():
             return _resumed(state, event)
         case AgentChanged():

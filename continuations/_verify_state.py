@@ -58,6 +58,7 @@ def begun(commit: Recorded) -> Iterator[str]:
             limit=state.budget,
             definition=state.definition,
             messages=state.messages,
+            workspace=state.workspace,
         )
         if state != fresh or len(state.messages) != 1 or not isinstance(state.messages[0], User):
             yield "the loop begins with more than its prompt"

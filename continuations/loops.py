@@ -21,7 +21,7 @@ from ._redact import Redaction
 from ._requests import Request, requests
 from ._specs import AgentSpec
 from ._validate import InvalidAnswer, check_answer, check_edit
-from .archive import Archive
+from .files import Filing
 from .history import History, LoopExists, Saved, saved_from
 from .interchange import export_loop, import_loop
 from .leases import living
@@ -38,7 +38,7 @@ class NoSuchRequest(CallerError):
     """Nothing of that address waits for anybody."""
 
 
-class Loops(Archive):
+class Loops(Filing):
     """The loops of one repository, for whoever decides about them. Use it as a context manager, or close it.
 
     `redaction` says what, besides keys and tokens of known shapes, nothing that is written may hold. If the `policy`

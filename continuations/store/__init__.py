@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ._errors import TooLarge, Torn
+from ._folder import FileChange, InTheWay, Unkeepable
 from ._memory import MemoryStore
 from ._protocol import (
     Commit,
@@ -23,11 +24,14 @@ from ._protocol import (
 
 if TYPE_CHECKING:
     from ._git import GitStore
+    from ._workspaces import Workspaces
 
 __all__ = [
     "Commit",
     "Durability",
+    "FileChange",
     "GitStore",
+    "InTheWay",
     "Lease",
     "Locked",
     "MemoryStore",
@@ -43,6 +47,8 @@ __all__ = [
     "Torn",
     "Trace",
     "Unavailable",
+    "Unkeepable",
+    "Workspaces",
 ]
 
 
@@ -52,4 +58,8 @@ def __getattr__(name: str) -> Any:
         from ._git import GitStore
 
         return GitStore
+    if name == "Workspaces":
+        from ._workspaces import Workspaces
+
+        return Workspaces
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

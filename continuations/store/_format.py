@@ -71,8 +71,9 @@ def header(kind: Kind, size: int) -> bytes:
 
 def tree_bytes(entries: Iterable[Entry]) -> bytes:
     """A tree: folders sort as if their names ended in a slash."""
-    ordered = sorted(entries, key=lambda entry: entry.name.encode() + (b"/" if entry.is_folder else b""))
-    return b"".join(b"%o %s\x00" % (entry.mode, entry.name.encode()) + bytes.fromhex(entry.id) for entry in ordered)
+    named = [(entry.name.encode("utf-8", "surrogateescape"), entry) for entry in entries]
+    named.sort(key=lambda one: one[0] + (b"/" if one[1].is_folder else b""))
+    return b"".join(b"%o %s\x00" % (entry.mode, name) + bytes.fromhex(entry.id) for name, entry in named)
 
 
 def read_tree(data: bytes) -> tuple[Entry, ...]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pygit2
 
@@ -27,7 +28,7 @@ from .._text import one_line
 from ._errors import Torn, too_large
 from ._exclusive import common
 from ._format import FILE, FOLDER, Entry, RawCommit, commit_bytes, is_id
-from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
+from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WORKSPACE, message_path
 from ._leases import LeaseFiles
 from ._leftovers import leftovers
 from ._make import make, unmade
@@ -50,7 +51,10 @@ from ._reader import CheckedReader
 from ._refs import Logging
 from ._revisions import Revisions
 from ._together import JointRefs, Swap, check_unused
-from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged
+from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, check_workspace, damaged
+
+if TYPE_CHECKING:
+    from ._workspaces import Workspaces
 
 LOOPS = "refs/heads/loops/"
 ARCHIVE = "refs/archive/loops/"
@@ -82,6 +86,7 @@ class GitStore(Store):
         self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
         self._trees = Trees(self._objects)
         self._cache: OrderedDict[CommitId, _Known] = OrderedDict()
+        self._workspaces: Workspaces | None = None
 
     @classmethod
     def open(
@@ -230,6 +235,16 @@ class GitStore(Store):
             return one_line(str(self.person()))
         return "caesura <caesura@localhost>"
 
+    def workspaces(self) -> "Workspaces":
+        if self._workspaces is None:
+            from ._workspaces import (
+                Workspaces,  # on first use: no command without files waits for the ignore rules' code
+            )
+
+            excludes = self.setting("core.excludesfile")
+            self._workspaces = Workspaces(self._folder, self._objects, self._trees, excludes)
+        return self._workspaces
+
     # Checking ----------------------------------------------------------------------------------------------------
 
     def reader(self) -> Reader:
@@ -263,6 +278,8 @@ class GitStore(Store):
                 weight.nest(known.weight)
                 nested[call] = Entry(FOLDER, call, known.tree)
             entries[CHILDREN] = Entry(FOLDER, CHILDREN, self._trees.write(batch, nested))
+        if state.workspace is not None:
+            entries[WORKSPACE] = Entry(FOLDER, WORKSPACE, state.workspace.tree)
         return self._trees.write(batch, entries)
 
     def _messages_tree(self, batch: Batch, messages: tuple[Message, ...], base: _Known | None, weight: Weight) -> str:
@@ -312,6 +329,7 @@ class GitStore(Store):
         if RECORD not in tree:
             raise NotALoop(f"Commit {commit[:7]} holds no continuation.", hint="Name a loop, or a commit of one.")
         record = decode_record(self._file(tree, RECORD, weight))
+        check_workspace(record, tree.get(WORKSPACE))
         definition = decode_definition(self._file(tree, DEFINITION, weight))
         messages: list[Message] = []
         for name, blob in self._trees.messages(self._folder_in(tree, MESSAGES)):

@@ -5,6 +5,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from .._calls import Person
 from .._codec import encode_definition, encode_message, encode_record
@@ -16,6 +17,9 @@ from .._text import one_line
 from ._errors import gone
 from ._format import is_id
 from ._protocol import Commit, Lease, Mender, Move, Moved, NoSuchRevision, NotALoop, Reader, Store, Trace, Unavailable
+
+if TYPE_CHECKING:
+    from ._workspaces import Workspaces
 
 _REVISION = re.compile(r"(?P<base>[^~^]+)(?P<steps>(?:~\d*|\^\d*)*)")
 
@@ -161,6 +165,9 @@ class MemoryStore(Store):
 
     def mender(self, copy: str | os.PathLike[str] | None = None) -> Mender:
         raise Unavailable("A store in memory has nothing that could be mended.", hint="It holds no files.")
+
+    def workspaces(self) -> "Workspaces":
+        raise Unavailable("A store in memory keeps no files.", hint="Open a repository on disk for loops with files.")
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return iter(())

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
@@ -10,6 +10,9 @@ from .._calls import Person
 from .._errors import CallerError, ConflictError, SavedStateError
 from .._ids import CommitId, LoopName
 from .._state import Continuation
+
+if TYPE_CHECKING:
+    from ._workspaces import Workspaces
 
 Durability = Literal["power-cut", "crash"]
 """What a step survives once it was acknowledged: a power cut too, or only the death of its process."""
@@ -294,6 +297,14 @@ class Store(Protocol):
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         """What lies about and harms nothing, each told in a sentence, after the id of the object that it is, if any."""
+        ...
+
+    def workspaces(self) -> "Workspaces":
+        """The folders of files that loops work on.
+
+        Raises:
+            Unavailable: this store has none.
+        """
         ...
 
     def mender(self, copy: str | os.PathLike[str] | None = None) -> Mender:

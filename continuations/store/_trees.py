@@ -5,9 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .._codec import Unreadable
+from .._ids import TreeId
+from .._state import Record
 from ._errors import too_large, torn
 from ._format import FILE, FOLDER, Entry, Malformed, read_tree, tree_bytes
-from ._layout import MESSAGES, message_path
+from ._layout import MESSAGES, RECORD, WORKSPACE, message_path
 from ._objects import Batch, Objects
 from ._revisions import MAX_COMMIT
 
@@ -22,6 +24,9 @@ MAX_NESTED = 5_000
 
 MAX_DEPTH = 50
 """How deep loops can be nested: a deeper one could not be named."""
+
+EMPTY = TreeId("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
+"""The tree of no files."""
 
 _CACHED = 1024
 
@@ -65,6 +70,8 @@ class Trees:
         Raises:
             Torn: it is not whole, or no tree.
         """
+        if name == EMPTY:  # to git it is there even where it is not
+            return {}
         known = self._cache.get(name)
         if known is not None:
             self._cache.move_to_end(name)
@@ -132,6 +139,17 @@ class Trees:
                 raise damaged(f"{MESSAGES}/{'/'.join(path)} is neither a file nor a folder")
             if seen[0] > MAX_MESSAGES + MAX_MESSAGES // 32:  # with the folders that hold them
                 raise too_large(f"{MESSAGES}/", "more messages than can be read", f"{MAX_MESSAGES:,}")
+
+
+def check_workspace(record: Record, entry: Entry | None) -> None:
+    """Whether the files beside a continuation are those that it says it has.
+
+    Raises:
+        Unreadable: they are not.
+    """
+    said = None if record.workspace is None else Entry(FOLDER, WORKSPACE, record.workspace.tree)
+    if entry != said:
+        raise damaged(f"{WORKSPACE}/ is not the files that {RECORD} says it is")
 
 
 def damaged(what: str) -> Unreadable:
