@@ -61,15 +61,27 @@ class Files:
         """The folder that a loop's files are in, or will be."""
         return self._history.store.workspaces().place(loop)
 
-    def begin(self, loop: LoopName, folder: str | os.PathLike[str]) -> Workspace:
-        """Let a loop that is about to be made work in a folder, as it is now.
+    def begin(self, folder: str | os.PathLike[str]) -> tuple[LoopName, Workspace]:
+        """Let a loop that is about to be made work in a folder, as it is now: the name that stands for it until then,
+        for `intend` and `began`, and the files.
 
         Raises:
             Unkeepable, TooLarge: the files there cannot be kept. Nothing was written.
             Unavailable: the store keeps no files, or they cannot be written.
         """
-        self._history.store.workspaces().use(loop, Path(folder))
-        return self._look(loop, "")[0]
+        new = self._history.store.workspaces().begin(Path(folder))
+        return new, self._look(new, "")[0]
+
+    def intend(self, new: LoopName, loop: LoopName, nonce: str) -> None:
+        """Say what the loop will be called, and its nonce."""
+        with _written():
+            self._history.store.workspaces().intend(new, loop, nonce)
+
+    def began(self, new: LoopName, saved: Saved) -> None:
+        """Note that a loop has been made to work where `begin` was told."""
+        with _written():
+            self._history.store.workspaces().adopt(new, saved.loop)
+        self.settle(saved)
 
     def settle(self, saved: Saved) -> None:
         """Note that a commit holds the files as they were looked at last."""
@@ -91,7 +103,7 @@ class Files:
         if workspace is None:
             return
         store = self._history.store.workspaces()
-        now, settled, target = self._look(saved.loop, workspace.tree)
+        now, settled, target = self._now(saved, workspace)
         if now.tree == workspace.tree:
             self.settle(saved)
             return
@@ -109,7 +121,7 @@ class Files:
         if before is None or not isinstance(event, ToolEnd):
             return event
         try:
-            found = self._look(saved.loop, before.tree)[0]
+            found = self._now(saved, before)[0]
         except (Unkeepable, TooLarge) as error:
             return _with_note(event, f"The files are not kept as they are now: {error} {error.hint}")
         if found == before:
@@ -127,7 +139,7 @@ class Files:
         """
         workspace = _workspace(saved)
         store = self._history.store.workspaces()
-        now = self._look(saved.loop, workspace.tree)[0]
+        now = self._now(saved, workspace)[0]
         return LoopFiles(
             loop=saved.loop,
             folder=str(store.place(saved.loop)),
@@ -144,7 +156,7 @@ class Files:
         """
         workspace = _workspace(saved)
         unfinished(saved.state, event)
-        now, settled, _ = self._look(saved.loop, workspace.tree)
+        now, settled, _ = self._now(saved, workspace)
         if now.tree != workspace.tree:
             if settled not in ("", workspace.tree):
                 raise Apart(
@@ -168,6 +180,12 @@ class Files:
         kept = self._history.apply(kept, replace(event, workspace=workspace), event.by)
         self.take_up(kept)
         return kept
+
+    def _now(self, saved: Saved, kept: Workspace) -> tuple[Workspace, str, str]:
+        """A loop's files as they are now, as they were when a commit held them, and as they were being made."""
+        with _written():
+            self._history.store.workspaces().claim(saved.loop, saved.state.nonce)
+        return self._look(saved.loop, kept.tree)
 
     def _look(self, loop: LoopName, kept: str) -> tuple[Workspace, str, str]:
         redaction = self._history.redaction

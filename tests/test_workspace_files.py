@@ -31,8 +31,7 @@ class Bench:
         self.root.mkdir()
         GitStore.open(self.repository, create=True, durability="crash").close()
         self.open()
-        self.spaces.use(LOOP, self.root)
-        self._count = 0
+        self.spaces.adopt(self.spaces.begin(self.root), LOOP)
 
     def open(self) -> None:
         """Begin anew, as another process would."""
@@ -44,10 +43,7 @@ class Bench:
         return self.spaces.look(loop, kept, lambda text: redaction.text(text) != text)
 
     def fresh(self) -> Look:
-        self._count += 1
-        other = loop_name(f"other-{self._count}")
-        self.spaces.use(other, self.root)
-        return self.look(other)
+        return self.look(self.spaces.begin(self.root))
 
 
 @pytest.fixture
@@ -213,7 +209,7 @@ def test_what_is_kept_stays_kept_though_a_rule_comes_to_leave_it_out(bench: Benc
     write(bench.root, _dot_gitignore="kept\nout/\nnew\n", kept="2", out__b="2", new="2")
     tree = bench.look().tree
     assert files_of(bench.repository, tree).keys() == {".gitignore", "kept", "out/a"}
-    bench.spaces.use(LOOP, bench.root)  # what was known of it is forgotten
+    bench.spaces.adopt(bench.spaces.begin(bench.root), LOOP)  # what was known of it is forgotten
     assert bench.look(kept=tree).tree == tree
     (bench.root / "out" / "a").unlink()
     assert files_of(bench.repository, bench.look().tree).keys() == {".gitignore", "kept"}
@@ -309,7 +305,7 @@ def test_folders_too_deep_are_refused(bench: Bench) -> None:
 def test_the_repositorys_own_folder_is_no_workspace(bench: Bench) -> None:
     for place in (bench.repository, bench.repository / "objects", bench.root / "not there"):
         with pytest.raises(Unkeepable):
-            bench.spaces.use(LOOP, place)
+            bench.spaces.begin(place)
 
 
 # Checkouts ---------------------------------------------------------------------------------------------------------

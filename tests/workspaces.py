@@ -4,8 +4,18 @@ import os
 import random
 import shutil
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import trio
+
+from caesura.continuations import Files, GitStore, History, NoSuchLoop, loop_name
+from caesura.runtime import Agent, Outcome, Runtime, ToolContext, tool
+from tests.models import ScriptedModel, ask_for, lines, say
+from tests.mortal import Fate
+
+LOOP = "fix"
 Kept = dict[str, tuple[str, bytes]]
 """Files by path: each with git's mode and what is in it, of a link where it leads."""
 
@@ -96,3 +106,47 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def scribbler(effect: Callable[[], None] = lambda: None) -> Agent:
+    """An agent whose tool does things to the loop's files; `effect` is called after each."""
+
+    @tool
+    def scribble(seed: int, times: int, context: ToolContext) -> str:
+        assert context.workspace is not None
+        chance = random.Random(seed)  # noqa: S311 - to be the same in each run
+        for _ in range(times):
+            something_happens(context.workspace, chance)
+            effect()
+        return f"scribbled {times} times"
+
+    return Agent("writer", tools=[scribble])
+
+
+def scribbles(*seeds: int, times: int = 6, at_once: int = 1) -> ScriptedModel:
+    """A model that lets the agent scribble for each of the seeds, then ends."""
+    calls = [ask_for(*[("scribble", {"seed": seed, "times": times})] * at_once) for seed in seeds]
+    return ScriptedModel(lines(*calls, say("done")))
+
+
+async def drive(path: Path, root: Path, loop: str = LOOP, effect: Callable[[], None] = lambda: None) -> Outcome:
+    """Begin the loop that works in a folder, or go on with it."""
+    async with Runtime.open(path, agents=[scribbler(effect)], model=scribbles(1, 2, 3)) as runtime:
+        try:
+            return await runtime.resume(loop)
+        except NoSuchLoop:
+            return await runtime.run("writer", "Write.", loop=loop, workspace=root)
+
+
+def driven(path: str, root: str, loop: str, death: str = "") -> dict[str, int]:
+    """A process: drives the loop until it rests. How often it did what it could have died at."""
+    fate = Fate(death)
+    trio.run(partial(drive, Path(path), Path(root), loop, fate.effect))
+    return {"moves": fate.moves, "writes": fate.writes, "effects": fate.effects}
+
+
+def taken_up(path: str, loop: str, death: str = "") -> None:
+    """A process: makes a loop's folder what its head holds."""
+    Fate(death)
+    history = History(GitStore.open(path))
+    Files(history).take_up(history.load(loop_name(loop)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ._errors import torn
-from ._folder import LINK, PLAIN, SCRIPT, InTheWay, Unsettled, is_keepable, join, opened, put, stamp_at, tidy, within
+from ._folder import LINK, PLAIN, SCRIPT, InTheWay, Unsettled, is_keepable, join, opened, put, stamp_at, within
 from ._format import Entry
 from ._index import Index, Known, forget_tree, is_racy
 from ._objects import Objects
@@ -130,7 +130,6 @@ class Checkouts:
                     with suppress(FileNotFoundError):
                         os.unlink(name, dir_fd=here)
                 _forget(known, name)
-            tidy(here, os.listdir(here))  # noqa: PTH208  # an open folder has no path
         if difference.folders is None:
             above, _, name = path.rpartition("/")
             with suppress(OSError), within(folder, above) as here:  # files may be in it that are nobody's business

@@ -22,6 +22,7 @@ from ._folder import (
     read,
     stamp_at,
     stamp_of,
+    tidy,
     unreadable,
     within,
 )
@@ -153,7 +154,9 @@ class Snapshots:
                 pass  # what is kept stays kept, as in git
             elif not is_keepable(name):
                 # A repository within is kept as plain files, without what makes it one.
-                if name != ".git" and not name.startswith(OURS):
+                if name.startswith(OURS):
+                    tidy(folder, [name])
+                elif name != ".git":
                     left_out.append(where)
                 continue
             elif rules(where, is_folder=is_folder):

@@ -5,6 +5,7 @@ here is in any copy of the repository, or has to be: the files themselves are in
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ from ._trees import EMPTY, Trees
 FOLDER = "caesura.workspaces"
 
 _PLACE, _INDEX, _FILES = "place", "index", "files"
+_NEW, _FOR = "new~", "for"
 
 
 class Look(NamedTuple):
@@ -51,8 +53,9 @@ class Workspaces:
             return Path(os.fsdecode(opened.readall()))
         return self._own(loop)
 
-    def use(self, loop: LoopName, root: Path) -> None:
-        """Let a loop work in a folder that is there. What was known of another one is forgotten.
+    def begin(self, root: Path) -> LoopName:
+        """Prepare that a loop which is about to be made works in a folder that is there; the name that stands for the
+        loop until it is.
 
         Raises:
             Unkeepable: there is no such folder, or the repository's own files are in it.
@@ -62,13 +65,41 @@ class Workspaces:
             raise Unkeepable(f"There is no folder {root}.", hint="Name one that is there; it may be empty.")
         if root == self._folder.parent.resolve() or self._folder.parent.resolve() in root.parents:
             raise Unkeepable(f"{root} is the repository's own.", hint="Name a folder outside of it.")
+        for left in self._folder.glob(f"{_NEW}*"):
+            if is_dead(left.name.removeprefix(_NEW)) and not (left / _FOR).exists():
+                shutil.rmtree(left, ignore_errors=True)
+        loop = LoopName(_NEW + mark())
         with self._locked(loop) as own:
-            _disk.unlink(own / _INDEX)
-            new = own / f"{_PLACE}.{mark()}"
-            _disk.write(new, os.fsencode(root))
-            _disk.sync(new)
-            _disk.rename(new, own / _PLACE)
+            _disk.write(own / _PLACE, os.fsencode(root))
+            _disk.sync(own / _PLACE)
             _disk.sync(own)
+        return loop
+
+    def intend(self, new: LoopName, loop: LoopName, nonce: str) -> None:
+        """Say which loop is about to be made: its folder is known then even if this process dies as soon as it is."""
+        file = self._folder / new / _FOR
+        _disk.unlink(file)
+        _disk.write(file, f"{loop} {nonce}".encode())
+        _disk.sync(file)
+        _disk.sync(file.parent)
+
+    def claim(self, loop: LoopName, nonce: str) -> None:
+        """See to a loop's folder if a process died as soon as it had made the loop."""
+        for new in self._folder.glob(f"{_NEW}*/{_FOR}"):
+            if new.read_bytes() == f"{loop} {nonce}".encode():
+                self.adopt(LoopName(new.parent.name), loop)
+                return
+
+    def adopt(self, new: LoopName, loop: LoopName) -> None:
+        """The loop that was prepared for has been made. What an earlier one of its name has left is moved aside."""
+        old = self._folder / loop
+        if old.exists():
+            _disk.rename(old, self._folder / f"{loop}.before-{mark()}")
+        _disk.rename(self._folder / new, old)
+        _disk.sync(self._folder)
+        _disk.unlink(old / _FOR)
+        if new in self._known:
+            self._known[loop] = self._known.pop(new)
 
     def look(self, loop: LoopName, kept: str, holds_secret: Callable[[str], bool]) -> Look:
         """The files as they are; their objects are written. `kept` is the tree that a commit holds of them, or empty;
