@@ -1,7 +1,7 @@
 """The files that belong to loops: found as the loops left them, committed as they are, put where a fork works."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -88,6 +88,20 @@ class Files:
         if saved.state.workspace is not None:
             with _written():
                 self._history.store.workspaces().settle(saved.loop, saved.state.workspace.tree)
+
+    def occupy(self, saved: Saved) -> Callable[[], None]:
+        """Keep other loops out of a loop's folder until what this returns is called, or this process ends.
+
+        Raises:
+            Occupied: another loop works there now.
+            Unkeepable, Unavailable: it cannot be read, or made.
+        """
+        if saved.state.workspace is None:
+            return lambda: None
+        store = self._history.store.workspaces()
+        with _written():
+            store.claim(saved.loop, saved.state.nonce)
+            return store.occupy(saved.loop)
 
     def take_up(self, saved: Saved) -> None:
         """Make sure that a loop's folder holds the files of its commit, before anything is done with them.

@@ -17,6 +17,7 @@ from caesura.continuations import (
     Loops,
     MemoryStore,
     NoFiles,
+    Occupied,
     Reply,
     Started,
     TreeId,
@@ -311,6 +312,22 @@ async def test_tools_that_run_at_once_lose_none_of_each_others_files(path: Path,
     assert held(path) == files_in(root)
     assert len(held(path)) == 6
     healthy(path)
+
+
+async def test_two_loops_do_not_work_in_one_folder_at_once(path: Path, root: Path) -> None:
+    async with Runtime.open(path, agents=[Agent("w", tools=[])], model=ScriptedModel(lines(say("hi")))) as runtime:
+
+        @tool
+        async def work(context: ToolContext) -> str:
+            with pytest.raises(Occupied, match="works in"):
+                await runtime.run("w", "Write.", loop="second", workspace=root)
+            return "alone"
+
+        model = ScriptedModel(lines(ask_for(("work", {})), say("done")))
+        async with Runtime.open(path, agents=[Agent("first", tools=[work])], model=model) as other:
+            await other.run("first", "Write.", loop=LOOP, workspace=root)
+        assert results(model.requests[-1]) == ["alone"]
+        assert (await runtime.resume("second")).status == "completed"
 
 
 # Crashes -----------------------------------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
             ),
             Command("test", "_bisect", "check", "[REVISION] [-- COMMAND...]", "Test one step, for 'git bisect run'."),
             Command("fork", "_steer", "fork", "REVISION", "Start a new loop from any commit."),
+            Command("files", "_files", "files", "LOOP", "Show a loop's files, and what was changed in them by hand."),
         ),
     ),
     (

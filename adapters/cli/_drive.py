@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import msgspec
@@ -46,6 +47,10 @@ def run(
     loop: Annotated[
         str | None, Parameter(name="--loop", help="The loop's name. Default: the agent's, and four random digits")
     ] = None,
+    workspace: Annotated[
+        Path | None,
+        Parameter(name="--workspace", help="A folder that the agent works on: its files become a part of each commit."),
+    ] = None,
     wait: Wait = False,
     budget_steps: Annotated[
         int | None, Parameter(name="--budget-steps", help="Suspend after so many model calls, nested ones included.")
@@ -81,7 +86,7 @@ def run(
     budget = msgspec.structs.replace(task.agent.budget, **{name: one for name, one in given.items() if one is not None})
 
     async def start(runtime: "Runtime") -> "Outcome":
-        return await runtime.run(task.agent, content, loop=loop, budget=budget, wait=wait)
+        return await runtime.run(task.agent, content, loop=loop, budget=budget, workspace=workspace, wait=wait)
 
     return drive(replace(task, wait=wait), start, None if loop is None else LoopName(loop), json=json)
 

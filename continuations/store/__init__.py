@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ._errors import TooLarge, Torn
-from ._folder import FileChange, InTheWay, Unkeepable
+from ._folder import FileChange, InTheWay, Occupied, Unkeepable
 from ._memory import MemoryStore
 from ._protocol import (
     Commit,
@@ -41,6 +41,7 @@ __all__ = [
     "NoPerson",
     "NoSuchRevision",
     "NotALoop",
+    "Occupied",
     "Reader",
     "Store",
     "TooLarge",

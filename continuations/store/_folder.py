@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from operator import attrgetter
 from pathlib import Path
@@ -32,7 +32,8 @@ OURS = ".caesura~"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _ELSEWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-_stamp = attrgetter("st_ctime_ns", "st_mtime_ns", "st_size", "st_ino", "st_mode")
+stamp_of: Callable[[os.stat_result], Stamp] = attrgetter("st_ctime_ns", "st_mtime_ns", "st_size", "st_ino", "st_mode")
+"""A file's stamp. It is asked for tens of thousands of times at each step."""
 _UNSEEN = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 
 
@@ -51,6 +52,10 @@ class InTheWay(ConflictError):
     """A file that no commit holds stands where one of a commit's is to be."""
 
 
+class Occupied(ConflictError):
+    """Another loop works in the folder at this moment."""
+
+
 class Unsettled(Exception):
     """The folder was changed while it was looked at."""
 
@@ -58,12 +63,6 @@ class Unsettled(Exception):
 def join(path: str, name: str) -> str:
     """The path of what has a name in a folder; that of the outermost folder is empty."""
     return f"{path}/{name}" if path else name
-
-
-def stamp_of(found: os.stat_result) -> Stamp:
-    """A file's stamp."""
-    stamp: Stamp = _stamp(found)
-    return stamp
 
 
 def mode_of(stamp: Stamp) -> int:

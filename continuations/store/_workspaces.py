@@ -4,10 +4,12 @@ A loop works where it was told to, or in a folder of its own within the reposito
 here is in any copy of the repository, or has to be: the files themselves are in the loop's commits.
 """
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +17,7 @@ from .._ids import LoopName, TreeId
 from . import _disk
 from ._checkout import Checkouts
 from ._exclusive import in_turn
-from ._folder import FileChange, Unkeepable
+from ._folder import FileChange, Occupied, Unkeepable, opened
 from ._ignore import own_rules
 from ._index import Index, load_index, save_index, seed
 from ._objects import Objects
@@ -49,8 +51,8 @@ class Workspaces:
 
     def place(self, loop: LoopName) -> Path:
         """The folder that a loop's files are in, or will be."""
-        with suppress(OSError), _disk.opened(self._folder / loop / _PLACE) as opened:
-            return Path(os.fsdecode(opened.readall()))
+        with suppress(OSError), _disk.opened(self._folder / loop / _PLACE) as file:
+            return Path(os.fsdecode(file.readall()))
         return self._own(loop)
 
     def begin(self, root: Path) -> LoopName:
@@ -137,6 +139,23 @@ class Workspaces:
             Checkouts(root, self._objects, self._trees).make(index, tree)
             index.settled, index.target = tree, ""
             self._save(loop, index)
+
+    def occupy(self, loop: LoopName) -> Callable[[], None]:
+        """Keep other loops out of a loop's folder until what this returns is called, or this process ends.
+
+        Raises:
+            Occupied: another one works there.
+        """
+        with self._opened(loop) as (root, _), opened(root) as folder:
+            held = os.dup(folder)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(held)
+            raise Occupied(
+                f"Another loop works in {root} now.", hint="Wait until it rests, or fork: a fork has its own folder."
+            ) from None
+        return partial(os.close, held)
 
     def changes(self, old: str, new: str) -> Iterator[FileChange]:
         """The files that two trees do not have alike, in the order of their paths."""
