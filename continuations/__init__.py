@@ -118,6 +118,7 @@ from ._workspace import Workspace
 from .archive import Nested
 from .comparison import Comparison, Divergence, Tally, compare, line, tally
 from .files import Apart, Files, LoopFiles, NoFiles, UnkeptFiles
+from .folder import Folder, NotHere
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, SecretName, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .judgement import Judge, Objection
@@ -218,6 +219,7 @@ __all__ = [
     "Files",
     "FilesChanged",
     "Finish",
+    "Folder",
     "Function",
     "Gate",
     "GateKind",
@@ -260,6 +262,7 @@ __all__ = [
     "NotApplicable",
     "NotEntitled",
     "NotExportable",
+    "NotHere",
     "Objection",
     "Occupied",
     "Person",
