@@ -213,8 +213,8 @@ class Files:
         names = [one_line(change.path, 100) for change in store.changes(then.tree, now.tree)]
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         return UnkeptFiles(
-            f"In {store.place(loop)}, {count(len(names), 'file')} differ from the last commit of {loop}:"
-            f" {', '.join(names[:_NAMED])}{more}.",
+            f"In {store.place(loop)}, {count(len(names), 'file')} {'differs' if len(names) == 1 else 'differ'} from the"
+            f" last commit of {loop}: {', '.join(names[:_NAMED])}{more}.",
             hint=f"'caesura files {loop}' lists them; with --keep it commits them as yours, with --restore it puts back"
             " those of the loop.",
         )

@@ -15,6 +15,7 @@ EXECUTED = [
     "docs/changes.md",
     "docs/history.md",
     "docs/recipes.md",
+    "docs/workspaces.md",
 ]
 
 

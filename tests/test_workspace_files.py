@@ -376,6 +376,19 @@ def test_a_file_changed_since_it_was_looked_at_is_never_overwritten_or_deleted(b
         assert {name: data for name, (_, data) in files_in(bench.root).items()} == {"a": b"3", "b": b"3"}
 
 
+def test_a_file_that_the_repository_has_lost_is_not_overwritten(bench: Bench) -> None:
+    write(bench.root, a="1", b="1")
+    bench.look()
+    write(bench.root, a="2")
+    found = bench.look()
+    first = git(bench.repository, "hash-object", "--stdin", stdin=b"2").decode().strip()
+    (bench.repository / "objects" / first[:2] / first[2:]).unlink()
+    bench.spaces.settle(LOOP, found.tree)
+    with pytest.raises(InTheWay, match="a would be overwritten"):
+        bench.spaces.make(LOOP, EMPTY)
+    assert files_in(bench.root).keys() == {"a", "b"}
+
+
 def test_files_that_are_nobodys_business_stay_where_they_are(bench: Bench) -> None:
     write(bench.root, a="1", d__b="1", _dot_gitignore="*.o\n")
     tree = bench.look().tree

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from ._errors import torn
+from ._errors import Torn, torn
 from ._folder import LINK, PLAIN, SCRIPT, InTheWay, Unsettled, is_keepable, join, opened, put, stamp_at, within
 from ._format import Entry
 from ._index import Index, Known, forget_tree, is_racy
@@ -95,12 +95,13 @@ class Checkouts:
         for name in sorted(known.folders | inner.keys()):
             yield from self._differences(index, join(path, name), inner.get(name))
 
-    @staticmethod
-    def _check_free(folder: int, index: Index, differences: list[_Difference]) -> None:
-        """Before anything is written: whether all that would be overwritten is in a commit."""
+    def _check_free(self, folder: int, index: Index, differences: list[_Difference]) -> None:
+        """Before anything is written: whether all that would be overwritten or deleted is in a commit, and whole."""
         unknown: list[str] = []
-        for path, _, new, folders in differences:
+        for path, gone, new, folders in differences:
             known = index.folders.get(path, Known())
+            changed = (*gone, *(entry.name for entry in new))
+            unknown += [join(path, name) for name in changed if name in known.stamps and not self._has(known, name)]
             with suppress(Unsettled), within(folder, path) as here:
                 for name in (*(entry.name for entry in new), *((folders or frozenset()) - known.folders)):
                     seen = stamp_at(here, name)
@@ -113,6 +114,14 @@ class Checkouts:
                 f"{', '.join(unknown[:_TOLD])}{more} would be overwritten, and no commit holds that.",
                 hint="Move it elsewhere, then try again.",
             )
+
+    def _has(self, known: Known, name: str) -> bool:
+        """Whether the repository has a file's content: it may be damaged, and its loop have gone back to before it."""
+        try:
+            self._objects.get(known.blobs[name][1], "blob")
+        except Torn:
+            return False
+        return True
 
     @staticmethod
     def _remove(folder: int, index: Index, difference: _Difference) -> None:
