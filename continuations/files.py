@@ -18,8 +18,7 @@ from ._text import count, one_line
 from ._workspace import Workspace
 from .archive import Archive
 from .history import History, Saved
-from .leases import living
-from .repair import StillDriven
+from .leases import held
 from .store import FileChange, TooLarge, Unavailable, Unkeepable
 
 ToolEnd = ToolReturned | ToolFailed | ToolAsked
@@ -270,12 +269,7 @@ class Filing(Archive):
             Apart, InTheWay: they are not what this can be done to. Nothing was lost.
         """
         name, now = loop_name(loop), self._now()
-        claim = living(self._store.lease(root_of(name)), now)
-        if claim is not None:
-            raise StillDriven(
-                f"{name} is being driven by {claim.process}.",
-                hint="Let it come to rest: it commits its files itself.",
-            )
-        saved, files = self._history.load(name), Files(self._history)
-        event = FilesChanged(at=now, workspace=_workspace(saved), by=self._person(by))
-        return files.put_back(saved, event) if restore else files.keep(saved, event)
+        with held(self._store, root_of(name), now):
+            saved, files = self._history.load(name), Files(self._history)
+            event = FilesChanged(at=now, workspace=_workspace(saved), by=self._person(by))
+            return files.put_back(saved, event) if restore else files.keep(saved, event)

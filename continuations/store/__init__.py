@@ -21,10 +21,10 @@ from ._protocol import (
     Trace,
     Unavailable,
 )
+from ._workspaces import Workspaces
 
 if TYPE_CHECKING:
     from ._git import GitStore
-    from ._workspaces import Workspaces
 
 __all__ = [
     "Commit",
@@ -59,8 +59,4 @@ def __getattr__(name: str) -> Any:
         from ._git import GitStore
 
         return GitStore
-    if name == "Workspaces":
-        from ._workspaces import Workspaces
-
-        return Workspaces
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pygit2
 
@@ -21,7 +20,7 @@ from .._codec import (
     encode_record,
 )
 from .._errors import SavedStateError
-from .._ids import BadName, CallId, CommitId, LoopName, split_address
+from .._ids import CallId, CommitId, LoopName
 from .._messages import Message
 from .._state import Child, Continuation, Record
 from .._text import one_line
@@ -51,10 +50,8 @@ from ._reader import CheckedReader
 from ._refs import Logging
 from ._revisions import Revisions
 from ._together import JointRefs, Swap, check_unused
-from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, check_workspace, damaged
-
-if TYPE_CHECKING:
-    from ._workspaces import Workspaces
+from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, can_be_call, check_workspace, damaged
+from ._workspaces import Workspaces
 
 LOOPS = "refs/heads/loops/"
 ARCHIVE = "refs/archive/loops/"
@@ -86,7 +83,8 @@ class GitStore(Store):
         self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
         self._trees = Trees(self._objects)
         self._cache: OrderedDict[CommitId, _Known] = OrderedDict()
-        self._workspaces: Workspaces | None = None
+        excludes = partial(self.setting, "core.excludesfile")
+        self._workspaces = Workspaces(self._folder, self._objects, self._trees, excludes)
 
     @classmethod
     def open(
@@ -235,14 +233,7 @@ class GitStore(Store):
             return one_line(str(self.person()))
         return "caesura <caesura@localhost>"
 
-    def workspaces(self) -> "Workspaces":
-        if self._workspaces is None:
-            from ._workspaces import (
-                Workspaces,  # on first use: no command without files waits for the ignore rules' code
-            )
-
-            excludes = self.setting("core.excludesfile")
-            self._workspaces = Workspaces(self._folder, self._objects, self._trees, excludes)
+    def workspaces(self) -> Workspaces:
         return self._workspaces
 
     # Checking ----------------------------------------------------------------------------------------------------
@@ -349,7 +340,7 @@ class GitStore(Store):
         children: dict[CallId, Child] = {}
         commits = [(self._revisions.commit(parent).tree, CommitId(parent)) for parent in raw.parents]
         for entry in self._trees.read(folder).values():
-            if not _can_be_call(entry.name):
+            if not can_be_call(entry.name):
                 raise damaged(f"{CHILDREN}/{one_line(entry.name)} has a name that no call can have")
             match = next((pair for pair in commits if pair[0] == entry.id), None)
             if match is None:
@@ -375,13 +366,6 @@ class GitStore(Store):
 
 def _folder(archived: bool) -> str:
     return ARCHIVE if archived else LOOPS
-
-
-def _can_be_call(name: str) -> bool:
-    try:
-        return split_address(f"x.{name}")[1] == name
-    except BadName:
-        return False
 
 
 def _logging(repository: pygit2.Repository) -> Logging:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .._codec import Unreadable
-from .._ids import TreeId
+from .._ids import BadName, TreeId, split_address
 from .._state import Record
 from ._errors import too_large, torn
 from ._format import FILE, FOLDER, Entry, Malformed, read_tree, tree_bytes
@@ -139,6 +139,14 @@ class Trees:
                 raise damaged(f"{MESSAGES}/{'/'.join(path)} is neither a file nor a folder")
             if seen[0] > MAX_MESSAGES + MAX_MESSAGES // 32:  # with the folders that hold them
                 raise too_large(f"{MESSAGES}/", "more messages than can be read", f"{MAX_MESSAGES:,}")
+
+
+def can_be_call(name: str) -> bool:
+    """Whether a child's folder is named as a call can be."""
+    try:
+        return split_address(f"x.{name}")[1] == name
+    except BadName:
+        return False
 
 
 def check_workspace(record: Record, entry: Entry | None) -> None:

@@ -42,9 +42,10 @@ class Look(NamedTuple):
 
 
 class Workspaces:
-    """The workspaces of a repository. `excludes` is the person's own file of ignore rules, if git is told of one."""
+    """The workspaces of a repository. `excludes` says where the person's own file of ignore rules is, if git
+    is told of one."""
 
-    def __init__(self, repository: Path, objects: Objects, trees: Trees, excludes: str | None) -> None:
+    def __init__(self, repository: Path, objects: Objects, trees: Trees, excludes: Callable[[], str | None]) -> None:
         self._folder = repository / FOLDER
         self._objects, self._trees, self._excludes = objects, trees, excludes
         self._known: dict[LoopName, tuple[tuple[int, ...], Index]] = {}
@@ -114,7 +115,7 @@ class Workspaces:
         with self._opened(loop) as (root, index):
             if kept and not index.folders:
                 seed(index, self._trees, kept)
-            rules = own_rules(root, self._excludes)
+            rules = own_rules(root, self._excludes())
             found = Snapshots(root, self._objects, self._trees, rules, holds_secret).take(index)
             none = EMPTY if root == self._own(loop) else ""
             return Look(TreeId(found.tree), found.left_out, index.settled or none, index.target)
