@@ -109,6 +109,21 @@ def test_what_is_written_is_only_what_is_new(bench: Bench) -> None:
     assert len(set(bench.repository.rglob("objects/*/*")) - before) == 3  # the file, its folder, the outermost
 
 
+def test_many_files_come_in_a_few_packs(bench: Bench) -> None:
+    for number in range(1200):
+        write(bench.root, **{f"d{number % 300}__f{number}": f"{number}\n" * 9})
+    found = bench.look()
+    assert files_of(bench.repository, found.tree) == files_in(bench.root)
+    assert not list(bench.repository.glob("objects/??/*"))
+    assert len(list(bench.repository.glob("objects/pack/*.pack"))) == 2  # the files, the folders
+    git(bench.repository, "fsck", "--strict", "--no-dangling")
+    bench.look()
+    bench.spaces.make(LOOP, EMPTY)
+    bench.look()
+    bench.spaces.make(LOOP, found.tree)
+    assert bench.look().tree == found.tree
+
+
 def test_a_file_that_changes_while_it_is_read_is_read_again_or_refused(bench: Bench) -> None:
     write(bench.root, a="one")
     folder = os.open(bench.root, os.O_RDONLY)

@@ -37,6 +37,7 @@ MAX_NEW = 2**30
 
 _ATTEMPTS = 5
 _CHUNK = 32 * 2**20
+_MANY = 256
 
 
 class Snapshot(NamedTuple):
@@ -98,7 +99,7 @@ class Snapshots:
         tree = self._tree("", index, batch)
         if not tree:
             tree = self._trees.write(batch, {})  # git knows it, but it may be asked for as any other
-        self._objects.write(batch)
+        self._write(batch)
         return Snapshot(tree, tuple(sorted(left_out)))
 
     # Looking -----------------------------------------------------------------------------------------------------
@@ -217,11 +218,17 @@ class Snapshots:
                     if is_racy(stamp, began):
                         new.racy.add(name)
                     if size > _CHUNK:
-                        self._objects.write(batch)
+                        self._write(batch)
                         batch, size = Batch(), 0
             made[path] = new
-        self._objects.write(batch)
+        self._write(batch)
         return made
+
+    def _write(self, batch: Batch) -> None:
+        if len(batch) > _MANY:
+            self._objects.write_packed(batch)
+        else:
+            self._objects.write(batch)
 
     def _is_secret(self, path: str, data: bytes) -> bool:
         return self._holds_secret(path) or self._holds_secret(data.decode("utf-8", "surrogateescape"))
