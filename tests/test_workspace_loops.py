@@ -347,6 +347,8 @@ def settled(path: Path, root: Path) -> None:
             loops.keep_files(LOOP, by=ADA)
             assert files_in(root) == before == held(path)
             trio.run(drive, path, root)
+        kept = {git(path, "rev-parse", f"{commit}:workspace") for commit, _ in steps(path)}
+        assert before in [files_of(path, tree.decode().strip()) for tree in kept]
         for request in loops.pending(LOOP):
             assert request.kind == "outcome"
             loops.answer(request, "It had ended.", by=ADA)
