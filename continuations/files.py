@@ -152,11 +152,12 @@ class Files:
         """
         workspace = _workspace(saved)
         store = self._history.store.workspaces()
-        now = self._now(saved, workspace)[0]
+        now, settled, _ = self._now(saved, workspace)
+        untouched = now.tree == settled  # if they are others than those of the commit, resuming brings those
         return LoopFiles(
             loop=saved.loop,
             folder=str(store.place(saved.loop)),
-            changes=tuple(store.changes(workspace.tree, now.tree)),
+            changes=() if untouched else tuple(store.changes(workspace.tree, now.tree)),
             left_out=now.left_out,
         )
 
@@ -170,14 +171,14 @@ class Files:
         workspace = _workspace(saved)
         unfinished(saved.state, event)
         now, settled, _ = self._now(saved, workspace)
-        if now.tree != workspace.tree:
+        if now.tree not in (workspace.tree, settled):
             if settled not in ("", workspace.tree):
                 raise Apart(
                     f"The files of {saved.loop} were changed from older ones than its last commit has.",
                     hint="Copy what you changed to another folder, then delete this one: resuming makes it anew.",
                 )
             saved = self._history.apply(saved, replace(event, workspace=now), event.by)
-        self.settle(saved)
+            self.settle(saved)
         return saved
 
     def put_back(self, saved: Saved, event: FilesChanged) -> Saved:

@@ -16,6 +16,7 @@ from .store._folder import (
     Unkeepable,
     Unsettled,
     is_keepable,
+    is_repository,
     join,
     mode_of,
     opened,
@@ -99,6 +100,16 @@ class Folder:
                 raise NotHere(f"{path} cannot be written: {error.strerror}.", hint="Choose another name.") from error
             return stamp is not None
 
+    def check(self, name: str) -> None:
+        """See whether something may be written to a path by other means, which follow no links.
+
+        Raises:
+            NotHere: it leads out, or into a repository's own files.
+        """
+        folder = os.path.split(self.path(name))[0]
+        with suppress(Unsettled), opened(self._root) as root:  # what is not there yet is no repository
+            _out_of_bounds(root, folder)
+
     def names(self, name: str = "") -> list[tuple[str, bool]]:
         """What is in one folder, in order, each with whether it is a folder itself.
 
@@ -137,8 +148,10 @@ class Folder:
     @contextmanager
     def _at(self, folder: str, path: str) -> Iterator[int]:
         try:
-            with opened(self._root) as root, within(root, folder) as here:
-                yield here
+            with opened(self._root) as root:
+                _out_of_bounds(root, folder)
+                with within(root, folder) as here:
+                    yield here
         except (Unsettled, Unkeepable) as error:
             raise NotHere(f"There is no {one_line(path)}.", hint="List the folder to see what there is.") from error
 
@@ -150,3 +163,13 @@ class Folder:
             raise NotHere(f"{one_line(path)} is a link.", hint="Name the file that it leads to, if it is in here.")
         if stamp[2] > LARGEST:
             raise NotHere(f"{one_line(path)} has {stamp[2]:,} bytes.", hint=f"At most {LARGEST:,} are read.")
+
+
+def _out_of_bounds(root: int, folder: str) -> None:
+    """Refuse a folder that is in a git repository's own, as the one that the loop itself is in."""
+    at = ""
+    for part in filter(None, folder.split("/")):
+        at = join(at, part)
+        with within(root, at) as here:
+            if is_repository(here):
+                raise NotHere(f"{one_line(at)} is a git repository.", hint="Its own files are out of bounds.")

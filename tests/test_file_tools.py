@@ -32,6 +32,7 @@ def root(tmp_path: Path) -> Path:
     (root / ".git").mkdir()
     (root / ".git" / "config").write_text("[core]\n")
     (tmp_path / "outside").write_text("keep out\n")
+    subprocess.run(["git", "init", "-q", "--bare", str(root / ".caesura")], check=True)
     (root / "out").symlink_to(tmp_path / "outside")
     (root / "up").symlink_to("..")
     return root
@@ -69,7 +70,7 @@ def test_files_are_read_whole_and_in_parts(root: Path) -> None:
 
 
 def test_files_are_listed_found_and_searched(root: Path) -> None:
-    assert use(root, "list_files") == ".gitignore\nbinary\nout\nrun\nsrc/\nup\nx.log"
+    assert use(root, "list_files") == ".caesura/\n.gitignore\nbinary\nout\nrun\nsrc/\nup\nx.log"
     assert use(root, "list_files", path="src") == "a.py\nb.py"
     assert use(root, "find_files", pattern="*.py") == "src/a.py\nsrc/b.py"
     assert use(root, "find_files", pattern="**/a.py") == use(root, "find_files", pattern="a.py") == "src/a.py"
@@ -102,6 +103,11 @@ def test_a_patch_is_applied_whole_or_not_at_all(root: Path) -> None:
     assert (root / "src/a.py").read_text() == "one\n2\nthree\n"
     assert (root / "src/new.py").read_text() == "new\n"
     before = files_in(root)
+    assert "repository" in fails(root, "apply_patch", patch=new.replace("src/new.py", ".caesura/hooks/post-update"))
+    moved = (
+        "diff --git a/src/b.py b/.caesura/b.py\nsimilarity index 100%\nrename from src/b.py\nrename to .caesura/b.py\n"
+    )
+    assert "repository" in fails(root, "apply_patch", patch=moved)
     other = new.replace("new.py", "other.py")
     assert "does not apply" in fails(root, "apply_patch", patch=f"{other}\n{PATCH.format('src/a.py')}")
     assert files_in(root) == before
@@ -129,6 +135,8 @@ HOSTILE = [
     ".GIT/hooks/post-commit",
     "src/.git/config",
     "a\0b",
+    ".caesura/config",
+    ".caesura/refs/heads/loops/x",
     "up/work/src/a.py",
 ]
 

@@ -243,6 +243,17 @@ def test_a_repository_within_is_kept_as_plain_files(bench: Bench) -> None:
     assert found.left_out == ()
 
 
+def test_the_repository_that_the_loop_is_in_is_no_part_of_its_files(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    inside = bench.root / ".caesura"
+    shutil.copytree(bench.repository, inside)
+    write(bench.root, a="1", d__b="1")
+    shutil.copytree(bench.repository, bench.root / "d" / "other.git")
+    found = bench.look()
+    assert files_of(bench.repository, found.tree).keys() == {"a", "d/b"}
+    assert found.left_out == ()
+
+
 def test_pipes_and_sockets_are_no_files(bench: Bench) -> None:
     os.mkfifo(bench.root / "pipe")
     write(bench.root, a="1")

@@ -150,6 +150,19 @@ async def test_a_fork_works_on_exactly_the_files_of_its_commit_in_a_folder_of_it
     healthy(path)
 
 
+async def test_a_fork_that_has_not_worked_yet_has_nothing_changed_by_hand(path: Path, root: Path) -> None:
+    await drive(path, root)
+    with Loops.open(path) as loops:
+        fork = loops.fork(f"{LOOP}~3", "other")
+        assert loops.files("other").changes == ()
+        assert loops.keep_files("other", by=ADA).commit == fork.commit
+        (Path(loops.files("other").folder) / "mine").write_text("mine")
+        with pytest.raises(Apart):
+            loops.keep_files("other", by=ADA)
+        with pytest.raises(UnkeptFiles):
+            await resumed(path, "other")
+
+
 # Somebody else -----------------------------------------------------------------------------------------------------
 
 

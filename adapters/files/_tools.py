@@ -140,8 +140,16 @@ def edit_file(context: ToolContext, path: Path_, old: str, new: str, all: bool =
 def apply_patch(context: ToolContext, patch: str) -> str:
     """Apply a patch in the unified form of diff and git: all of it, or nothing if a part does not fit."""
     root = folder_of(context)
-    done = subprocess.run(
-        ["git", "apply", "--whitespace=nowarn", "--verbose", "-"],  # noqa: S607  # the git of whoever runs this
+    folder = Folder(root)
+    for path in _paths(_apply(root, patch, "--numstat", "-z").stdout):
+        folder.check(path)
+    return _apply(root, patch, "--verbose").stderr.decode("utf-8", "replace").strip()
+
+
+def _apply(root: Path, patch: str, *options: str) -> "subprocess.CompletedProcess[bytes]":
+    """Let git apply a patch, which keeps to the folder, follows no link and does all of it or nothing."""
+    done = subprocess.run(  # noqa: S603  # our own words
+        ["git", "apply", "--whitespace=nowarn", *options, "-"],  # noqa: S607  # the git of whoever runs this
         cwd=root,
         # No repository above counts: git would take paths for those of its root.
         env={**environment({}), "GIT_CEILING_DIRECTORIES": os.path.realpath(root.parent), "GIT_CONFIG_NOSYSTEM": "1"},
@@ -149,10 +157,18 @@ def apply_patch(context: ToolContext, patch: str) -> str:
         capture_output=True,
         check=False,
     )
-    said = done.stderr.decode("utf-8", "replace").strip()
     if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip()
         raise NotDone(f"The patch does not apply: {said}", hint="Read the files again, and make a new patch.")
-    return said
+    return done
+
+
+def _paths(numstat: bytes) -> Iterator[str]:
+    """The paths that a patch is about: after two numbers, or both names of a file that is renamed by themselves."""
+    for piece in filter(None, numstat.split(b"\0")):
+        path = os.fsdecode(piece.split(b"\t", 2)[-1])
+        if path:
+            yield path
 
 
 def file_tools(*, allow: Iterable[str] = (), timeout: float = 120.0) -> list[AnyTool]:

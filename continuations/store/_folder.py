@@ -80,6 +80,11 @@ def is_keepable(name: str) -> bool:
     return plain not in (".git", "git~1") and not name.startswith(OURS)
 
 
+def is_repository(folder: int) -> bool:
+    """Whether an open folder is a git repository's own, as the one that loops are in."""
+    return all(stamp_at(folder, name) is not None for name in ("HEAD", "objects", "refs"))
+
+
 def stamp_at(folder: int, name: str) -> Stamp | None:
     """The stamp of what has a name in an open folder, or None if nothing has."""
     try:

@@ -16,6 +16,7 @@ from ._folder import (
     Unkeepable,
     Unsettled,
     is_keepable,
+    is_repository,
     join,
     mode_of,
     opened,
@@ -160,7 +161,7 @@ class Snapshots:
                 elif name != ".git":
                     left_out.append(where)
                 continue
-            elif rules(where, is_folder=is_folder):
+            elif rules(where, is_folder=is_folder) or (is_folder and _is_repository(folder, name)):
                 continue
             if is_folder:
                 folders.add(name)
@@ -245,6 +246,12 @@ class Snapshots:
                 entries[name] = Entry(FOLDER, name, below)
         known.tree = self._trees.write(batch, entries) if entries else ""
         return known.tree
+
+
+def _is_repository(folder: int, name: str) -> bool:
+    """Whether a folder is a repository without a project around it: most likely the one that the loop itself is in."""
+    with within(folder, name) as inner:
+        return is_repository(inner)
 
 
 def _unchanged(folder: int, names: list[str], known: Known) -> _Listing | None:
