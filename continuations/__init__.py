@@ -40,7 +40,6 @@ from ._effects import (
 from ._errors import CaesuraError, CallerError, ConflictError, ModelError, SavedStateError, ToolError
 from ._events import (
     AgentChanged,
-    Amended,
     Answered,
     AnyEvent,
     Cancelled,
@@ -51,20 +50,14 @@ from ._events import (
     Compacted,
     CompactionFailed,
     Decided,
-    Edited,
     Expired,
+    FilesChanged,
     Imported,
-    Missed,
     ModelFailed,
     ModelReplied,
-    Overridden,
     Proposal,
-    Recalled,
-    Rehearsed,
     Repaired,
     Resumed,
-    Reworded,
-    Rewound,
     Started,
     Suspended,
     Told,
@@ -75,6 +68,7 @@ from ._events import (
     Voided,
     Woke,
 )
+from ._events_of_forks import Amended, Edited, Missed, Overridden, Recalled, Rehearsed, Reworded, Rewound
 from ._ids import (
     MAX_NAME,
     Address,
@@ -83,6 +77,7 @@ from ._ids import (
     CommitId,
     Digest,
     LoopName,
+    TreeId,
     WorkerId,
     address,
     child_name,
@@ -128,10 +123,13 @@ from ._text import call_text, count, excerpt, one_line, printable, span
 from ._trajectory import Entry, EntryKind
 from ._validate import InvalidAnswer, misfit
 from ._variation import Variation
+from ._workspace import Workspace
 from .adoption import StillRunning, Unrelated
 from .archive import Nested
 from .bundles import Arrival, Diverged
 from .comparison import Comparison, Divergence, Tally, compare, line, tally
+from .files import Apart, Files, LoopFiles, NoFiles, UnkeptFiles
+from .folder import Folder, NotHere
 from .forking import NothingRecorded
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, SecretName, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
@@ -150,7 +148,9 @@ from .store import (
     Commit,
     Durability,
     Erased,
+    FileChange,
     Holdings,
+    InTheWay,
     Lease,
     Locked,
     MemoryStore,
@@ -159,12 +159,14 @@ from .store import (
     NoPerson,
     NoSuchRevision,
     NotALoop,
+    Occupied,
     StillReached,
     Store,
     TooLarge,
     Torn,
     Unavailable,
     Unclean,
+    Unkeepable,
     Upkeep,
     Upkept,
     Visibility,
@@ -192,6 +194,7 @@ __all__ = [
     "Amendment",
     "Answered",
     "AnyEvent",
+    "Apart",
     "ApprovalRule",
     "Arrival",
     "Assistant",
@@ -252,7 +255,11 @@ __all__ = [
     "Expire",
     "Expired",
     "Fault",
+    "FileChange",
+    "Files",
+    "FilesChanged",
     "Finish",
+    "Folder",
     "Function",
     "Gate",
     "GateKind",
@@ -263,12 +270,14 @@ __all__ = [
     "Image",
     "ImageUrl",
     "Imported",
+    "InTheWay",
     "InvalidAnswer",
     "Json",
     "Judge",
     "Lease",
     "Locked",
     "LoopExists",
+    "LoopFiles",
     "LoopInfo",
     "LoopName",
     "Loops",
@@ -285,6 +294,7 @@ __all__ = [
     "Needs",
     "Nested",
     "NewerFormat",
+    "NoFiles",
     "NoPerson",
     "NoSigningKey",
     "NoSuchLoop",
@@ -295,9 +305,11 @@ __all__ = [
     "NotEnded",
     "NotEntitled",
     "NotExportable",
+    "NotHere",
     "NotPrunable",
     "NothingRecorded",
     "Objection",
+    "Occupied",
     "OnMiss",
     "Overridden",
     "Person",
@@ -364,8 +376,11 @@ __all__ = [
     "Torn",
     "Transition",
     "Treatment",
+    "TreeId",
     "Unavailable",
     "Unclean",
+    "Unkeepable",
+    "UnkeptFiles",
     "Unreadable",
     "Unrelated",
     "Upkeep",
@@ -380,6 +395,7 @@ __all__ = [
     "WaitUntil",
     "Woke",
     "WorkerId",
+    "Workspace",
     "address",
     "as_lines",
     "call_text",

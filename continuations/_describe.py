@@ -4,12 +4,11 @@ import re
 
 from ._calls import Call, CallState, Needs, Person
 from ._changes import as_lines, differences
-from ._codec import encode_message
 from ._compaction import context_size
+from ._describe_compaction import told_by_compaction
 from ._describe_forks import told_by_departure, told_by_rehearsal, trailers_of_fork
 from ._events import (
     AgentChanged,
-    Amended,
     Answered,
     AnyEvent,
     Cancelled,
@@ -20,19 +19,13 @@ from ._events import (
     Compacted,
     CompactionFailed,
     Decided,
-    Edited,
     Expired,
+    FilesChanged,
     Imported,
-    Missed,
     ModelFailed,
     ModelReplied,
-    Overridden,
-    Recalled,
-    Rehearsed,
     Repaired,
     Resumed,
-    Reworded,
-    Rewound,
     Started,
     Suspended,
     Told,
@@ -43,8 +36,9 @@ from ._events import (
     Voided,
     Woke,
 )
+from ._events_of_forks import Amended, Edited, Missed, Overridden, Recalled, Rehearsed, Reworded, Rewound
 from ._ids import LoopName, idempotency_key
-from ._messages import Result, User, Value, plain_text, text_of
+from ._messages import Result, Value, plain_text, text_of
 from ._state import Continuation
 from ._text import call_text, count, excerpt, one_line, printable
 
@@ -106,7 +100,7 @@ def _told_by(before: Continuation | None, event: AnyEvent, after: Continuation) 
         case ModelFailed(error=error):
             return f"suspended: the model could not be called: {error}", excerpt(error)
         case Compacted():
-            return _compacted(before, event, after)
+            return told_by_compaction(before, event, after)
         case CompactionFailed(error=error):
             return f"not compacted: {error}", excerpt(error)
         case Suspended(kind=kind, reason=reason):
@@ -115,6 +109,8 @@ def _told_by(before: Continuation | None, event: AnyEvent, after: Continuation) 
         case Told(message=message):
             text = text_of(message.content)
             return f"told: {text}", excerpt(text)
+        case FilesChanged():
+            return "files changed by hand", _left_out(after)
         case Resumed():
             return "resumed", _interrupted(before, after)
         case AgentChanged():
@@ -298,23 +294,10 @@ def _changed(before: Continuation | None, event: AgentChanged, after: Continuati
     return "agent changed: " + "; ".join([*parts, *ended]), excerpt("\n".join([*as_lines(found), *ended]), *_LONG)
 
 
-def _compacted(before: Continuation | None, event: Compacted, after: Continuation) -> tuple[str, str]:
-    old = () if before is None else before.messages
-    known = set(map(encode_message, old))
-    new = [message for message in after.messages if encode_message(message) not in known]
-    policy = after.definition.compaction
-    above = policy is not None and context_size(after) >= policy.at
-    if len(old) == len(after.messages):
-        subject = f"compacted {len(new)} of {count(len(old), 'message')}"
-    else:
-        subject = f"compacted {count(len(old), 'message')} to {len(after.messages)}"
-    told = [
-        f"By {event.how}: {len(after.messages) - len(new)} are as they were, {len(new)} new or shorter.",
-        "This commit's first parent has all of them.",
-        *(["That is still more than the agent's threshold."] if above else []),
-    ]
-    texts = (text_of(message.content) for message in new if isinstance(message, User))
-    return subject, "\n\n".join(map(excerpt, [" ".join(told), *texts]))
+def _left_out(after: Continuation) -> str:
+    """The files that the loop's folder has and its commits have not."""
+    names = () if after.workspace is None else after.workspace.left_out
+    return "Left out: " + ", ".join(names) if names else ""
 
 
 def _call(before: Continuation | None, after: Continuation, call_id: str) -> Call | None:
@@ -371,6 +354,8 @@ def _trailers(
             trailers.extend(trailers_of_fork(event))
         case _:
             pass
+    if after.workspace is not None and (before is None or before.workspace != after.workspace):
+        trailers.append(("Files", after.workspace.tree))
     fingerprint = _fingerprint(event, after)
     if fingerprint:
         trailers.append(("Fingerprint", fingerprint))

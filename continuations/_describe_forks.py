@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ._calls import Call, CallState
 from ._changes import as_lines, differences
-from ._events import Amended, Edited, Missed, Overridden, Recalled, Rehearsed, Reworded, Rewound
+from ._events_of_forks import Amended, Edited, Missed, Overridden, Recalled, Rehearsed, Reworded, Rewound
 from ._messages import Assistant, Message, Result, User, text_of
 from ._rehearsal import use_of
 from ._state import Continuation

@@ -4,28 +4,20 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Literal
 
-from ._calls import Call, Choice, GateKind, Needs, Person, Question, Scope
+from ._calls import Choice, GateKind, Needs, Person, Question, Scope
 from ._changes import Change
+from ._event import Event
+from ._events_of_forks import Amended, Edited, Missed, Overridden, Recalled, Rehearsed, Reworded, Rewound
 from ._ids import CallId, CommitId, Digest, WorkerId
 from ._messages import Json, Message, Reply, Usage, User, Value
 from ._rehearsal import Rehearsal
-from ._specs import AgentSpec, Amendment, Budget
-
-
-class Event(Value, tag_field="event", frozen=True, kw_only=True):
-    """Something that happened at a time, `at`, in UTC."""
-
-    at: dt.datetime
-
-    @property
-    def name(self) -> str:
-        """The event's name, as in the ``Event`` trailer of its commit."""
-        return type(self).__name__
+from ._specs import AgentSpec, Budget
+from ._workspace import Workspace
 
 
 class Started(Event, tag=True, frozen=True, kw_only=True):
     """A loop began: an agent was given something to do. `nonce` is the call's for a child loop, random for a root; a
-    child loop's `rehearsal` is its parent's."""
+    child loop's `rehearsal` is its parent's. `workspace` is the files that it begins with, if any."""
 
     definition: AgentSpec
     prompt: User
@@ -34,6 +26,7 @@ class Started(Event, tag=True, frozen=True, kw_only=True):
     budget: Budget = Budget()
     rehearsal: Rehearsal | None = None
     by: Person | None = None
+    workspace: Workspace | None = None
 
 
 class Proposal(Value, frozen=True, kw_only=True):
@@ -115,11 +108,13 @@ class ToolStarted(Event, tag=True, frozen=True, kw_only=True):
 
 
 class ToolReturned(Event, tag=True, frozen=True, kw_only=True):
-    """A tool's attempt returned; `content` is the result that the model reads."""
+    """A tool's attempt returned; `content` is the result that the model reads. `workspace` is the loop's files then, if
+    they are not as they were; so it is in the other ends of an attempt."""
 
     call: CallId
     attempt: int
     content: str
+    workspace: Workspace | None = None
 
 
 class ToolFailed(Event, tag=True, frozen=True, kw_only=True):
@@ -129,6 +124,7 @@ class ToolFailed(Event, tag=True, frozen=True, kw_only=True):
     attempt: int
     error: str
     retry_at: dt.datetime | None = None
+    workspace: Workspace | None = None
 
 
 class ToolAsked(Event, tag=True, frozen=True, kw_only=True):
@@ -138,6 +134,7 @@ class ToolAsked(Event, tag=True, frozen=True, kw_only=True):
     attempt: int
     question: Question | None = None
     wake_at: dt.datetime | None = None
+    workspace: Workspace | None = None
 
 
 class ChildSuspended(Event, tag=True, frozen=True, kw_only=True):
@@ -244,6 +241,14 @@ class Told(Event, tag=True, frozen=True, kw_only=True):
     nested: bool = False
 
 
+class FilesChanged(Event, tag=True, frozen=True, kw_only=True):
+    """The loop's files were changed by somebody else than its tools, or by a tool whose end is not known; a person says
+    that they are to stay."""
+
+    workspace: Workspace
+    by: Person
+
+
 class Resumed(Event, tag=True, frozen=True, kw_only=True):
     """A worker took the loop up. `by_hand` is set when a person asked for it: that lifts some gates."""
 
@@ -280,77 +285,6 @@ class Repaired(Event, tag=True, frozen=True, kw_only=True):
     report: str = ""
 
 
-class Rewound(Event, tag=True, frozen=True, kw_only=True):
-    """A fork lets go of its last messages, and of the calls in them: the first `kept` messages stay.
-
-    `to` is the newest commit of its own history in which nothing but those had been said by the model, and nothing was
-    open; `calls` are the calls of the last round that stays, as they were there.
-    """
-
-    kept: int
-    to: CommitId
-    calls: tuple[Call, ...]
-    by: Person
-
-
-class Amended(Event, tag=True, frozen=True, kw_only=True):
-    """A fork's agent has another model, or other instructions, than its code says. What is None stays as it was."""
-
-    amendment: Amendment
-    by: Person
-
-
-class Reworded(Event, tag=True, frozen=True, kw_only=True):
-    """A fork was told something else than its source: the message at `place`, counted from 0, which a person or a
-    caller had said, is another."""
-
-    place: int
-    message: User
-    by: Person
-
-
-class Edited(Event, tag=True, frozen=True, kw_only=True):
-    """A fork asks for a call with other arguments, as JSON text: a new request, which nobody has decided on."""
-
-    call: CallId
-    arguments: str
-    by: Person
-
-
-class Overridden(Event, tag=True, frozen=True, kw_only=True):
-    """A fork reads another result of a call than there was; the model has not answered it yet."""
-
-    call: CallId
-    content: str
-    by: Person
-
-
-class Rehearsed(Event, tag=True, frozen=True, kw_only=True):
-    """From here on a fork's tools do not act of themselves, as the rehearsal says; with None they do again."""
-
-    rehearsal: Rehearsal | None
-    by: Person
-
-
-Ended = Literal["returned", "failed", "rejected"]
-"""How a call of a record ended."""
-
-
-class Recalled(Event, tag=True, frozen=True, kw_only=True):
-    """A call ends as the same one ended in the record, in the commit `source`; nothing was run."""
-
-    call: CallId
-    ended: Ended
-    content: str
-    source: CommitId
-
-
-class Missed(Event, tag=True, frozen=True, kw_only=True):
-    """The record has no (further) answer to a call, or there is no record: a person is asked, or the call fails."""
-
-    call: CallId
-
-
 class Imported(Event, tag=True, frozen=True, kw_only=True):
     """A continuation came from another system; the first commit of its loop holds it as it came."""
 
@@ -379,6 +313,7 @@ AnyEvent = (
     | Answered
     | Woke
     | Told
+    | FilesChanged
     | Resumed
     | AgentChanged
     | Cancelled

@@ -23,6 +23,9 @@ Address = NewType("Address", str)
 CommitId = NewType("CommitId", str)
 """A commit's object id in lower-case hexadecimal."""
 
+TreeId = NewType("TreeId", str)
+"""Names a git tree: 40 hexadecimal digits."""
+
 WorkerId = NewType("WorkerId", str)
 """Names one process that drives loops; random, never used twice."""
 

@@ -8,21 +8,13 @@ from msgspec.structs import replace
 from ._calls import Call, CallState, Decision, Gate, GateKind, Person, allowed
 from ._changes import Change
 from ._errors import ConflictError
-from ._events import (
-    ChildFailed,
-    ChildFinished,
-    ChildResumed,
-    ChildSuspended,
-    Event,
-    ModelFailed,
-    ModelReplied,
-    Resumed,
-    Woke,
-)
+from ._event import Event
+from ._events import ChildFailed, ChildFinished, ChildResumed, ChildSuspended, ModelFailed, ModelReplied, Resumed, Woke
 from ._ids import CallId
 from ._messages import Assistant, Message, Result, User
 from ._rehearsal import used_by
 from ._state import Continuation, Ending, Final, Status
+from ._workspace import Workspace
 
 
 class NotApplicable(ConflictError):
@@ -77,6 +69,16 @@ def clocked(state: Continuation, event: Event) -> Continuation:
         elapsed = max(0.0, (event.at - state.working_since).total_seconds())
         spent = replace(spent, seconds=round(spent.seconds + elapsed, 3))
     return replace(state, at=event.at, working_since=event.at, spent=spent)
+
+
+def with_files(state: Continuation, event: Event) -> Continuation:
+    """The state with the files that the event found."""
+    found: Workspace | None = getattr(event, "workspace", None)
+    if found is None:
+        return state
+    if state.workspace is None:
+        raise NotApplicable("The loop works on no files.", hint="A loop gets its folder when it is started.")
+    return replace(state, workspace=found)
 
 
 def find(state: Continuation, call_id: CallId) -> Call:

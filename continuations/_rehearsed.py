@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from ._calls import Call, CallState, Decision
-from ._events import Missed, Recalled, Rehearsed
+from ._events_of_forks import Missed, Recalled, Rehearsed
 from ._moves import NotApplicable, closed, find, moved, with_call
 from ._rehearsal import Rehearsal, question_of
 from ._state import Continuation

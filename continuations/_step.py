@@ -6,11 +6,11 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from ._adopted import adopted
+from ._attempted import tool_failed, tool_started
 from ._calls import Call, CallState
 from ._compaction import compacted, compaction_failed, due, filled
 from ._events import (
     AgentChanged,
-    Amended,
     Answered,
     AnyEvent,
     Cancelled,
@@ -21,20 +21,14 @@ from ._events import (
     Compacted,
     CompactionFailed,
     Decided,
-    Edited,
     Expired,
+    FilesChanged,
     Imported,
-    Missed,
     ModelFailed,
     ModelReplied,
-    Overridden,
     Proposal,
-    Recalled,
-    Rehearsed,
     Repaired,
     Resumed,
-    Reworded,
-    Rewound,
     Started,
     Suspended,
     Told,
@@ -45,6 +39,7 @@ from ._events import (
     Voided,
     Woke,
 )
+from ._events_of_forks import Amended, Edited, Missed, Overridden, Recalled, Rehearsed, Reworded, Rewound
 from ._ids import CallId
 from ._messages import Assistant, ToolRequest, User
 from ._moves import (
@@ -57,12 +52,12 @@ from ._moves import (
     closed,
     delegated,
     ended,
-    find,
     gated,
     heard,
     moved,
     rejection,
     unfinished,
+    with_files,
 )
 from ._people import answered, decided, expired, told, voided
 from ._rehearsed import missed, recalled, recorded, rehearsed, standing_on
@@ -89,6 +84,7 @@ def start(event: Started) -> Continuation:
         definition=event.definition,
         messages=(event.prompt,),
         rehearsal=event.rehearsal,
+        workspace=event.workspace,
     )
 
 
@@ -101,7 +97,7 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
         StaleDecision: a decision on other arguments, or on another tool, than the state's.
         NotEntitled, RequestExpired: a decision by somebody whose word does not count, or too late.
     """
-    state = clocked(state, event)
+    state = with_files(clocked(state, event), event)
     match event:
         case ModelReplied():
             return _model_replied(state, event)
@@ -112,12 +108,12 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
         case CompactionFailed():
             return compaction_failed(state, event)
         case ToolStarted():
-            return _tool_started(state, event)
+            return tool_started(state, event)
         case ToolReturned():
             call = attempt(state, event.call, event.attempt)
             return closed(state, event, call, CallState.RETURNED, event.content)
         case ToolFailed():
-            return _tool_failed(state, event)
+            return tool_failed(state, event)
         case ToolAsked():
             call = attempt(state, event.call, event.attempt)
             return moved(
@@ -162,6 +158,9 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
             return closed(state, event, call, CallState.RETURNED, text)
         case Told():
             return told(state, event)
+        case FilesChanged():
+            unfinished(state, event)
+            return state
         case Resumed():
             return _resumed(state, event)
         case AgentChanged():
@@ -323,55 +322,6 @@ def _admit(state: Continuation, event: ModelReplied, call: Call, proposal: Propo
     if asks and decision is None:
         return moved(state, event, call, CallState.AWAITING, new=True)
     return moved(state, event, call, GRANTED[call.kind], new=True, decision=decision)
-
-
-# Tools -------------------------------------------------------------------------------------------------------------
-
-
-def _tool_started(state: Continuation, event: ToolStarted) -> Continuation:
-    if state.gate is not None:
-        raise NotApplicable(f"The loop stands still: {state.gate.reason}.", hint="Nothing may start behind a gate.")
-    if state.accepted is not None:
-        raise NotApplicable(
-            "The agent's code has changed, and that was accepted.", hint="Adopt it first; then what may start is known."
-        )
-    if state.worker != event.worker:
-        raise NotApplicable("Another worker has taken the loop up.", hint="Stop driving it: its new worker goes on.")
-    call = find(state, event.call)
-    if state.rehearsal is not None and not call.granted:
-        raise NotApplicable(f"The loop rehearses: {call.id} was not approved in it.", hint="Approve it to run it.")
-    tool = state.tool(call)
-    bound = None if tool is None else (call.arguments_digest, tool.digest)
-    if any((one.arguments, one.tool) != bound for one in call.granted):
-        raise NotApplicable(f"{call.id} is not what was approved.", hint="It needs a new decision; nothing was run.")
-    if call.needs is not None and len({one.by.identity for one in call.granted}) < call.needs.approvals:
-        raise NotApplicable(f"{call.id} has not been approved by enough people.", hint="Nothing was run.")
-    return moved(
-        state,
-        event,
-        call,
-        CallState.RUNNING,
-        attempt=call.attempt + 1,
-        started=event.at,
-        runner=event.worker,
-        process=event.process,
-        not_before=None,
-        expires=None,
-    )
-
-
-def _tool_failed(state: Continuation, event: ToolFailed) -> Continuation:
-    call = attempt(state, event.call, event.attempt)
-    if event.retry_at is not None and call.state is CallState.RUNNING:
-        return moved(
-            state,
-            event,
-            call,
-            CallState.APPROVED,
-            not_before=event.retry_at,
-            remark=f"attempt {call.attempt} failed: {event.error}",
-        )
-    return closed(state, event, call, CallState.FAILED, f"Error: {event.error}")
 
 
 # Workers -----------------------------------------------------------------------------------------------------------

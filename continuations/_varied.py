@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from ._calls import CallState
-from ._events import Amended, Edited, Overridden, Reworded, Rewound
+from ._events_of_forks import Amended, Edited, Overridden, Reworded, Rewound
 from ._messages import Assistant, Message, Result, ToolRequest, User
 from ._moves import NotApplicable, find, heard, moved, unfinished, with_call
 from ._rehearsal import used_by
@@ -38,6 +38,7 @@ def rewound(state: Continuation, event: Rewound) -> Continuation:
         state,
         messages=messages,
         calls=event.calls,
+        workspace=event.workspace,
         children={},
         absorbed=absorbed,
         rehearsal=rehearsal,

@@ -52,6 +52,7 @@ MAY_CHANGE: Mapping[str, frozenset[str]] = {
     "limit": frozenset({"AgentChanged", "Decided"}),
     "spent": frozenset({"*"}),
     "absorbed": frozenset({"*"}),
+    "workspace": frozenset({"ToolReturned", "ToolFailed", "ToolAsked", "FilesChanged"}),
     "messages": frozenset({"*"}),
     "children": frozenset({"*"}),
 }
@@ -155,6 +156,8 @@ def _moved(commit: Recorded, before: Continuation) -> Iterator[str]:
         events = MAY_CHANGE.get(field, frozenset({"*"}))
         if "*" not in events and event not in events and getattr(before, field) != getattr(after, field):
             yield f"{event} changed its {field}"
+    if (before.workspace is None) != (after.workspace is None):
+        yield f"{event} gave the loop files to work on, or took them away"
     if before.ending is not None and event not in ("Told", "Repaired", "Rewound", "Amended", "Rehearsed"):
         yield f"{event} happened after the loop had {before.ending.status}"
     if event != "Rewound":

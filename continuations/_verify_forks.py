@@ -68,6 +68,8 @@ def _rewound(commit: Recorded, before: Continuation, past: Past) -> Iterator[str
         yield f"it goes back to {to[:12]}, in which more was under way than stays"
     elif after.calls != there.calls:
         yield f"its calls are not those of {to[:12]}"
+    elif after.workspace != there.workspace:
+        yield f"its files are not those of {to[:12]}"
 
 
 def _amended(commit: Recorded, before: Continuation) -> Iterator[str]:

@@ -63,6 +63,7 @@ def begun(commit: Recorded) -> Iterator[str]:
             definition=state.definition,
             messages=state.messages,
             rehearsal=None if state.rehearsal is None else state.rehearsal.begun,
+            workspace=state.workspace,
         )
         if state != fresh or len(state.messages) != 1 or not isinstance(state.messages[0], User):
             yield "the loop begins with more than its prompt"

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from ._calls import Person
 from ._errors import CallerError, SavedStateError
-from ._events import Amended, AnyEvent, Edited, Overridden, Rehearsed, Reworded, Rewound, Told
+from ._events import AnyEvent, Told
+from ._events_of_forks import Amended, Edited, Overridden, Rehearsed, Reworded, Rewound
 from ._ids import CallId, CommitId, LoopName, is_call_id, loop_name, root_name
 from ._messages import Json, User
 from ._moves import NotApplicable, find
@@ -101,7 +102,7 @@ class Forking(Archive):
             state = self._store.read(commit).state
             same = state.nonce == saved.state.nonce and state.messages[:kept] == prefix
             if same and not state.open_calls and last_reply(state.messages) == last_reply(prefix):
-                return replace(event, to=commit, calls=state.calls)
+                return replace(event, to=commit, calls=state.calls, workspace=state.workspace)
         raise NotApplicable(
             "No commit of the loop ends with what would stay.", hint="Drop more, or fork an earlier commit."
         )

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from ._calls import Call, CallState
 from ._errors import SavedStateError
-from ._events import Ended, Missed, Recalled
+from ._events_of_forks import Ended, Missed, Recalled
 from ._ids import CallId, CommitId, Digest, root_of
 from ._messages import Assistant, Result, Value
 from ._rehearsal import Recording, question_of, used_by

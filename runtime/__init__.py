@@ -16,12 +16,13 @@ from ._runtime import NotARoot, Outcome, Runtime
 from ._services import NoModel
 from ._signature import ToolDefinition
 from ._suspensions import Moment, Suspension, after, after_model_calls, suspension
-from ._tools import BadArguments, ProposedCall, Tool, ToolTimeout, ask, sleep_until, tool
+from ._tools import AnyTool, BadArguments, ProposedCall, Tool, ToolTimeout, ask, sleep_until, tool
 from ._trials import Evaluator, NotEvaluated, Trial
 
 __all__ = [
     "Agent",
     "AgentTool",
+    "AnyTool",
     "Ask",
     "BadAgent",
     "BadArguments",

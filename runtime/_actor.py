@@ -213,9 +213,8 @@ class Actor:
             return False
         services = self._services
         author = as_author(self.agent.name)
-        write = services.history.append if exact else services.history.apply
         try:
-            saved = await services.sync(write, self.saved, event, services.committer, author)
+            saved = await services.sync(services.write, self.saved, event, author, exact=exact)
         except Moved:
             await self._look_again()
             return False

@@ -104,6 +104,7 @@ async def run_tool(services: Services, agent: Agent, saved: Saved, call: Call) -
         attempt=call.attempt,
         idempotency_key=idempotency_key(saved.loop, call.id, call.nonce),
         report=report,
+        workspace=None if saved.state.workspace is None else services.files.folder(saved.loop),
     )
     tool = agent.tool(call.tool)
     ended = (

@@ -170,16 +170,19 @@ class Runtime:
         *,
         loop: str | None = None,
         budget: Budget | None = None,
+        workspace: str | os.PathLike[str] | None = None,
         wait: bool = False,
     ) -> Outcome:
         """Start a loop and drive it until it ends or is suspended; with `wait`, until it ends.
 
-        The loop is named `loop`, or for its agent with a random suffix. `budget` replaces the agent's own.
+        The loop is named `loop`, or for its agent with a random suffix. `budget` replaces the agent's own. `workspace`
+        is a folder that it works on: its files, as they are and as the tools leave them, are part of each commit.
 
         Raises:
             UnknownAgent: there is no such agent here.
             LoopExists: the name is taken.
             BadName, SecretName: the name cannot be a branch.
+            Unkeepable, TooLarge: the files in the workspace cannot be kept.
         """
         services = self._services
         known = services.agent(agent if isinstance(agent, str) else agent.name)
@@ -194,18 +197,30 @@ class Runtime:
             budget=known.budget if budget is None else budget,
             by=by,
         )
-        saved = await services.sync(self._begin, known, loop, event)
+        saved = await services.sync(self._begin, known, loop, event, workspace)
         services.listen(committed(saved))
         return await self._drive(saved, worker, wait=wait)
 
-    def _begin(self, agent: Agent, loop: str | None, event: Started) -> Saved:
-        """Make the loop under its name, or under the first of the agent's that is free."""
+    def _begin(self, agent: Agent, loop: str | None, event: Started, folder: str | os.PathLike[str] | None) -> Saved:
+        """Make the loop under its name, or under the first of the agent's that is free, to work in its folder."""
         services, author = self._services, event.by or self._services.committer
+        new = None
+        if folder is not None:
+            new, workspace = services.files.begin(folder)
+            event = msgspec.structs.replace(event, workspace=workspace)
+
+        def make(name: LoopName) -> Saved:
+            if new is not None:
+                services.files.intend(new, name, event.nonce)
+            saved = services.history.begin(name, event, services.committer, author)
+            if new is not None:
+                services.files.began(new, saved)
+            return saved
+
         while loop is None:
             with suppress(LoopExists):
-                name = root_name(f"{agent.name}-{secrets.token_hex(2)}")
-                return services.history.begin(name, event, services.committer, author)
-        return services.history.begin(root_name(loop), event, services.committer, author)
+                return make(root_name(f"{agent.name}-{secrets.token_hex(2)}"))
+        return make(root_name(loop))
 
     async def resume(self, loop: str, *, wait: bool = False, adopt: bool = False) -> Outcome:
         """Load a root loop's head and perform what is outstanding, in it and in everything nested in it.

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
@@ -10,14 +11,18 @@ import trio
 from caesura.continuations import (
     AgentSpec,
     Amendment,
+    AnyEvent,
     CallerError,
     Changes,
+    Files,
     History,
     Judge,
     Loops,
     Needs,
     Person,
     Records,
+    Saved,
+    Unavailable,
 )
 
 from ._agent import Agent, BadAgent, UnknownAgent
@@ -67,6 +72,23 @@ class Services:
     async def beside(self, function: Callable[[], None]) -> None:
         """`sync` for leases and upkeep: no store's time is waited for, nor a thread that tools use."""
         await trio.to_thread.run_sync(function, limiter=self._beside)
+
+    @property
+    def files(self) -> Files:
+        """The files that loops work on."""
+        return Files(self.history)
+
+    def write(self, saved: Saved, event: AnyEvent, author: Person, *, exact: bool) -> Saved:
+        """Commit an event's step; with the end of a tool's attempt, the loop's files as they are then.
+
+        An `exact` event applies to that very state, any other to the newest one; the errors are the history's.
+        """
+        write = self.history.append if exact else self.history.apply
+        made = write(saved, self.files.sealed(saved, event), self.committer, author)
+        if made.state.workspace != saved.state.workspace:
+            with suppress(Unavailable):  # what is not noted costs a look at every file
+                self.files.settle(made)
+        return made
 
     def loops(self) -> Loops:
         """The loops as people and other systems treat them; what is written there is redacted as here."""

@@ -72,6 +72,8 @@ class Supervisor:
 
         Raises:
             Driven, LeaseLost: another worker drives it.
+            Occupied: another loop works in its folder now.
+            UnkeptFiles, InTheWay, Unkeepable: its files are not as its last commit has them, and cannot be made so.
             UnknownAgent, ChangedAgent, VanishedTool: the agents' code is not what the loop needs.
             Unavailable: the repository cannot be read or written.
         """
@@ -83,7 +85,12 @@ class Supervisor:
         try:
             # Read again under the lease: until now another worker may have moved it.
             root = await services.sync(services.history.load, root.loop)
-            return await self._drive(root, lease)
+            leave = await services.sync(services.files.occupy, root)
+            try:
+                await services.sync(services.files.take_up, root)
+                return await self._drive(root, lease)
+            finally:
+                leave()
         finally:
             with trio.CancelScope(shield=True):
                 await services.beside(lease.release)

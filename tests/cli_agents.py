@@ -144,3 +144,19 @@ thinker = Agent("thinker", model=Script(_thinks))
 def factory() -> Agent:
     """An agent, made when it is needed."""
     return echo
+
+
+@tool
+def note(name: str, context: ToolContext) -> str:
+    """Write a file."""
+    assert context.workspace is not None
+    (context.workspace / name).write_text(f"{name}\n")
+    return f"{name} is written"
+
+
+writer = Agent(
+    "writer",
+    instructions="You write files.",
+    tools=[note],
+    model=Script(lambda results, prompt: "Done." if len(results) > 1 else [("note", {"name": f"n{len(results)}"})]),
+)

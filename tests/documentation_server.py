@@ -21,7 +21,19 @@ def script(request: dict[str, Any]) -> dict[str, Any]:
         return _auditor(results)
     if system["content"].startswith("You summarize"):
         return _say(f"The logs up to {_day(told)} were read: every request was answered with 200 within 0.01 s.")
+    if system["content"].startswith("You mend"):
+        return _coder(results)
     return _ops(results)
+
+
+def _coder(results: list[str]) -> dict[str, Any]:
+    steps = [
+        _call("What does it do?", "run_command", command="python3 -m unittest -q"),
+        _call("add subtracts.", "edit_file", path="calc.py", old="a - b", new="a + b"),
+        _call("And now?", "run_command", command="python3 -m unittest -q"),
+        _call("It passes. I note it.", "run_command", command="echo 'add adds' >> CHANGES"),
+    ]
+    return steps[len(results)] if len(results) < len(steps) else _say("add adds again.")
 
 
 def _lead(results: list[str], told: str) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from caesura.continuations import (
     Digest,
     Edited,
     Expired,
+    FilesChanged,
     Function,
     Gate,
     History,
@@ -80,12 +81,14 @@ from caesura.continuations import (
     ToolReturned,
     ToolSpec,
     ToolStarted,
+    TreeId,
     Usage,
     User,
     Variation,
     Voided,
     Woke,
     WorkerId,
+    Workspace,
     as_lines,
     child_name,
     differences,
@@ -103,6 +106,10 @@ GRACE = Person(name="Grace Hopper", email="grace@example.com")
 EDITH = Person(name="Edith Clarke", email="edith@example.com")
 ROBOT = Person(name="worker", email="worker@localhost")
 WORKERS = tuple(WorkerId(f"worker-{number}") for number in range(3))
+
+EMPTY_TREE = TreeId("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
+FILES = (Workspace(tree=EMPTY_TREE), Workspace(tree=TreeId("f" * 40), left_out=(".env", "a\nb")))
+"""Files that a loop may have: none at all, and some that only a store in memory does not look for."""
 
 # Values ------------------------------------------------------------------------------------------------------------
 
@@ -312,12 +319,17 @@ def _call_event(draw: st.DrawFn, state: Continuation, call: Call, at: dt.datetim
     attempt = call.attempt + draw(_rarely)
     question = Question(text="Sure?", answer={"type": "string"})
     later = at + dt.timedelta(hours=1)
+
+    def files() -> Workspace | None:
+        given = state.workspace is not None or draw(_rarely)
+        return draw(st.none() | st.sampled_from(FILES)) if given else None
+
     ended: list[_Make] = [
-        lambda: ToolReturned(at=at, call=call.id, attempt=attempt, content=draw(texts)),
-        lambda: ToolFailed(at=at, call=call.id, attempt=attempt, error=draw(texts)),
+        lambda: ToolReturned(at=at, call=call.id, attempt=attempt, content=draw(texts), workspace=files()),
+        lambda: ToolFailed(at=at, call=call.id, attempt=attempt, error=draw(texts), workspace=files()),
         lambda: ToolFailed(at=at, call=call.id, attempt=attempt, error="try later", retry_at=later),
         lambda: ToolAsked(at=at, call=call.id, attempt=attempt, question=question),
-        lambda: ToolAsked(at=at, call=call.id, attempt=attempt, wake_at=later),
+        lambda: ToolAsked(at=at, call=call.id, attempt=attempt, wake_at=later, workspace=files()),
     ]
     record: list[_Make] = [
         lambda: Recalled(
@@ -381,6 +393,12 @@ def _loop_event(draw: st.DrawFn, state: Continuation, at: dt.datetime) -> AnyEve
         lambda: ModelFailed(at=at, error="too long", shown=length, compactions=state.context.times, too_long=True),
         lambda: compaction(draw, state, at),
         lambda: CompactionFailed(at=at, error="no summary", usage=draw(st.none() | _usages), model="scripted-1"),
+        lambda: ModelFailed(at=at, error="no route", shown=length),
+        *(
+            []
+            if state.workspace is None
+            else [lambda: FilesChanged(at=at, workspace=draw(st.sampled_from(FILES)), by=ADA)]
+        ),
         lambda: AgentChanged(at=at, definition=_changed(draw, state.definition)),
         lambda: _tools_gone(draw, state, at),
         lambda: Suspended(at=at, kind="change", reason="its code has changed", change=_asked_about(draw, state)),
@@ -524,6 +542,7 @@ started = st.builds(
     nonce=st.just("root"),
     worker=st.sampled_from(WORKERS),
     budget=st.builds(Budget, steps=st.none() | st.integers(1, 5), seconds=st.none() | st.just(9.5)),
+    workspace=st.none() | st.sampled_from(FILES),
 )
 """How a loop begins."""
 
@@ -656,7 +675,7 @@ class World:
     `runs` counts the times that each call's side effect ran, by its address and nonce.
     """
 
-    def __init__(self, store: Store, plan: Plan, root: str = ROOT) -> None:
+    def __init__(self, store: Store, plan: Plan, root: str = ROOT, files: Workspace | None = None) -> None:
         self.history = History(store)
         self.records = Records(self.history)
         self.root = loop_name(root)
@@ -665,7 +684,9 @@ class World:
         self._at = EPOCH
         self.loops = Loops(store, now=self.now)
         prompt = User(content=json.dumps(plan))
-        event = Started(at=self.now(), definition=TREE_AGENT, prompt=prompt, nonce="root", worker=self.worker)
+        event = Started(
+            at=self.now(), definition=TREE_AGENT, prompt=prompt, nonce="root", worker=self.worker, workspace=files
+        )
         self.history.begin(self.root, event, ROBOT, GRACE)
 
     @classmethod

@@ -19,6 +19,7 @@ EXECUTED = [
     "docs/branching.md",
     "docs/ways-out.md",
     "docs/recipes.md",
+    "docs/workspaces.md",
 ]
 
 

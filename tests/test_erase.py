@@ -388,6 +388,16 @@ def test_nothing_is_erased_while_upkeep_could_put_it_into_another_file(folder: P
     loops.erase("ops", by=ADA)
 
 
+def test_the_folder_that_a_loop_worked_in_goes_too_and_no_other(folder: Path, loops: Loops) -> None:
+    for name, said in (("ops", MARK), ("ops.before-1", MARK), ("opsis", "PLUGH"), ("other", "PLUGH")):
+        (folder / "caesura.workspaces" / name / "files").mkdir(parents=True)
+        (folder / "caesura.workspaces" / name / "files" / "a.txt").write_text(said)
+    others = reachable(folder, "--glob=refs/heads/loops/other*")
+    loops.erase("ops", by=ADA)
+    check_erased(folder, others)
+    assert {one.name for one in (folder / "caesura.workspaces").iterdir()} == {"opsis", "other"}
+
+
 def test_only_a_root_loop_that_was_ever_there_is_erased(folder: Path, loops: Loops) -> None:
     with pytest.raises(Nested, match=r"ops\.team-1 is nested in ops"):
         loops.erase("ops.team-1", by=ADA)

@@ -93,6 +93,7 @@ def test_a_step_is_seen_while_others_before_it_are_being_sealed(
 ) -> None:
     first, seen = step(store), list[str | None]()
     write_pack = _packing.write_pack
+    assert other.head(X) == first.id
 
     def meanwhile(*words: Any, **more: Any) -> Path:
         seen.append(other.head(X))

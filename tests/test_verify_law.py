@@ -60,6 +60,7 @@ from caesura.continuations.verify import verify
 from tests.strategies import (
     ADA,
     EPOCH,
+    FILES,
     GRACE,
     NESTED,
     PLANS,
@@ -86,7 +87,7 @@ def faults(store: Store) -> list[str]:
 @given(data=st.data(), plan=PLANS)
 def test_no_history_that_the_product_makes_has_a_fault(data: st.DataObject, plan: Plan) -> None:
     store = MemoryStore()
-    world = World(store, plan)
+    world = World(store, plan, files=data.draw(st.none() | st.just(FILES[0])))
     for _ in range(data.draw(st.integers(1, 40))):
         _something_happens(data, world)
     assert faults(store) == []

@@ -51,6 +51,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
                 "try", "_try", "try_", "REVISION --variants FILE [-- COMMAND...]", "Try variants of a commit at once."
             ),
             Command("adopt", "_adopt", "adopt", "BRANCH --into LOOP", "Let a loop go on as the one that was chosen."),
+            Command("files", "_files", "files", "LOOP", "Show a loop's files, and what was changed in them by hand."),
         ),
     ),
     (

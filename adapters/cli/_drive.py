@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import msgspec
@@ -46,6 +47,10 @@ def run(
     loop: Annotated[
         str | None, Parameter(name="--loop", help="The loop's name. Default: the agent's, and four random digits")
     ] = None,
+    workspace: Annotated[
+        Path | None,
+        Parameter(name="--workspace", help="A folder that the agent works on: its files become a part of each commit."),
+    ] = None,
     wait: Wait = False,
     budget_steps: Steps = None,
     budget_tokens: Tokens = None,
@@ -71,7 +76,7 @@ def run(
     budget = budget_of(task.agent.budget, budget_steps, budget_tokens, budget_seconds)
 
     async def start(runtime: "Runtime") -> "Outcome":
-        return await runtime.run(task.agent, content, loop=loop, budget=budget, wait=wait)
+        return await runtime.run(task.agent, content, loop=loop, budget=budget, workspace=workspace, wait=wait)
 
     return drive(replace(task, wait=wait), start, None if loop is None else LoopName(loop), json=json)
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ._errors import TooLarge, Torn
+from ._folder import FileChange, InTheWay, Occupied, Unkeepable
 from ._holdings import Holdings, Upkeep, Upkept
 from ._keeping import BadBundle, Bundle, Erased, Keeper, StillReached, Unclean
 from ._memory import MemoryStore
@@ -24,6 +25,7 @@ from ._protocol import (
     Unavailable,
     Visibility,
 )
+from ._workspaces import Workspaces
 
 if TYPE_CHECKING:
     from ._git import GitStore
@@ -34,8 +36,10 @@ __all__ = [
     "Commit",
     "Durability",
     "Erased",
+    "FileChange",
     "GitStore",
     "Holdings",
+    "InTheWay",
     "Keeper",
     "Lease",
     "Locked",
@@ -46,6 +50,7 @@ __all__ = [
     "NoPerson",
     "NoSuchRevision",
     "NotALoop",
+    "Occupied",
     "Reader",
     "StillReached",
     "Store",
@@ -54,9 +59,11 @@ __all__ = [
     "Trace",
     "Unavailable",
     "Unclean",
+    "Unkeepable",
     "Upkeep",
     "Upkept",
     "Visibility",
+    "Workspaces",
     "is_bundle",
 ]
 

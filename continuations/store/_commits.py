@@ -21,11 +21,11 @@ from .._text import one_line
 from ._errors import too_large
 from ._forgetter import erasures
 from ._format import FILE, FOLDER, Entry, RawCommit, is_id
-from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, message_path
+from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WORKSPACE, message_path
 from ._objects import Batch, Objects
 from ._protocol import Commit, NotALoop
 from ._revisions import Revisions
-from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, damaged, folder_in
+from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, check_workspace, damaged, folder_in
 
 _CACHED = 256
 
@@ -117,6 +117,8 @@ class Commits:
                 weight.nest(known.laid.weight)
                 nested[call] = Entry(FOLDER, call, known.laid.tree)
             entries[CHILDREN] = Entry(FOLDER, CHILDREN, self._trees.write(batch, nested))
+        if state.workspace is not None:
+            entries[WORKSPACE] = Entry(FOLDER, WORKSPACE, state.workspace.tree)
         return self._trees.write(batch, entries)
 
     def _messages_tree(self, batch: Batch, messages: tuple[Message, ...], base: _Known | None, weight: Weight) -> str:
@@ -172,6 +174,7 @@ class Commits:
         if RECORD not in tree:
             raise NotALoop(f"Commit {commit[:7]} holds no continuation.", hint="Name a loop, or a commit of one.")
         record = decode_record(self._file(tree, RECORD, weight))
+        check_workspace(record, tree.get(WORKSPACE))
         definition = decode_definition(self._file(tree, DEFINITION, weight))
         messages: list[Message] = []
         for name, blob in self._trees.messages(folder_in(tree, MESSAGES)):

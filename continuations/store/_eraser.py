@@ -5,6 +5,7 @@ is finished by doing it again. All of it happens while no process of ours can mo
 """
 
 import datetime as dt
+import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ from ._leftovers import ERASING, PRUNING
 from ._objects import Batch, Objects
 from ._protocol import Locked, Move
 from ._together import JointRefs, Swap, check_unused
+from ._workspaces import FOLDER as WORKSPACES
 
 TOMBSTONES = "refs/archive/erased/"
 PLACES = (LOOPS, ARCHIVE)
@@ -95,6 +97,7 @@ class Eraser:
             gone = self._forgetter.forget(doomed)
             for one in chosen:
                 leases.forget(one)
+                self._forget_folders(one)
             self._forgetter.drop_plan(ERASING + name)
             done.append(Erased(tombstones=tombstones, gone=gone, shared=shared))
 
@@ -279,6 +282,12 @@ class Eraser:
                 for file in sorted((self._folder / "logs" / place).glob(f"{root}*")):
                     if _root(place + file.name) == root and self._refs.get(place + file.name) is None:
                         yield place + file.name
+
+    def _forget_folders(self, root: LoopName) -> None:
+        """Remove the folder that a loop worked in, if it is the repository's, and what is known of another."""
+        for own in sorted((self._folder / WORKSPACES).glob(f"{root}*")):
+            if own.name.partition(".")[0] == root:
+                shutil.rmtree(own)
 
     def _forget_logs(self, refs: Iterable[str], forgotten: set[str]) -> None:
         for ref in refs:

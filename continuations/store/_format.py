@@ -77,12 +77,12 @@ def tree_bytes(entries: Iterable[Entry]) -> bytes:
 
 def tree_order(entry: Entry) -> bytes:
     """What the entries of a tree are sorted by."""
-    return entry.name.encode() + (b"/" if entry.is_folder else b"")
+    return entry.name.encode("utf-8", "surrogateescape") + (b"/" if entry.is_folder else b"")
 
 
 def entry_bytes(entry: Entry) -> bytes:
     """One entry, as it stands in a tree."""
-    return b"%o %s\x00" % (entry.mode, entry.name.encode()) + bytes.fromhex(entry.id)
+    return b"%o %s\x00" % (entry.mode, entry.name.encode("utf-8", "surrogateescape")) + bytes.fromhex(entry.id)
 
 
 def read_tree(data: bytes) -> tuple[Entry, ...]:

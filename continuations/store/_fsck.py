@@ -26,11 +26,7 @@ def strict_tree(data: bytes) -> tuple[Entry, ...]:
     for entry in entries:
         if entry.mode not in _MODES:
             raise Malformed(f"{entry.name!r} has the mode {entry.mode:o}")
-    try:
-        ordered = tree_bytes(entries)
-    except UnicodeEncodeError:
-        raise Malformed("a name in it is not UTF-8") from None
-    if ordered != data:
+    if tree_bytes(entries) != data:
         raise Malformed("its entries are out of order, or a mode is padded")
     return entries
 

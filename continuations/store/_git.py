@@ -50,8 +50,10 @@ from ._revisions import Revisions
 from ._sealing import Sealer
 from ._settings import logged, person, precious
 from ._together import JointRefs, Swap, check_unused
+from ._trees import Trees
 from ._upkeep import GitUpkeep
 from ._waiting import Waiting
+from ._workspaces import Workspaces
 
 _OWN = 4  # libgit2's level of a person's own configuration; above it are the repository's
 
@@ -90,6 +92,8 @@ class GitStore(Store):
         self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
         self._waiting = Waiting(self._folder, self._objects, self._refs, LOOPS)
         self._commits = Commits(self._folder, self._objects, self._revisions)
+        excludes = partial(self.setting, "core.excludesfile")
+        self._workspaces = Workspaces(self._folder, self._objects, Trees(self._objects), excludes)
 
     @classmethod
     def open(
@@ -279,6 +283,9 @@ class GitStore(Store):
         with suppress(NoPerson):
             return one_line(str(self.person()))
         return "caesura <caesura@localhost>"
+
+    def workspaces(self) -> Workspaces:
+        return self._workspaces
 
     # Checking ----------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ RECORD = "continuation.json"
 DEFINITION = "agent.json"
 MESSAGES = "messages"
 CHILDREN = "children"
+WORKSPACE = "workspace"
 
 WIDTH = 64
 """Entries in a folder of messages: few enough that appending one rewrites little, at any length."""

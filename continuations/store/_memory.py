@@ -6,6 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from .._calls import Person
 from .._codec import encode_definition, encode_message, encode_record
@@ -20,6 +21,9 @@ from ._format import is_id
 from ._holdings import Holdings, Upkeep, Upkept
 from ._keeping import Keeper
 from ._protocol import Commit, Lease, Mender, Move, Moved, NoSuchRevision, NotALoop, Reader, Store, Trace, Unavailable
+
+if TYPE_CHECKING:
+    from ._workspaces import Workspaces
 
 _REVISION = re.compile(r"(?P<base>[^~^]+)(?P<steps>(?:~\d*|\^\d*)*)")
 
@@ -226,6 +230,9 @@ class MemoryStore(Store):
 
     def keeper(self) -> Keeper:
         raise Unavailable("A store in memory keeps nothing but in memory.", hint="Open a repository.")
+
+    def workspaces(self) -> "Workspaces":
+        raise Unavailable("A store in memory keeps no files.", hint="Open a repository on disk for loops with files.")
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return iter(())

@@ -20,6 +20,7 @@ from ._errors import Torn, gone, too_large, torn
 from ._format import KINDS, Kind, header, is_id, object_id
 from ._journal import FOLDER, Journal
 from ._owner import is_dead, mark
+from ._packing import packed, write_pack
 from ._packs import Packs, deflated_at_most, inflated, unpacked
 
 MAX_OBJECT = 100 * 2**20
@@ -211,6 +212,15 @@ class Objects:
         if self._durable:
             for folder in (*folders, self._folder):
                 _disk.sync(folder)
+
+    def write_packed(self, batch: Mapping[str, tuple[Kind, bytes]]) -> None:
+        """`write`, as one pack: for so many that a file for each, and waiting for it, would take long.
+
+        Raises:
+            OSError: the disk is full, or may not be written. There is no such pack then.
+        """
+        entries = ((bytes.fromhex(name), packed(kind, data)) for name, (kind, data) in batch.items())
+        write_pack(self._folder, len(batch), entries, durable=self._durable)
 
     def _is_whole(self, file: Path, name: str, kind: Kind, data: bytes) -> bool:
         """Whether an object is there already, as good as if it had just been written."""

@@ -16,6 +16,9 @@ from ._holdings import Upkeep
 if TYPE_CHECKING:
     from ._keeping import Keeper
 
+if TYPE_CHECKING:
+    from ._workspaces import Workspaces
+
 Durability = Literal["power-cut", "crash"]
 """What a step survives once it was acknowledged: a power cut too, or only the death of its process."""
 
@@ -346,6 +349,14 @@ class Store(Protocol):
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         """What lies about and harms nothing, each told in a sentence, after the id of the object that it is, if any."""
+        ...
+
+    def workspaces(self) -> "Workspaces":
+        """The folders of files that loops work on.
+
+        Raises:
+            Unavailable: this store has none.
+        """
         ...
 
     def mender(self, copy: str | os.PathLike[str] | None = None) -> Mender:

@@ -16,12 +16,14 @@ from .._ids import CallId, CommitId
 from .._messages import Message
 from .._specs import AgentSpec
 from .._state import Child, Continuation, Record
+from .._text import one_line
 from ._errors import Torn, too_large
+from ._folder import LINK, MAX_FOLDERS, is_keepable
 from ._format import Entry, Kind, Malformed, RawCommit
 from ._fsck import Header, strict_commit, strict_tree
-from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WIDTH, message_path
+from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WIDTH, WORKSPACE, message_path
 from ._protocol import Commit, NotALoop, Reader, Trace
-from ._trees import MAX_DEPTH, MAX_MESSAGES, damaged
+from ._trees import MAX_DEPTH, MAX_MESSAGES, check_workspace, damaged
 
 _KEPT = 64
 """Commits whose states are kept, for those that follow them or nest them."""
@@ -60,6 +62,7 @@ class CheckedReader(Reader):
         self._objects = objects
         self._kept: OrderedDict[CommitId, _Read] = OrderedDict()
         self._headers: OrderedDict[str, Header] = OrderedDict()
+        self._checked = set[str]()
 
     def trace(self, commit: CommitId) -> Trace:
         return trace(commit, self._header(commit))
@@ -91,10 +94,13 @@ class CheckedReader(Reader):
         tree = {entry.name: entry for entry in self._tree(raw.tree)}
         if RECORD not in tree:
             raise NotALoop("it holds no continuation.", hint="Somebody put a commit of something else there.")
-        strange = sorted(tree.keys() - {RECORD, DEFINITION, MESSAGES, CHILDREN})
+        strange = sorted(tree.keys() - {RECORD, DEFINITION, MESSAGES, CHILDREN, WORKSPACE})
         if strange:
             raise damaged(f"{strange[0]} is no part of a continuation")
         record = decode_record(self._file(tree, RECORD))
+        check_workspace(record, tree.get(WORKSPACE))
+        if record.workspace is not None:
+            self._files(record.workspace.tree, WORKSPACE)
         blob = tree[DEFINITION].id if DEFINITION in tree else ""
         if base is not None and base.definition[0] == blob:
             definition = base.definition[1]
@@ -176,6 +182,24 @@ class CheckedReader(Reader):
             state = self._read(match[1], above + 1).commit.state
             children[CallId(entry.name)] = Child(commit=match[1], state=state)
         return children
+
+    # Files -------------------------------------------------------------------------------------------------------
+
+    def _files(self, tree: str, path: str) -> None:
+        """Whether the files of a loop are all there; those that an earlier commit had are not read again."""
+        if path.count("/") > MAX_FOLDERS:
+            raise too_large(path, f"folders nested more than {MAX_FOLDERS} deep", f"{MAX_FOLDERS}")
+        for entry in self._tree(tree):
+            where = f"{path}/{entry.name}"
+            if not is_keepable(entry.name) or not (entry.is_folder or entry.is_file or entry.mode == LINK):
+                raise damaged(f"{one_line(where)} is no file, link or folder that a loop can have")
+            if entry.id in self._checked:
+                continue
+            if entry.is_folder:
+                self._files(entry.id, where)
+            else:
+                self._objects.get(entry.id, "blob")
+            self._checked.add(entry.id)
 
     # Objects -----------------------------------------------------------------------------------------------------
 

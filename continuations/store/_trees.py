@@ -3,11 +3,14 @@
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from threading import Lock
 
 from .._codec import Unreadable
+from .._ids import BadName, TreeId, split_address
+from .._state import Record
 from ._errors import too_large, torn
 from ._format import FILE, FOLDER, Entry, Malformed, entry_bytes, read_tree, tree_order
-from ._layout import MESSAGES, message_path
+from ._layout import MESSAGES, RECORD, WORKSPACE, message_path
 from ._objects import Batch, Objects
 from ._revisions import MAX_COMMIT
 
@@ -22,6 +25,9 @@ MAX_NESTED = 5_000
 
 MAX_DEPTH = 50
 """How deep loops can be nested: a deeper one could not be named."""
+
+EMPTY = TreeId("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
+"""The tree of no files."""
 
 _CACHED = 1024
 
@@ -78,11 +84,12 @@ class _Tree:
 
 
 class Trees:
-    """Reads and writes trees; remembers those that were used last."""
+    """Reads and writes trees; remembers those that were used last. For any thread at any time."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self._cache: OrderedDict[str, _Tree] = OrderedDict()
+        self._turn = Lock()
 
     def read(self, name: str) -> Mapping[str, Entry]:
         """The entries of a tree, by name.
@@ -90,13 +97,14 @@ class Trees:
         Raises:
             Torn: it is not whole, or no tree.
         """
-        return self._read(name).entries
+        return {} if name == EMPTY else self._read(name).entries  # to git it is there even where it is not
 
     def _read(self, name: str) -> "_Tree":
-        known = self._cache.get(name)
-        if known is not None:
-            self._cache.move_to_end(name)
-            return known
+        with self._turn:
+            known = self._cache.get(name)
+            if known is not None:
+                self._cache.move_to_end(name)
+                return known
         try:
             entries = read_tree(self._objects.get(name, "tree", limit=MAX_COMMIT))
         except Malformed as error:
@@ -113,9 +121,10 @@ class Trees:
         return name
 
     def _remember(self, name: str, tree: "_Tree") -> "_Tree":
-        self._cache[name] = tree
-        if len(self._cache) > _CACHED:
-            self._cache.popitem(last=False)
+        with self._turn:
+            self._cache[name] = tree
+            if len(self._cache) > _CACHED:
+                self._cache.popitem(last=False)
         return tree
 
     def insert(self, batch: Batch, tree: str | None, blobs: Mapping[tuple[str, ...], str]) -> str:
@@ -163,6 +172,25 @@ class Trees:
                 raise damaged(f"{MESSAGES}/{'/'.join(path)} is neither a file nor a folder")
             if seen[0] > MAX_MESSAGES + MAX_MESSAGES // 32:  # with the folders that hold them
                 raise too_large(f"{MESSAGES}/", "more messages than can be read", f"{MAX_MESSAGES:,}")
+
+
+def can_be_call(name: str) -> bool:
+    """Whether a child's folder is named as a call can be."""
+    try:
+        return split_address(f"x.{name}")[1] == name
+    except BadName:
+        return False
+
+
+def check_workspace(record: Record, entry: Entry | None) -> None:
+    """Whether the files beside a continuation are those that it says it has.
+
+    Raises:
+        Unreadable: they are not.
+    """
+    said = None if record.workspace is None else Entry(FOLDER, WORKSPACE, record.workspace.tree)
+    if entry != said:
+        raise damaged(f"{WORKSPACE}/ is not the files that {RECORD} says it is")
 
 
 def damaged(what: str) -> Unreadable:

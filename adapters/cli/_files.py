@@ -1,0 +1,73 @@
+"""The files that a loop works on: where they are, what was changed in them, and what becomes of that."""
+
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from caesura.continuations import FileChange, LoopFiles, count
+
+from ._faults import BadUsage
+from ._options import By, Json, Repo, place
+from ._output import Page, out, write_json
+
+_KINDS = {"A": ("new:     ", "green"), "M": ("changed: ", "yellow"), "D": ("deleted: ", "red")}
+
+
+def files(
+    loop: Annotated[str, Parameter(help="The loop's name; 'caesura loops' lists them.", show_default=False)],
+    /,
+    *,
+    keep: Annotated[
+        bool, Parameter(name="--keep", negative="", help="Commit the files as they are now, as a step of yours.")
+    ] = False,
+    restore: Annotated[
+        bool,
+        Parameter(
+            name="--restore",
+            negative="",
+            help="Commit them, and then put back those that the loop had; yours stay in the history.",
+        ),
+    ] = False,
+    by: By = None,
+    repo: Repo = None,
+    json: Json = False,
+) -> None:
+    """Show the folder of a loop that works on files, and what was changed there since its last commit.
+
+    A loop does not go on over files that somebody else has changed: keep them, or restore those of the loop. Files that
+    hold a secret are left out of every commit.
+
+    With --json: {"loop", "folder", "changes": [{"kind", "path"}], "left_out": [path, ...]}.
+    """
+    if keep and restore:
+        raise BadUsage(
+            "The files cannot be kept and restored.", hint="Choose one; --restore keeps them in the history."
+        )
+    with place(repo).loops() as loops:
+        found = loops.files(loop)
+        if keep or restore:
+            loops.keep_files(loop, restore=restore, by=by)
+    if json:
+        write_json(_files_json(found))
+        return
+    page = Page().add((found.folder, "bold"))
+    for change in found.changes:
+        page.add(*_line(change))
+    for path in found.left_out:
+        page.add(("left out: ", "dim"), path)
+    changed = count(len(found.changes), "file")
+    if not found.changes:
+        page.add(("as in its last commit", "dim"))
+    elif keep or restore:
+        what = "as the loop had them; what they were is in the commit before" if restore else "in a commit of yours"
+        page.add((f"{changed} {what}", "green"))
+    out(page)
+
+
+def _line(change: FileChange) -> tuple[tuple[str, str], ...]:
+    return (_KINDS[change.kind], (change.path, ""))
+
+
+def _files_json(found: LoopFiles) -> dict[str, Any]:
+    changes = [{"kind": change.kind, "path": change.path} for change in found.changes]
+    return {"loop": found.loop, "folder": found.folder, "changes": changes, "left_out": list(found.left_out)}

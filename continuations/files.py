@@ -1,0 +1,276 @@
+"""The files that belong to loops: found as the loops left them, committed as they are, put where a fork works."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from ._calls import Person
+from ._errors import CallerError, ConflictError
+from ._events import FilesChanged, ToolAsked, ToolFailed, ToolReturned
+from ._ids import LoopName, loop_name, root_of
+from ._moves import unfinished
+from ._text import count, one_line
+from ._workspace import Workspace
+from .archive import Archive
+from .history import History, Saved
+from .leases import held
+from .store import FileChange, TooLarge, Unavailable, Unkeepable
+
+ToolEnd = ToolReturned | ToolFailed | ToolAsked
+E = TypeVar("E")
+
+_NAMED = 5
+_LEFT_OUT = 100
+
+
+class NoFiles(CallerError):
+    """The loop works on no files."""
+
+
+class UnkeptFiles(ConflictError):
+    """A loop's files are not as its last commit has them: somebody else changed them, or a tool that was cut short."""
+
+
+class Apart(ConflictError):
+    """A loop's files were changed, and so was what its commits say they are, each without the other."""
+
+
+class LoopFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """The files of a loop: the folder that they are in, what was changed there since the loop's last commit, and what
+    is there and left out of the commits."""
+
+    loop: LoopName
+    folder: str
+    changes: tuple[FileChange, ...]
+    left_out: tuple[str, ...]
+
+
+class Files:
+    """The files of a history's loops. Synchronous, and for one thread at a time, as the history is."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    def folder(self, loop: LoopName) -> Path:
+        """The folder that a loop's files are in, or will be."""
+        return self._history.store.workspaces().place(loop)
+
+    def begin(self, folder: str | os.PathLike[str]) -> tuple[LoopName, Workspace]:
+        """Let a loop that is about to be made work in a folder, as it is now: the name that stands for it until then,
+        for `intend` and `began`, and the files.
+
+        Raises:
+            Unkeepable, TooLarge: the files there cannot be kept. Nothing was written.
+            Unavailable: the store keeps no files, or they cannot be written.
+        """
+        new = self._history.store.workspaces().begin(Path(folder))
+        return new, self._look(new, "")[0]
+
+    def intend(self, new: LoopName, loop: LoopName, nonce: str) -> None:
+        """Say what the loop will be called, and its nonce."""
+        with _written():
+            self._history.store.workspaces().intend(new, loop, nonce)
+
+    def began(self, new: LoopName, saved: Saved) -> None:
+        """Note that a loop has been made to work where `begin` was told."""
+        with _written():
+            self._history.store.workspaces().adopt(new, saved.loop)
+        self.settle(saved)
+
+    def settle(self, saved: Saved) -> None:
+        """Note that a commit holds the files as they were looked at last."""
+        if saved.state.workspace is not None:
+            with _written():
+                self._history.store.workspaces().settle(saved.loop, saved.state.workspace.tree)
+
+    def occupy(self, saved: Saved) -> Callable[[], None]:
+        """Keep other loops out of a loop's folder until what this returns is called, or this process ends.
+
+        Raises:
+            Occupied: another loop works there now.
+            Unkeepable, Unavailable: it cannot be read, or made.
+        """
+        if saved.state.workspace is None:
+            return lambda: None
+        store = self._history.store.workspaces()
+        with _written():
+            store.claim(saved.loop, saved.state.nonce)
+            return store.occupy(saved.loop)
+
+    def take_up(self, saved: Saved) -> None:
+        """Make sure that a loop's folder holds the files of its commit, before anything is done with them.
+
+        A folder that nobody has touched is made so, and only what differs is written.
+
+        Raises:
+            UnkeptFiles: somebody else has changed them. Nothing was touched.
+            InTheWay: something that no commit holds would be overwritten.
+            Unkeepable, TooLarge, Unavailable: they cannot be read, kept or written.
+        """
+        workspace = saved.state.workspace
+        if workspace is None:
+            return
+        store = self._history.store.workspaces()
+        now, settled, target = self._now(saved, workspace)
+        if now.tree == workspace.tree:
+            self.settle(saved)
+            return
+        if now.tree != settled and not (target and store.is_between(now.tree, settled, target)):
+            raise self._unkept(saved.loop, now, workspace)
+        with _written():
+            store.make(saved.loop, workspace.tree)
+
+    def sealed(self, saved: Saved, event: E) -> E:
+        """The end of a tool's attempt, with the loop's files as they are now if that is not as they were.
+
+        What cannot be kept, or is left out, the model is told with the result: it may be able to mend that.
+        """
+        before = saved.state.workspace
+        if before is None or not isinstance(event, ToolEnd):
+            return event
+        try:
+            found = self._now(saved, before)[0]
+        except (Unkeepable, TooLarge) as error:
+            return _with_note(event, f"The files are not kept as they are now: {error} {error.hint}")
+        if found == before:
+            return event
+        event = replace(event, workspace=found)
+        new = [name for name in found.left_out if name not in before.left_out]
+        note = f"Not kept, because of a secret in it or of its name: {', '.join(new)}"
+        return _with_note(event, note) if new else event
+
+    def of(self, saved: Saved) -> LoopFiles:
+        """A loop's files, and what was changed in them since its last commit.
+
+        Raises:
+            NoFiles: it works on none.
+        """
+        workspace = _workspace(saved)
+        store = self._history.store.workspaces()
+        now, settled, _ = self._now(saved, workspace)
+        untouched = now.tree == settled  # if they are others than those of the commit, resuming brings those
+        return LoopFiles(
+            loop=saved.loop,
+            folder=str(store.place(saved.loop)),
+            changes=() if untouched else tuple(store.changes(workspace.tree, now.tree)),
+            left_out=now.left_out,
+        )
+
+    def keep(self, saved: Saved, event: FilesChanged) -> Saved:
+        """Commit a loop's files as they are now, as a step by a person. With nothing changed, nothing is done.
+
+        Raises:
+            NoFiles: it works on none.
+            Apart: they were changed from others than the loop's last commit has.
+        """
+        workspace = _workspace(saved)
+        unfinished(saved.state, event)
+        now, settled, _ = self._now(saved, workspace)
+        if now.tree not in (workspace.tree, settled):
+            if settled not in ("", workspace.tree):
+                raise Apart(
+                    f"The files of {saved.loop} were changed from older ones than its last commit has.",
+                    hint="Copy what you changed to another folder, then delete this one: resuming makes it anew.",
+                )
+            saved = self._history.apply(saved, replace(event, workspace=now), event.by)
+            self.settle(saved)
+        return saved
+
+    def put_back(self, saved: Saved, event: FilesChanged) -> Saved:
+        """Make a loop's files again what its last commit has; what they are now is kept in a commit before.
+
+        Raises:
+            NoFiles, Apart, InTheWay: as in `keep` and `take_up`.
+        """
+        workspace = _workspace(saved)
+        kept = self.keep(saved, event)
+        if kept.commit == saved.commit:
+            return saved
+        kept = self._history.apply(kept, replace(event, workspace=workspace), event.by)
+        self.take_up(kept)
+        return kept
+
+    def _now(self, saved: Saved, kept: Workspace) -> tuple[Workspace, str, str]:
+        """A loop's files as they are now, as they were when a commit held them, and as they were being made."""
+        with _written():
+            self._history.store.workspaces().claim(saved.loop, saved.state.nonce)
+        return self._look(saved.loop, kept.tree)
+
+    def _look(self, loop: LoopName, kept: str) -> tuple[Workspace, str, str]:
+        redaction = self._history.redaction
+        with _written():
+            found = self._history.store.workspaces().look(loop, kept, lambda text: redaction.text(text) != text)
+        names = (one_line(redaction.text(name), 200) for name in found.left_out[:_LEFT_OUT])
+        return Workspace(tree=found.tree, left_out=tuple(names)), found.settled, found.target
+
+    def _unkept(self, loop: LoopName, now: Workspace, then: Workspace) -> UnkeptFiles:
+        store = self._history.store.workspaces()
+        names = [one_line(change.path, 100) for change in store.changes(then.tree, now.tree)]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return UnkeptFiles(
+            f"In {store.place(loop)}, {count(len(names), 'file')} {'differs' if len(names) == 1 else 'differ'} from the"
+            f" last commit of {loop}: {', '.join(names[:_NAMED])}{more}.",
+            hint=f"'caesura files {loop}' lists them; with --keep it commits them as yours, with --restore it puts back"
+            " those of the loop.",
+        )
+
+
+def _workspace(saved: Saved) -> Workspace:
+    if saved.state.workspace is None:
+        raise NoFiles(f"{saved.loop} works on no files.", hint="'caesura run --workspace FOLDER' starts one that does.")
+    return saved.state.workspace
+
+
+def _with_note(event: E, note: str) -> E:
+    note = f"\n[{note}]"
+    match event:
+        case ToolReturned():
+            return replace(event, content=event.content + note)
+        case ToolFailed():
+            return replace(event, error=event.error + note)
+        case _:
+            return event
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(
+            f"The files of a loop could not be written: {error}.",
+            hint="Check permissions and free space; what no commit holds was not overwritten.",
+        ) from error
+
+
+class Filing(Archive):
+    """What people do with the files of loops."""
+
+    def files(self, loop: str) -> LoopFiles:
+        """A loop's files: where they are, and what was changed in them since its last commit.
+
+        Raises:
+            NoSuchLoop, NoFiles: there is no such loop, or it works on none.
+        """
+        return Files(self._history).of(self._history.load(loop_name(loop)))
+
+    def keep_files(self, loop: str, *, restore: bool = False, by: Person | str | None = None) -> Saved:
+        """Commit the files of a loop that rests as they are now, as a step of yours; with `restore`, and then put those
+        of its last commit back.
+
+        Raises:
+            NoSuchLoop, NoFiles: there is no such loop, or it works on none.
+            StillDriven: a living worker drives it; what its tools do commits the files.
+            NotApplicable: it has ended.
+            Apart, InTheWay: they are not what this can be done to. Nothing was lost.
+        """
+        name, now = loop_name(loop), self._now()
+        with held(self._store, root_of(name), now):
+            saved, files = self._history.load(name), Files(self._history)
+            event = FilesChanged(at=now, workspace=_workspace(saved), by=self._person(by))
+            return files.put_back(saved, event) if restore else files.keep(saved, event)

@@ -1,0 +1,285 @@
+"""A snapshot: the files of a folder as a git tree, at the cost of what was changed since the last one."""
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from ._errors import TooLarge
+from ._folder import (
+    MAX_FOLDERS,
+    OURS,
+    Stamp,
+    Unkeepable,
+    Unsettled,
+    is_keepable,
+    is_repository,
+    join,
+    mode_of,
+    opened,
+    read,
+    stamp_at,
+    stamp_of,
+    tidy,
+    unreadable,
+    within,
+)
+from ._format import FOLDER, Entry, object_id
+from ._ignore import EVERYTHING, Ignore
+from ._index import Index, Known, forget_tree, is_racy
+from ._objects import MAX_OBJECT, Batch, Objects
+from ._trees import Trees
+
+MAX_NEW = 2**30
+"""The most bytes of files that one step may add."""
+
+_ATTEMPTS = 5
+_CHUNK = 32 * 2**20
+_MANY = 256
+
+
+class Snapshot(NamedTuple):
+    """The tree of a folder's files, and the paths of those that are left out of it."""
+
+    tree: str
+    left_out: tuple[str, ...]
+
+
+class _Listing(NamedTuple):
+    """What is in a folder: files with their stamps, and the folders to look into."""
+
+    stamps: dict[str, Stamp]
+    folders: set[str]
+
+
+class Snapshots:
+    """Takes snapshots of one folder into a repository; `holds_secret` is asked of each file that is new or changed."""
+
+    def __init__(
+        self, root: Path, objects: Objects, trees: Trees, rules: Ignore, holds_secret: Callable[[str], bool]
+    ) -> None:
+        self._root, self._objects, self._trees = root, objects, trees
+        self._rules, self._holds_secret = rules, holds_secret
+
+    def take(self, index: Index) -> Snapshot:
+        """The files as they are now; what is known of them is put into `index`. Every object is written before this
+        returns; nothing refers to them yet.
+
+        Raises:
+            Unkeepable: a file may not be read, or does not stop changing while it is read.
+            TooLarge: there is more than is kept. Nothing was written.
+            OSError: an object cannot be written.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                with opened(self._root) as folder:
+                    return self._take(folder, index)
+            except Unsettled:
+                continue
+        raise Unkeepable(
+            f"The files in {self._root} do not stop changing.", hint="End what writes there, then try again."
+        )
+
+    def _take(self, folder: int, index: Index) -> Snapshot:
+        seen: set[str] = set()
+        found: dict[str, _Listing] = {}
+        left_out: list[str] = []
+        self._walk(folder, "", index, self._rules, seen, found, left_out)
+        self._check_sizes(found, index)
+        new = self._read(folder, found, index, left_out)
+        gone = index.folders.keys() - seen
+        for path in gone:
+            del index.folders[path]
+        index.folders.update(new)
+        for path in (*gone, *new):
+            forget_tree(index, path)
+        batch = Batch()
+        tree = self._tree("", index, batch)
+        if not tree:
+            tree = self._trees.write(batch, {})  # git knows it, but it may be asked for as any other
+        self._write(batch)
+        return Snapshot(tree, tuple(sorted(left_out)))
+
+    # Looking -----------------------------------------------------------------------------------------------------
+
+    def _walk(
+        self,
+        folder: int,
+        path: str,
+        index: Index,
+        rules: Ignore,
+        seen: set[str],
+        found: dict[str, _Listing],
+        left_out: list[str],
+    ) -> None:
+        """Look at an open folder and those below; `found` gets what is not as the index has it."""
+        if path.count("/") > MAX_FOLDERS:
+            raise TooLarge(
+                f"{path} lies more than {MAX_FOLDERS} folders deep.", hint="Move it up, or list it in .gitignore."
+            )
+        seen.add(path)
+        try:
+            names = os.listdir(folder)
+        except OSError as error:
+            raise unreadable(path, error) from error
+        if ".gitignore" in names:
+            rules = rules.below(folder, path)
+        known = index.folders.get(path)
+        listing = None if known is None else _unchanged(folder, names, known)
+        if listing is None:
+            listing = self._list(folder, path, names, known or Known(), rules, left_out)
+            same = known is not None and listing == (known.stamps, known.folders)
+            if known is None or not same or known.racy or len(known.blobs) != len(known.stamps):
+                found[path] = listing
+        for name in sorted(listing.folders):
+            below = join(path, name)
+            with within(folder, name) as inner:
+                # What is kept in a folder stays, though that is left out by now; what is new there is not kept.
+                left = rules(below, is_folder=True)
+                self._walk(inner, below, index, EVERYTHING if left else rules, seen, found, left_out)
+
+    def _list(
+        self, folder: int, path: str, names: list[str], known: Known, rules: Ignore, left_out: list[str]
+    ) -> _Listing:
+        stamps: dict[str, Stamp] = {}
+        folders: set[str] = set()
+        for name in names:
+            stamp = stamp_at(folder, name)
+            where = join(path, name)
+            if stamp is None:
+                raise Unsettled
+            is_folder = stat.S_ISDIR(stamp[4])
+            if name in (known.folders if is_folder else known.blobs):
+                pass  # what is kept stays kept, as in git
+            elif not is_keepable(name):
+                # A repository within is kept as plain files, without what makes it one.
+                if name.startswith(OURS):
+                    tidy(folder, [name])
+                elif name != ".git":
+                    left_out.append(where)
+                continue
+            elif rules(where, is_folder=is_folder) or (is_folder and _is_repository(folder, name)):
+                continue
+            if is_folder:
+                folders.add(name)
+            elif mode_of(stamp):
+                stamps[name] = stamp
+        return _Listing(stamps, folders)
+
+    @staticmethod
+    def _check_sizes(found: dict[str, _Listing], index: Index) -> None:
+        total = 0
+        for path, listing in found.items():
+            known = index.folders.get(path)
+            for name, stamp in listing.stamps.items():
+                if known is not None and known.stamps.get(name) == stamp:
+                    continue
+                total += stamp[2]
+                if stamp[2] > MAX_OBJECT:
+                    raise TooLarge(
+                        f"{join(path, name)} has {stamp[2]:,} bytes; a file of a loop can have {MAX_OBJECT:,}.",
+                        hint="Move it elsewhere, or list it in .gitignore.",
+                    )
+        if total > MAX_NEW:
+            raise TooLarge(
+                f"The new and changed files have {total:,} bytes; one step can add {MAX_NEW:,}.",
+                hint="List what need not be kept in .gitignore.",
+            )
+
+    # Reading -----------------------------------------------------------------------------------------------------
+
+    def _read(self, root: int, found: dict[str, _Listing], index: Index, left_out: list[str]) -> dict[str, Known]:
+        """What is to be known of the folders that were changed; the files' contents are written."""
+        made: dict[str, Known] = {}
+        batch, size = Batch(), 0
+        for path, listing in found.items():
+            known = index.folders.get(path) or Known()
+            new = Known(folders=listing.folders)
+            with within(root, path) as folder:
+                for name, stamp in listing.stamps.items():
+                    if known.stamps.get(name) == stamp and name not in known.racy:
+                        new.stamps[name], new.blobs[name] = stamp, known.blobs[name]
+                        continue
+                    began = time.time_ns()
+                    stamp, data = _settled(folder, join(path, name), name, stamp)
+                    if self._is_secret(join(path, name), data):
+                        left_out.append(join(path, name))
+                        if name in known.blobs:  # as it was before the secret came into it
+                            new.blobs[name] = known.blobs[name]
+                        continue
+                    blob = object_id("blob", data)
+                    old = known.blobs.get(name)
+                    if old is None or old[1] != blob:
+                        size += len(data)
+                        batch.add("blob", data)
+                    new.stamps[name], new.blobs[name] = stamp, (mode_of(stamp), blob)
+                    if is_racy(stamp, began):
+                        new.racy.add(name)
+                    if size > _CHUNK:
+                        self._write(batch)
+                        batch, size = Batch(), 0
+            made[path] = new
+        self._write(batch)
+        return made
+
+    def _write(self, batch: Batch) -> None:
+        if len(batch) > _MANY:
+            self._objects.write_packed(batch)
+        else:
+            self._objects.write(batch)
+
+    def _is_secret(self, path: str, data: bytes) -> bool:
+        return self._holds_secret(path) or self._holds_secret(data.decode("utf-8", "surrogateescape"))
+
+    def _tree(self, path: str, index: Index, batch: Batch) -> str:
+        """The tree of a folder as the index has it; empty if there is nothing in it."""
+        known = index.folders[path]
+        if known.tree:
+            return known.tree
+        entries = {name: Entry(mode, name, blob) for name, (mode, blob) in known.blobs.items()}
+        for name in known.folders:
+            below = self._tree(join(path, name), index, batch)
+            if below:
+                entries[name] = Entry(FOLDER, name, below)
+        known.tree = self._trees.write(batch, entries) if entries else ""
+        return known.tree
+
+
+def _is_repository(folder: int, name: str) -> bool:
+    """Whether a folder is a repository without a project around it: most likely the one that the loop itself is in."""
+    with within(folder, name) as inner:
+        return is_repository(inner)
+
+
+def _unchanged(folder: int, names: list[str], known: Known) -> _Listing | None:
+    """What is in an open folder, if it is what the index has."""
+    files = [name for name in names if name not in known.folders]
+    as_many = len(files) == len(known.stamps) == len(known.blobs) and len(names) == len(files) + len(known.folders)
+    if known.racy or not as_many:
+        return None
+    looked = partial(os.stat, dir_fd=folder, follow_symlinks=False)
+    try:
+        if not all(stat.S_ISDIR(found.st_mode) for found in map(looked, known.folders)):
+            return None
+        stamps = dict(zip(files, map(stamp_of, map(looked, files)), strict=True))
+    except FileNotFoundError:
+        return None
+    return _Listing(known.stamps, known.folders) if stamps == known.stamps else None
+
+
+def _settled(folder: int, path: str, name: str, stamp: Stamp) -> tuple[Stamp, bytes]:
+    """What is in a file that may be written to at this moment, and its stamp then."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return stamp, read(folder, name, stamp)
+        except Unsettled:
+            now = stamp_at(folder, name)
+            if now is None or not mode_of(now):
+                raise
+            stamp = now
+        except OSError as error:
+            raise unreadable(path, error) from error
+    raise Unsettled

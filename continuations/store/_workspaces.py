@@ -1,0 +1,238 @@
+"""Workspaces: the folders of files that loops work on, and what a repository remembers of each.
+
+A loop works where it was told to, or in a folder of its own within the repository's, made when it is needed. Nothing
+here is in any copy of the repository, or has to be: the files themselves are in the loop's commits.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from .._ids import LoopName, TreeId
+from . import _disk
+from ._checkout import Checkouts
+from ._exclusive import in_turn
+from ._folder import FileChange, Occupied, Unkeepable, opened
+from ._ignore import own_rules
+from ._index import Index, load_index, save_index, seed
+from ._objects import Objects
+from ._owner import is_dead, mark
+from ._snapshot import Snapshots
+from ._trees import EMPTY, Trees
+
+FOLDER = "caesura.workspaces"
+
+_PLACE, _INDEX, _FILES = "place", "index", "files"
+_NEW, _FOR = "new~", "for"
+
+
+class Look(NamedTuple):
+    """A loop's files as they are: their tree, and those left out of it; the tree that they were when a commit held them
+    last (empty if none did), and the one that they were being made when a process died (empty if none did)."""
+
+    tree: TreeId
+    left_out: tuple[str, ...]
+    settled: str
+    target: str
+
+
+class Workspaces:
+    """The workspaces of a repository. `excludes` says where the person's own file of ignore rules is, if git
+    is told of one."""
+
+    def __init__(self, repository: Path, objects: Objects, trees: Trees, excludes: Callable[[], str | None]) -> None:
+        self._folder = repository / FOLDER
+        self._objects, self._trees, self._excludes = objects, trees, excludes
+        self._known: dict[LoopName, tuple[tuple[int, ...], Index]] = {}
+
+    def place(self, loop: LoopName) -> Path:
+        """The folder that a loop's files are in, or will be."""
+        with suppress(OSError), _disk.opened(self._folder / loop / _PLACE) as file:
+            return Path(os.fsdecode(file.readall()))
+        return self._own(loop)
+
+    def begin(self, root: Path) -> LoopName:
+        """Prepare that a loop which is about to be made works in a folder that is there; the name that stands for the
+        loop until it is.
+
+        Raises:
+            Unkeepable: there is no such folder, or the repository's own files are in it.
+        """
+        root = root.resolve()
+        if not root.is_dir():
+            raise Unkeepable(f"There is no folder {root}.", hint="Name one that is there; it may be empty.")
+        if root == self._folder.parent.resolve() or self._folder.parent.resolve() in root.parents:
+            raise Unkeepable(f"{root} is the repository's own.", hint="Name a folder outside of it.")
+        for left in self._folder.glob(f"{_NEW}*"):
+            if is_dead(left.name.removeprefix(_NEW)) and not (left / _FOR).exists():
+                shutil.rmtree(left, ignore_errors=True)
+        loop = LoopName(_NEW + mark())
+        with self._locked(loop) as own:
+            _disk.write(own / _PLACE, os.fsencode(root))
+            _disk.sync(own / _PLACE)
+            _disk.sync(own)
+        return loop
+
+    def intend(self, new: LoopName, loop: LoopName, nonce: str) -> None:
+        """Say which loop is about to be made: its folder is known then even if this process dies as soon as it is."""
+        file = self._folder / new / _FOR
+        _disk.unlink(file)
+        _disk.write(file, f"{loop} {nonce}".encode())
+        _disk.sync(file)
+        _disk.sync(file.parent)
+
+    def claim(self, loop: LoopName, nonce: str) -> None:
+        """See to a loop's folder if a process died as soon as it had made the loop."""
+        for new in self._folder.glob(f"{_NEW}*/{_FOR}"):
+            if new.read_bytes() == f"{loop} {nonce}".encode():
+                self.adopt(LoopName(new.parent.name), loop)
+                return
+
+    def adopt(self, new: LoopName, loop: LoopName) -> None:
+        """The loop that was prepared for has been made. What an earlier one of its name has left is moved aside."""
+        old = self._folder / loop
+        if old.exists():
+            _disk.rename(old, self._folder / f"{loop}.before-{mark()}")
+        _disk.rename(self._folder / new, old)
+        _disk.sync(self._folder)
+        _disk.unlink(old / _FOR)
+        if new in self._known:
+            self._known[loop] = self._known.pop(new)
+
+    def look(self, loop: LoopName, kept: str, holds_secret: Callable[[str], bool]) -> Look:
+        """The files as they are; their objects are written. `kept` is the tree that a commit holds of them, or empty;
+        `holds_secret` says what must not be written.
+
+        Raises:
+            Unkeepable, TooLarge: they cannot be kept as they are.
+            OSError: an object cannot be written.
+        """
+        with self._opened(loop) as (root, index):
+            if kept and not index.folders:
+                seed(index, self._trees, kept)
+            rules = own_rules(root, self._excludes())
+            found = Snapshots(root, self._objects, self._trees, rules, holds_secret).take(index)
+            none = EMPTY if root == self._own(loop) else ""
+            return Look(TreeId(found.tree), found.left_out, index.settled or none, index.target)
+
+    def settle(self, loop: LoopName, tree: TreeId) -> None:
+        """Note that a commit holds the files as they were looked at last."""
+        with self._opened(loop) as (_, index):
+            if index.settled != tree or index.target:
+                index.settled, index.target = tree, ""
+                self._save(loop, index)
+
+    def make(self, loop: LoopName, tree: TreeId) -> None:
+        """Make the files, which have just been looked at, those of a tree.
+
+        Raises:
+            InTheWay: something that no commit holds would be overwritten, or was changed meanwhile.
+            OSError: they cannot be written.
+        """
+        with self._opened(loop) as (root, index):
+            index.target = tree
+            self._save(loop, index)
+            Checkouts(root, self._objects, self._trees).make(index, tree)
+            index.settled, index.target = tree, ""
+            self._save(loop, index)
+
+    def occupy(self, loop: LoopName) -> Callable[[], None]:
+        """Keep other loops out of a loop's folder until what this returns is called, or this process ends.
+
+        Raises:
+            Occupied: another one works there.
+        """
+        with self._opened(loop) as (root, _), opened(root) as folder:
+            held = os.dup(folder)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(held)
+            raise Occupied(
+                f"Another loop works in {root} now.", hint="Wait until it rests, or fork: a fork has its own folder."
+            ) from None
+        return partial(os.close, held)
+
+    def changes(self, old: str, new: str) -> Iterator[FileChange]:
+        """The files that two trees do not have alike, in the order of their paths."""
+        yield from self._changes("", old, new)
+
+    def _changes(self, above: str, old: str, new: str) -> Iterator[FileChange]:
+        if old == new:
+            return
+        before = self._trees.read(old) if old else {}
+        after = self._trees.read(new) if new else {}
+        for name in sorted(before.keys() | after.keys()):
+            path = f"{above}{name}"
+            was, now = before.get(name), after.get(name)
+            if was == now:
+                continue
+            folders = [one.id if one is not None and one.is_folder else "" for one in (was, now)]
+            yield from self._changes(f"{path}/", *folders)
+            was, now = (None if one is None or one.is_folder else one for one in (was, now))
+            if was is not None or now is not None:
+                yield FileChange("A" if was is None else "D" if now is None else "M", path)
+
+    def is_between(self, now: str, old: str, new: str) -> bool:
+        """Whether each file in one tree is as it is in one of two others: what a checkout that was cut short leaves."""
+        aside = {change.path for change in self._changes("", old, now)}
+        return all(change.path not in aside for change in self._changes("", now, new))
+
+    def _own(self, loop: LoopName) -> Path:
+        return (self._folder / loop / _FILES).absolute()
+
+    # What is kept ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _locked(self, loop: LoopName) -> Iterator[Path]:
+        """A loop's folder in the repository, made if it is not there, for this process alone."""
+        own = self._folder / loop
+        own.mkdir(parents=True, exist_ok=True)
+        with in_turn(own):
+            yield own
+
+    @contextmanager
+    def _opened(self, loop: LoopName) -> Iterator[tuple[Path, Index]]:
+        """Where a loop's files are, and what is known of them."""
+        with self._locked(loop) as own:
+            root = self.place(loop)
+            if root == self._own(loop) and not root.exists():  # new, or somebody deleted it: then it is made anew
+                _disk.unlink(own / _INDEX)
+                self._known.pop(loop, None)
+                root.mkdir()
+            yield root, self._index(loop, own / _INDEX)
+
+    def _index(self, loop: LoopName, file: Path) -> Index:
+        signature = _signature(file)
+        known = self._known.get(loop)
+        if known is not None and known[0] == signature:
+            return known[1]
+        for left in file.parent.glob(f"{_INDEX}.*"):
+            if is_dead(left.name.removeprefix(f"{_INDEX}.")):
+                _disk.unlink(left)
+        index = load_index(file)
+        if index.folders and not self._is_there(index.settled):
+            index.folders = {}  # what is gone from the repository must be read again
+        self._known[loop] = signature, index
+        return index
+
+    def _save(self, loop: LoopName, index: Index) -> None:
+        file = self._folder / loop / _INDEX
+        save_index(file, index)
+        self._known[loop] = _signature(file), index
+
+    def _is_there(self, tree: str) -> bool:
+        return bool(tree) and next(iter(self._objects.find(tree)), None) is not None
+
+
+def _signature(file: Path) -> tuple[int, ...]:
+    try:
+        found = file.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
