@@ -33,7 +33,9 @@ from caesura.continuations import (
     Reply,
     Request,
     Result,
+    Saved,
     Usage,
+    Variant,
     Variation,
 )
 from caesura.continuations._compaction import estimate_tokens
@@ -114,7 +116,7 @@ class Recorder:
     ) -> Outcome:
         """Start a loop and drive it as far as it goes by itself."""
         self.model.script = script
-        async with self._open(agent, policy=policy) as runtime:
+        async with self.open(agent, policy=policy) as runtime:
             return await runtime.run(agent, f"The story of {loop}.", loop=loop, **options)
 
     async def resume(
@@ -127,7 +129,7 @@ class Recorder:
         adopt: bool = False,
     ) -> Outcome:
         """Go on with a loop as another process would."""
-        async with self._open(agent, changes=changes, policy=policy) as runtime:
+        async with self.open(agent, changes=changes, policy=policy) as runtime:
             return await runtime.resume(loop, adopt=adopt)
 
     async def break_off(self, loop: str, make: Callable[[Callable[[], None]], Tool[..., Any]], script: Script) -> Agent:
@@ -144,7 +146,8 @@ class Recorder:
         """The loops, for a person."""
         return Loops(GitStore.open(self.path), now=self.now)
 
-    def _open(self, agent: Agent, **options: Any) -> AbstractAsyncContextManager[Runtime]:
+    def open(self, agent: Agent, **options: Any) -> AbstractAsyncContextManager[Runtime]:
+        """A worker of its own."""
         return Runtime.open(self.path, agents=[agent], model=self.model, now=self.now, **options)
 
 
@@ -379,6 +382,45 @@ async def forks(at: Recorder) -> None:
         await at.resume(loop, buyer)
 
 
+async def files(at: Recorder) -> None:
+    """A loop that works on files; a person changed one of them, and kept that."""
+
+    @tool
+    def note(text: str, context: ToolContext) -> str:
+        """Write a note."""
+        assert context.workspace is not None
+        (context.workspace / "notes.txt").write_text(text)
+        return "noted"
+
+    clerk, folder = Agent("clerk", "Note.", tools=[note, order]), at.folder / "work"
+    folder.mkdir()
+    (folder / "read.me").write_text("Read me.")
+    script = lines(ask_for(("note", {"text": "tea is out"})), ask_for(TEA), say("done"))
+    await at.run("on-files", clerk, script, workspace=folder)
+    (folder / "read.me").write_text("Read me twice.")
+    with at.loops() as loops:
+        loops.keep_files("on-files", by=GRACE)
+        loops.fork("on-files", "files-of-before", Variation(drop=3), by=GRACE)
+
+
+async def choices(at: Recorder) -> None:
+    """Variants that were tried and scored, of which one was adopted; and a loop that was pruned."""
+
+    def length(outcome: Outcome, saved: Saved) -> float:
+        return float(len(saved.state.messages))
+
+    buyer, script = Agent("buyer", "Buy.", tools=[order]), lines(ask_for(TEA), say("done"))
+    await at.run("chosen", buyer, script)
+    variants = [Variant(name="yes", approve=("order-1",)), Variant(name="no", reject={"order-1": "not now"})]
+    async with at.open(buyer) as runtime:
+        await runtime.explore("chosen", variants, evaluator=length, by=GRACE)
+    with at.loops() as loops:
+        loops.adopt("chosen-yes", "chosen", why="It was bought.", over=["chosen-no"], by=GRACE)
+    await at.run("pruned", Agent("watch", "Watch.", tools=[fetch]), lines(*[ask_for(("fetch", {}))] * 4, say("done")))
+    with at.loops() as loops:
+        loops.prune("pruned", keep=2, by=ADA)
+
+
 async def repairs(at: Recorder) -> None:
     """A loop whose branch was damaged, and that went on from its last good commit, behind a gate."""
     await at.run("repaired", Agent("buyer", "Buy.", tools=[order]), lines(ask_for(TEA), say("done")))
@@ -400,10 +442,26 @@ async def imports(at: Recorder) -> None:
     await at.resume("imported", buyer)
 
 
+STORIES = (
+    decisions,
+    waits,
+    attempts,
+    gates,
+    changes,
+    compactions,
+    policies,
+    forks,
+    files,
+    choices,
+    repairs,
+    imports,
+)
+
+
 async def record(folder: Path) -> Path:
     """Record every story; the repository."""
     at = Recorder(folder)
-    for story in (decisions, waits, attempts, gates, changes, compactions, policies, forks, repairs, imports):
+    for story in STORIES:
         await story(at)
     return at.path
 

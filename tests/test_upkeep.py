@@ -376,7 +376,7 @@ def test_a_branch_that_changes_meanwhile_is_as_it_became(
                 case "moved":
                     store.move(x, first.id, second.id)
                 case "deleted":
-                    store._refs.swap("refs/heads/loops/x", first.id, None)
+                    store.move_all([Move(loop=x, old=first.id, new=None)], "deleted")
                 case "deleted by git":
                     git(folder, "update-ref", "-d", "refs/heads/loops/x")
                 case "another deleted":

@@ -163,7 +163,7 @@ class Refs:
         self,
         ref: str,
         old: str | None,
-        new: str | None,
+        new: str,
         note: str = "",
         check: Callable[[], None] = lambda: None,
     ) -> None:
@@ -255,8 +255,8 @@ class Refs:
     def _lock(self, name: str) -> Path:
         return self._folder / f"{name}.lock"
 
-    def _swap(self, locks: Locks, ref: str, old: str | None, new: str | None, note: str) -> None:
-        content = b"" if new is None else f"{new}\n".encode()
+    def _swap(self, locks: Locks, ref: str, old: str | None, new: str, note: str) -> None:
+        content = f"{new}\n".encode()
         if old is None or self._file(ref).parent not in self._settled:
             self._make_room(ref)
         try:
@@ -274,27 +274,8 @@ class Refs:
             raise moved(ref)
         if old is None:
             self._check_free(ref)
-        if new is None:
-            self._remove(locks, ref)
-        else:
-            self._log(ref, old, new, note)
-            locks.commit(ref)
-
-    def _remove(self, locks: Locks, ref: str) -> None:
-        before = self._packed.view()
-        packed = before.find(ref) is not None
-        # Locked even if the ref is not in there: git may be about to put it in.
-        locks.take(PACKED, before.replaced({ref: None}) if packed else b"")
-        if self._packed.view() is not before:
-            raise Held(f"{PACKED} has just changed")
-        if packed:
-            locks.commit(PACKED)
-        else:
-            locks.drop(PACKED)
-        _disk.unlink(self._file(ref))
-        locks.drop(ref)
-        with suppress(OSError):
-            _disk.unlink(self._folder / "logs" / ref)
+        self._log(ref, old, new, note)
+        locks.commit(ref)
 
     def _make_room(self, ref: str) -> None:
         """See to the folder that a ref is in, and take away empty ones that stand in its place."""
