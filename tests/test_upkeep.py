@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from caesura.continuations import Commit, CommitId, GitStore, User, loop_name
-from caesura.continuations.store import Unavailable, Upkept, _disk, _upkeep
+from caesura.continuations.store import Move, Unavailable, Upkept, _disk, _upkeep
 from caesura.continuations.store._delta import delta
 from caesura.continuations.store._packs import applied
 from tests.repositories import STATE, git, overwrite
