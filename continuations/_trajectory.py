@@ -143,7 +143,8 @@ class Reader:
         old, told = ((), ()) if before is None else (before.messages, before.told)
         if before is not None and after.context.times > before.context.times:
             # What is left of it happened before; nothing happens anew.
-            self._add(Entry(kind="compacted", commit=commit, text=f"{len(old)} to {len(after.messages)}", by=by))
+            text = f"{len(old)} to {len(after.messages)}"
+            self._add(Entry(kind="compacted", commit=commit, text=text, by=by, tokens=_cost(before, after)))
             return []
         start, end = _kept(old, after.messages)
         if gone := len(old) - start - end:
@@ -159,12 +160,15 @@ class Reader:
                     results.append(message)
                 case _:
                     pass
+        if before is not None and after.messages == old and after.spent.steps > before.spent.steps:
+            # A summary that was asked for, and not taken.
+            self._add(Entry(kind="compacted", commit=commit, outcome="failed", tokens=_cost(before, after)))
         for message in after.told[len(told) :]:
             self._add(Entry(kind="told", commit=commit, text=text_of(message.content), by=by))
         return results
 
     def _reply(self, commit: CommitId, message: Assistant, before: Continuation | None, after: Continuation) -> None:
-        tokens = after.spent.usage if before is None else after.spent.usage - before.spent.usage
+        tokens = _cost(before, after)
         text = message.content or message.refusal or ""
         if text or not message.tool_calls:
             self._add(Entry(kind="said", commit=commit, text=text, tokens=tokens))
@@ -258,6 +262,11 @@ def _kept(old: tuple[Message, ...], new: tuple[Message, ...]) -> tuple[int, int]
     most -= start
     end = next((place for place in range(most) if old[-1 - place] != new[-1 - place]), most)
     return start, end
+
+
+def _cost(before: Continuation | None, after: Continuation) -> Usage:
+    """What a step took of the model."""
+    return after.spent.usage if before is None else after.spent.usage - before.spent.usage
 
 
 def _with_child(entry: Entry, child: CommitId | None) -> Entry:

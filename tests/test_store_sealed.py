@@ -115,6 +115,39 @@ def test_a_step_is_seen_while_others_before_it_are_being_sealed(
     clean(folder)
 
 
+def test_of_threads_that_ask_while_one_seals_one_seals_for_all(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealing, go_on, seals = threading.Event(), threading.Event(), list[str]()
+    seal = _sealing.Sealer.seal
+
+    def slow(self: _sealing.Sealer) -> None:
+        seals.append(threading.current_thread().name)
+        sealing.set()
+        assert go_on.wait(60)
+        seal(self)
+
+    monkeypatch.setattr(_sealing.Sealer, "seal", slow)
+    names = [loop_name(f"x{number}") for number in range(9)]
+    step(store, loop=names[0])
+    threads = [threading.Thread(target=store.seal)]
+    threads[0].start()
+    assert sealing.wait(60)
+    for name in names[1:]:
+        step(store, loop=name)
+        threads.append(threading.Thread(target=store.seal))
+        threads[-1].start()
+    group = store._group
+    assert group is not None
+    while group._asked < len(threads):  # each has asked, and waits
+        time.sleep(0)
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert len(seals) == 2
+    assert set(branches(folder)) == set(names)
+
+
 def test_closing_a_store_seals_what_was_written(folder: Path, store: GitStore) -> None:
     commit = step(store)
     store.close()

@@ -139,7 +139,7 @@ def _said(entry: Entry, *, full: bool) -> str:
         case "changed":
             return f"the agent's definition changed: {entry.text}"
         case "compacted":
-            return f"{who} compacts the messages, {entry.text}"
+            return f"{who} compacts the messages, {entry.text}" if entry.text else "a compaction fails"
         case "dropped":
             return f"{who} takes messages away: {entry.text}"
         case "ended":

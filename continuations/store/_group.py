@@ -49,6 +49,7 @@ class Group:
         self._sealer, self._later = sealer, Later(journal, self.seal)
         self._mutex, self._queue = threading.Lock(), deque[_Waiting]()
         self._led = self._used = False
+        self._one_seal, self._asked, self._sealed = threading.Lock(), 0, 0
 
     def close(self) -> None:
         """Seal what there is, if anything was written here and it can be done now."""
@@ -58,15 +59,24 @@ class Group:
                 self.seal()
 
     def seal(self) -> None:
-        """Seal what was written and acknowledged by now.
+        """Seal what was written and acknowledged by now: once for all threads that ask for it while one is at it.
 
         Raises:
             Locked, Unavailable: it cannot be done now.
         """
-        waiting = self._submit(None)
-        if waiting.error is not None:
-            raise self._refs.fault("The journal", waiting.error)
-        self._sealer.seal()
+        with self._mutex:
+            self._asked += 1
+            mine = self._asked
+        with self._one_seal:
+            if self._sealed >= mine:  # by one that began after this was asked for
+                return
+            with self._mutex:
+                asked = self._asked
+            waiting = self._submit(None)
+            if waiting.error is not None:
+                raise self._refs.fault("The journal", waiting.error)
+            self._sealer.seal()
+            self._sealed = asked
 
     def write(self, batch: Batch) -> None:
         """Keep objects for the next move; so many that they would fill the memory are written at once.

@@ -158,19 +158,19 @@ class Objects:
         if found is not None:
             return found
         for folder, packs in zip(self._folders, self._packs, strict=True):
-            try:
-                found = read_loose(_file(folder, name), name, limit)
-                if found is not None:
-                    return found
-            except Torn as fault:
-                faults.append(fault)  # another copy may be whole
-            for pack in packs:
+            for pack in packs:  # they are at hand, and most objects are in one
                 try:
                     found = pack.read(bytes.fromhex(name), limit)
                     if found is not None:
                         return found
                 except Torn as fault:
-                    faults.append(fault)
+                    faults.append(fault)  # another copy may be whole
+            try:
+                found = read_loose(_file(folder, name), name, limit)
+                if found is not None:
+                    return found
+            except Torn as fault:
+                faults.append(fault)
         return None
 
     # Writing -----------------------------------------------------------------------------------------------------

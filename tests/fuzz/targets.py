@@ -213,7 +213,9 @@ def _no_escape(folder: Path) -> Iterator[None]:
     before = _names(folder)
     yield
     new = _names(folder) - before
-    assert new <= {"caesura.exclusive", "logs"}, new  # libgit2 makes an empty log to find out what @{-1} is
+    assert new <= {"caesura.exclusive", "caesura.waiting", "logs"}, (
+        new
+    )  # libgit2 makes an empty log to find out what @{-1} is
 
 
 def _names(folder: Path) -> set[str]:
