@@ -170,7 +170,7 @@ def test_the_same_decision_by_eight_processes_at_once_is_one(
     path = suspended(tmp_path, *[tool] * 4)
     for number in range(4):
         ended = processes.run(*[("tests.racing.settle", path, f"x.{tool}-{number + 1}", choice, "Ada")] * 8)
-        assert [one.error for one in ended] == [""] * 8
+        assert [one.error for one in ended] == [""] * 8, ended
     assert count(path, "Decided") + count(path, "Answered") == 4
     fsck(path)
 
@@ -194,7 +194,7 @@ def tidied(path: Path, *commands: str, guarded: bool = False) -> Iterator[Counte
                 done = subprocess.run(["git", *command.split()], cwd=path, capture_output=True, text=True)
                 made[command] += 1
                 refused = guarded and "failed to run reflog" in done.stderr and "loops/x.lock'" in done.stderr
-                given_up = any(why in done.stderr for why in ("precious-objects repo", "unable to add recent objects"))
+                given_up = any(why in done.stderr for why in ("precious-objects repo", "recent objects"))
                 if done.returncode and not given_up and not refused:
                     failures.append(f"git {command}: {done.stderr}")
 
@@ -243,10 +243,9 @@ def test_eight_processes_and_git_at_work_on_a_loop_lose_nothing_of_each_other(
             *(("tests.racing.fork", path, "x", 4, next(kind)) for _ in range(2)),
             *[("tests.racing.keep_up", path, 12)] * 2,
         )
-        git(
-            tmp_path, "clone", "--quiet", "--mirror", "--no-local", str(path), str(tmp_path / "copy")
-        )  # not file by file
-    assert [one.error for one in ended] == [""] * 10
+        # Not file by file: git itself may take one away meanwhile.
+        git(tmp_path, "clone", "--quiet", "--mirror", "--no-local", str(path), str(tmp_path / "copy"))
+    assert [one for one in ended if one.error] == []
     fsck(path)
     fsck(tmp_path / "copy")
     to_the_end(path, ledger, *asks)

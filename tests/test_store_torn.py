@@ -172,6 +172,26 @@ def test_what_git_repacks_over_and_over_while_it_is_sought_is_found(
     assert next(left, None) is None, "git was never in between"
 
 
+def test_a_step_whose_files_git_takes_away_as_they_are_in_a_pack_too_is_written_again(
+    store: GitStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, left = _disk.sync, iter([None])
+
+    def late(path: Path) -> None:
+        if len(path.name) == 2 and path.parent == folder / "objects" and next(left, path) is None:
+            names = "\n".join(file.parent.name + file.name for file in (folder / "objects").glob("??/*"))
+            pack = ["git", "pack-objects", "--quiet", str(folder / "objects/pack/pack")]
+            subprocess.run(pack, cwd=folder, input=names.encode(), capture_output=True, check=True)
+            git(folder, "prune-packed")
+            assert not path.exists()
+        sync(path)
+
+    monkeypatch.setattr(_disk, "sync", late)
+    commit = store.write(STATE, parents=(), message="m", author=ADA, committer=ROBOT)
+    assert next(left, None) is None, "git was never in between"
+    assert GitStore.open(folder).read(commit.id) == commit
+
+
 def test_a_pack_that_names_the_bases_of_its_deltas_is_read(store: GitStore, folder: Path) -> None:
     commit = World(store, NESTED).settle().commit
     state = store.read(commit).state

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from caesura.continuations import Commit, CommitId, GitStore, User, loop_name
 from caesura.continuations.store import Move, Unavailable, Upkept, _disk, _upkeep
 from caesura.continuations.store._delta import delta
+from caesura.continuations.store._exclusive import Held, exclusive
 from caesura.continuations.store._packs import applied
 from tests.repositories import STATE, git, overwrite
 from tests.strategies import ADA, NESTED, ROBOT, World
@@ -418,3 +419,21 @@ def test_a_delta_of_large_texts_is_small() -> None:
     assert len(made) < 50
     zeros = bytes(40_000_000)
     assert applied(zeros, delta(zeros, zeros), 10**8, b"") == zeros
+
+
+def test_what_is_to_take_a_locked_files_place_stays_where_it_was_prepared(tmp_path: Path) -> None:
+    folder = tmp_path / "r.git"
+    GitStore.open(folder, create=True).close()
+    prepared, lock = tmp_path / "prepared", folder / "packed-refs.lock"
+    prepared.write_text("new")
+    with exclusive(folder) as locks:
+        lock.touch()
+        with pytest.raises(Held):
+            locks.take("packed-refs", prepared)
+        assert prepared.read_text() == "new"
+        lock.unlink()
+        (folder / "caesura.lock.packed-refs").touch()  # as somebody left it who died
+        lock.hardlink_to(folder / "caesura.lock.packed-refs")
+        locks.take("packed-refs", prepared)
+        locks.commit("packed-refs")
+    assert (folder / "packed-refs").read_text() == "new"

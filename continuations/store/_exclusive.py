@@ -64,7 +64,7 @@ class Locks:
         if isinstance(content, bytes):
             _disk.write(first, content)
         else:
-            _disk.rename(content, first)
+            _disk.link(content, first)  # and not in the place of one that says whose an old lock is
         try:
             if self._durable:
                 # In this order: whatever of it a power cut leaves, the next process can tell whose lock it is.
@@ -74,6 +74,8 @@ class Locks:
         except OSError:
             _disk.unlink(first)
             raise
+        if not isinstance(content, bytes):
+            _disk.unlink(content)
         self._taken[name] = first
 
     @contextmanager

@@ -34,6 +34,7 @@ _TEMPORARY = "tmp_obj"  # git's own prune knows it
 _OURS = "tmp_obj_caesura-"
 _STRANGERS_AGE = 24 * 3600.0
 _ALTERNATES = 5
+_TRIES = 10
 
 
 class Batch(dict[str, tuple[Kind, bytes]]):
@@ -184,7 +185,14 @@ class Objects:
             OSError: the disk is full, or may not be written. No object is there in part.
         """
         with self._turn:
-            self._write(batch)
+            for again in reversed(range(_TRIES)):
+                try:
+                    self._write(batch)
+                    return
+                except FileNotFoundError:
+                    # Git has taken away a file that is in a pack, too, and the folder that was empty then.
+                    if not again:
+                        raise
 
     def _write(self, batch: Mapping[str, tuple[Kind, bytes]]) -> None:
         if not self._tidied:

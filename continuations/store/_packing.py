@@ -4,6 +4,7 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from . import _disk
@@ -79,8 +80,9 @@ def write_pack(
             if durable:
                 _disk.sync(objects)
         made = folder / f"pack-{trailer.hex()}.pack"
-        if keep and not keeper(made).exists():
-            _disk.write(keeper(made), _KEPT, 0o444)
+        if keep:
+            with suppress(FileExistsError):  # another process makes the same pack, or died over it
+                _disk.write(keeper(made), _KEPT, 0o444)
             if durable:
                 _disk.sync(keeper(made))
                 _disk.sync(folder)
