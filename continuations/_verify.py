@@ -52,7 +52,7 @@ MAY_CHANGE: Mapping[str, frozenset[str]] = {
     "limit": frozenset({"AgentChanged", "Decided"}),
     "spent": frozenset({"*"}),
     "absorbed": frozenset({"*"}),
-    "workspace": frozenset({"ToolReturned", "ToolFailed", "ToolAsked", "FilesChanged"}),
+    "workspace": frozenset({"ToolReturned", "ToolFailed", "ToolAsked", "FilesChanged", "Rewound"}),
     "messages": frozenset({"*"}),
     "children": frozenset({"*"}),
 }
