@@ -28,6 +28,8 @@ def rehearsed(state: Continuation, event: Rehearsed) -> Continuation:
             state = _looked_up(state, event, call)
         elif call.state is CallState.APPROVED:
             state = _asked(state, event, call)
+        elif call.state is CallState.RUNNING:  # it may be run again there, but not because of what was said elsewhere
+            state = with_call(state, replace(call, decision=None, approvals=(), expires=None))
     return state
 
 

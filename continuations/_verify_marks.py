@@ -30,7 +30,9 @@ def _chosen(commit: Recorded, parents: tuple[CommitId, ...], past: Past) -> Iter
     told = [value.partition(" ")[0] for value in commit.said.get("Chosen", ())]
     if told != [chosen]:
         yield f"its message says that {', '.join(told) or 'nothing'} was chosen, its second parent is {chosen}"
-    if before not in [value.partition(" ")[0] for value in commit.said.get("Over", ())]:
+    over = [CommitId(value.partition(" ")[0]) for value in commit.said.get("Over", ())]
+    # It may have been written again since, when the history before it was pruned.
+    if not any(past.follows(before, one) and past.state(before) == past.state(one) for one in over):
         yield "its message does not say over what it was chosen"
     if past.origin(before) is None or past.origin(before) != past.origin(chosen):
         yield "what was chosen has no past in common with the loop"

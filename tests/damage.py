@@ -79,7 +79,7 @@ def tear_in_pack(folder: Path, object_id: str, how: str) -> None:
     pack.write_bytes(torn)
 
 
-LOCKS = {"caesura.exclusive", "caesura.upkeep"}
+LOCKS = {"caesura.exclusive", "caesura.sealing", "caesura.upkeep"}
 """Empty files on which processes hold locks."""
 
 

@@ -86,6 +86,13 @@ def test_the_loop_goes_on_as_the_one_that_was_chosen(store: GitStore) -> None:
     assert compare(world.history, "ops", yes).divergence is None
 
 
+def test_a_loop_that_has_adopted_another_is_pruned_as_others_are(store: GitStore) -> None:
+    world = tried(store)
+    world.loops.adopt("yes", "ops", over=["no"], by=ADA)
+    world.loops.prune("ops", keep=1, by=ADA)
+    assert world.loops.verify().faults == ()
+
+
 def test_losers_are_dropped_if_so_asked(store: GitStore) -> None:
     world = tried(store)
     world.loops.adopt("yes", "ops", over=["no"], drop=True, by=ADA)

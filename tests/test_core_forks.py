@@ -351,6 +351,17 @@ def test_an_idempotent_call_that_ran_when_it_was_forked_does_not_run_again_unask
     assert the_call(step(resumed, Missed(at=EPOCH, call=CallId("look-1"))), "look-1").state is CallState.UNKNOWN
 
 
+def test_what_was_approved_in_the_source_and_ran_there_is_not_run_again_because_of_that() -> None:
+    asked = calling("order")
+    approved = step(asked, decided(asked, "order-1"))
+    running = step(approved, ToolStarted(at=EPOCH, call=CallId("order-1"), worker=WORKERS[0]))
+    for terms in (Rehearsal(), RECORD):
+        state = rehearsing(running, terms)
+        assert not the_call(state, "order-1").granted
+        resumed = step(state, Resumed(at=EPOCH, worker=WORKERS[1]))
+        assert not any(isinstance(effect, RunTool) for effect in outstanding(resumed))
+
+
 def test_once_its_tools_act_again_a_call_that_was_to_be_looked_up_is_asked_about() -> None:
     state = calling("look", "ask", state=rehearsing(calling_nothing(), RECORD))
     live = rehearsing(state, None)

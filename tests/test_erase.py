@@ -5,6 +5,7 @@ import subprocess
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from caesura.continuations import (
     CommitId,
     Erased,
     GitStore,
+    History,
     Locked,
     LoopExists,
     LoopName,
@@ -38,7 +40,7 @@ from caesura.continuations import (
     loop_name,
     utc_now,
 )
-from caesura.continuations.store._exclusive import keeping_up
+from caesura.continuations.store._exclusive import keeping_up, sealing
 from tests.damage import file_of, git, is_whole, object_of, snapshot, tear
 from tests.killed import killed_after
 from tests.strategies import ADA, EPOCH, GRACE, NESTED, World
@@ -389,13 +391,45 @@ def test_nothing_is_erased_while_upkeep_could_put_it_into_another_file(folder: P
 
 
 def test_the_folder_that_a_loop_worked_in_goes_too_and_no_other(folder: Path, loops: Loops) -> None:
-    for name, said in (("ops", MARK), ("ops.before-1", MARK), ("opsis", "PLUGH"), ("other", "PLUGH")):
+    for name, said in (("ops", MARK), ("ops.before-1", MARK), ("other", "PLUGH")):
         (folder / "caesura.workspaces" / name / "files").mkdir(parents=True)
         (folder / "caesura.workspaces" / name / "files" / "a.txt").write_text(said)
     others = reachable(folder, "--glob=refs/heads/loops/other*")
     loops.erase("ops", by=ADA)
     check_erased(folder, others)
-    assert {one.name for one in (folder / "caesura.workspaces").iterdir()} == {"opsis", "other"}
+    assert [one.name for one in (folder / "caesura.workspaces").iterdir()] == ["other"]
+
+
+def test_a_folder_of_a_loop_that_is_gone_is_in_the_way(folder: Path, loops: Loops) -> None:
+    (folder / "caesura.workspaces" / "opsis" / "files").mkdir(parents=True)
+    before = snapshot(folder)
+    with pytest.raises(Unclean, match="opsis is the folder of a loop that is gone"):
+        loops.erase("ops", by=ADA)
+    assert snapshot(folder) == before
+
+
+def test_what_was_cut_off_the_journal_is_in_the_way(folder: Path, loops: Loops) -> None:
+    (folder / "caesura.journal").mkdir()
+    (folder / "caesura.journal" / "torn-00000001-34").write_text(MARK)
+    with pytest.raises(Unclean, match="cut off the journal"):
+        loops.erase("ops", by=ADA)
+
+
+def test_nothing_is_erased_while_steps_are_sealed(folder: Path, loops: Loops) -> None:
+    with sealing(folder), pytest.raises(Locked, match="being sealed"):
+        loops.erase("ops", by=ADA)
+    loops.erase("ops", by=ADA)
+
+
+def test_a_sealed_store_goes_on_with_its_loops_after_another_was_erased(folder: Path, loops: Loops) -> None:
+    with closing(GitStore.open(folder, visibility="sealed")) as store:
+        history = History(store)
+        saved = history.append(history.load(OTHER), Told(at=EPOCH, message=User(content="One."), by=ADA), ADA)
+        loops.erase("ops", by=ADA)
+        for word in ("Two.", "Three."):
+            saved = history.append(saved, Told(at=EPOCH, message=User(content=word), by=ADA), ADA)
+        assert history.load(OTHER).commit == saved.commit
+    assert is_whole(folder)
 
 
 def test_only_a_root_loop_that_was_ever_there_is_erased(folder: Path, loops: Loops) -> None:

@@ -104,10 +104,11 @@ def test_a_patch_is_applied_whole_or_not_at_all(root: Path) -> None:
     assert (root / "src/new.py").read_text() == "new\n"
     before = files_in(root)
     assert "repository" in fails(root, "apply_patch", patch=new.replace("src/new.py", ".caesura/hooks/post-update"))
-    moved = (
-        "diff --git a/src/b.py b/.caesura/b.py\nsimilarity index 100%\nrename from src/b.py\nrename to .caesura/b.py\n"
-    )
-    assert "repository" in fails(root, "apply_patch", patch=moved)
+    for old, new_name in (("src/b.py", ".caesura/b.py"), (".caesura/HEAD", "src/stolen")):
+        for verb in ("rename", "copy"):
+            names = f"{verb} from {old}\n{verb} to {new_name}\n"
+            moved = f"diff --git a/{old} b/{new_name}\nsimilarity index 100%\n{names}"
+            assert "renames or copies" in fails(root, "apply_patch", patch=moved)
     other = new.replace("new.py", "other.py")
     assert "does not apply" in fails(root, "apply_patch", patch=f"{other}\n{PATCH.format('src/a.py')}")
     assert files_in(root) == before

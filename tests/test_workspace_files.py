@@ -395,6 +395,19 @@ def test_what_no_commit_holds_is_never_overwritten(bench: Bench, stand: Callable
     assert files_in(bench.root) == before
 
 
+def test_no_checkout_writes_into_a_repository_in_the_folder_and_no_look_keeps_it(bench: Bench) -> None:
+    write(bench.root, a="1", inner__refs__heads__x="forged", inner__hooks__post__update="run me")
+    tree = bench.look().tree
+    bench.spaces.make(LOOP, EMPTY)
+    git(bench.root, "init", "--quiet", "--bare", "inner")
+    before = files_in(bench.root)
+    bench.look()
+    with pytest.raises(InTheWay, match="inner"):
+        bench.spaces.make(LOOP, tree)
+    assert files_in(bench.root) == before
+    assert bench.look().tree == EMPTY
+
+
 def test_a_file_changed_since_it_was_looked_at_is_never_overwritten_or_deleted(bench: Bench) -> None:
     write(bench.root, a="1")
     first = bench.look().tree

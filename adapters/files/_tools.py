@@ -138,9 +138,12 @@ def edit_file(context: ToolContext, path: Path_, old: str, new: str, all: bool =
 
 @tool
 def apply_patch(context: ToolContext, patch: str) -> str:
-    """Apply a patch in the unified form of diff and git: all of it, or nothing if a part does not fit."""
+    """Apply a patch in the unified form of diff and git: all of it, or nothing if a part does not fit. No renames."""
     root = folder_of(context)
     folder = Folder(root)
+    moves = _apply(root, patch, "--summary").stdout.splitlines()
+    if any(line.lstrip().startswith((b"rename ", b"copy ")) for line in moves):
+        raise NotDone("The patch renames or copies files.", hint="Give it as a file removed and a file added.")
     for path in _paths(_apply(root, patch, "--numstat", "-z").stdout):
         folder.check(path)
     return _apply(root, patch, "--verbose").stderr.decode("utf-8", "replace").strip()
@@ -164,7 +167,7 @@ def _apply(root: Path, patch: str, *options: str) -> "subprocess.CompletedProces
 
 
 def _paths(numstat: bytes) -> Iterator[str]:
-    """The paths that a patch is about: after two numbers, or both names of a file that is renamed by themselves."""
+    """The paths that a patch is about, each after two numbers."""
     for piece in filter(None, numstat.split(b"\0")):
         path = os.fsdecode(piece.split(b"\t", 2)[-1])
         if path:

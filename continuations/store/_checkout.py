@@ -12,7 +12,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ._errors import Torn, torn
-from ._folder import LINK, PLAIN, SCRIPT, InTheWay, Unsettled, is_keepable, join, opened, put, stamp_at, within
+from ._folder import (
+    LINK,
+    PLAIN,
+    SCRIPT,
+    InTheWay,
+    Unsettled,
+    is_keepable,
+    is_repository,
+    join,
+    opened,
+    put,
+    stamp_at,
+    within,
+)
 from ._format import Entry
 from ._index import Index, Known, forget_tree, is_racy
 from ._objects import Objects
@@ -103,6 +116,8 @@ class Checkouts:
             changed = (*gone, *(entry.name for entry in new))
             unknown += [join(path, name) for name in changed if name in known.stamps and not self._has(known, name)]
             with suppress(Unsettled), within(folder, path) as here:
+                if path and is_repository(here):  # of loops, say: none of it is a loop's to write
+                    unknown.append(path)
                 for name in (*(entry.name for entry in new), *((folders or frozenset()) - known.folders)):
                     seen = stamp_at(here, name)
                     free = seen is None or seen == known.stamps.get(name) or name in known.folders

@@ -74,6 +74,13 @@ class Commits:
         known = self._cache.get(commit)
         return None if known is None else known.laid.since
 
+    def was_there(self, commit: CommitId, erasures: int) -> None:
+        """Note that a commit was there, with all that it leads to, after so many erasures."""
+        with self._turn:
+            known = self._cache.get(commit)
+            if known is not None and known.laid.since < erasures:
+                self._cache[commit] = known._replace(laid=known.laid._replace(since=erasures))
+
     def laid(self, commit: CommitId) -> Laid:
         """A commit's tree."""
         with self._turn:

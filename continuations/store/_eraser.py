@@ -19,8 +19,8 @@ from .._ids import BadName, CommitId, LoopName, loop_name, root_of
 from .._trailers import trailers
 from . import _disk
 from ._errors import Torn
-from ._exclusive import keeping_up
-from ._forgetter import Forgetter
+from ._exclusive import keeping_up, sealing
+from ._forgetter import Forgetter, unclean
 from ._format import Malformed, commit_bytes, read_commit, read_tree
 from ._keeping import Erased, StillReached
 from ._layout import ARCHIVE, LOOPS
@@ -73,6 +73,7 @@ class Eraser:
             leases = LeaseFiles(self._folder)
             check(leases.all())
             self._forgetter.check_clean()
+            self._check_folders(chosen)
             family = self._family(set(chosen))
             content = self._content(family)
             self._check_alone(family, content)
@@ -136,14 +137,16 @@ class Eraser:
         return sum(done[-1:])
 
     def _alone(self, change: Callable[[Callable[[Sequence[Swap], str], None]], None]) -> None:
-        """Make a change with exclusive access, while no upkeep puts what is to go into other files.
+        """Make a change with exclusive access, while nobody puts what is to go into other files.
 
         Raises:
-            Locked: upkeep is at work.
+            Locked: upkeep is at work, or steps are being sealed.
         """
-        with keeping_up(self._folder) as first:
+        with keeping_up(self._folder) as first, sealing(self._folder, alone=True) as still:
             if not first:
                 raise Locked("Upkeep is at work in the repository.", hint="Try again once 'caesura gc' is done.")
+            if not still:
+                raise Locked("Steps are being sealed in the repository.", hint="Try again in a moment.")
             self._refs.alone(change)
 
     # What it is --------------------------------------------------------------------------------------------------
@@ -282,6 +285,17 @@ class Eraser:
                 for file in sorted((self._folder / "logs" / place).glob(f"{root}*")):
                     if _root(place + file.name) == root and self._refs.get(place + file.name) is None:
                         yield place + file.name
+
+    def _check_folders(self, chosen: Iterable[LoopName]) -> None:
+        """Make sure that every folder in which loops worked is of one that is there.
+
+        Raises:
+            Unclean: the loop of one is gone; it may have been a fork of what is to be erased.
+        """
+        there = {root_of(name) for place in PLACES for name, _ in self._refs.loops(place)}
+        for own in sorted((self._folder / WORKSPACES).glob("*")):
+            if "~" not in own.name and own.name.partition(".")[0] not in {*there, *chosen}:
+                raise unclean(own, self._folder, "is the folder of a loop that is gone", "If it may go, delete it.")
 
     def _forget_folders(self, root: LoopName) -> None:
         """Remove the folder that a loop worked in, if it is the repository's, and what is known of another."""

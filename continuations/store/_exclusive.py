@@ -16,7 +16,7 @@ from ._protocol import Locked
 MARK = "caesura.exclusive"
 """The file that is locked, in a repository's folder."""
 
-_UPKEEP = "caesura.upkeep"
+_UPKEEP, _SEALING = "caesura.upkeep", "caesura.sealing"
 _SECONDS = 10.0
 _HELD = "caesura.lock."
 
@@ -175,8 +175,16 @@ class Turns:
         with self._mutex:
             self._waiting.append(mine)
             first = len(self._waiting) == 1
-        if not first:
-            mine.acquire()  # each who is before us has a turn that ends
+        try:
+            if not first:
+                mine.acquire()  # each who is before us has a turn that ends
+        except BaseException:  # interrupted: who comes after must not wait for this thread
+            with self._mutex:
+                leads = self._waiting[0] is mine
+                self._waiting.remove(mine)
+                if leads and self._waiting:
+                    self._waiting[0].release()
+            raise
         try:
             self._lock(seconds)
             locks = Locks(self._folder, durable=self._durable)
@@ -260,10 +268,23 @@ def in_turn(folder: Path) -> Iterator[Locks]:
 @contextmanager
 def keeping_up(folder: Path) -> Iterator[bool]:
     """Whether no other process puts a repository's objects into other files now; none begins while this one does."""
-    file = os.open(folder / _UPKEEP, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    with _flocked(folder / _UPKEEP, fcntl.LOCK_EX | fcntl.LOCK_NB) as first:
+        yield first
+
+
+@contextmanager
+def sealing(folder: Path, *, alone: bool = False) -> Iterator[bool]:
+    """Seal, as others may at the same time; or be `alone`, with nobody sealing: then, whether that is so."""
+    with _flocked(folder / _SEALING, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH) as granted:
+        yield granted
+
+
+@contextmanager
+def _flocked(path: Path, how: int) -> Iterator[bool]:
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, how)
         except BlockingIOError:
             yield False
         else:

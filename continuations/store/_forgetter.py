@@ -12,6 +12,7 @@ from pathlib import Path
 from . import _disk
 from ._errors import Torn
 from ._format import is_id
+from ._journal import torn_ends
 from ._keeping import Unclean
 from ._leftovers import ASIDE, torn_files
 from ._objects import Objects
@@ -101,18 +102,20 @@ class Forgetter:
         self._objects.tidy()
         objects = self._folder / "objects"
         for _, file in torn_files(objects):
-            raise _unclean(file, self._folder, "is damaged", "'caesura repair' moves it aside.")
+            raise unclean(file, self._folder, "is damaged", "'caesura repair' moves it aside.")
         for file in (self._folder / ASIDE).rglob("*"):
             if file.is_file():
-                raise _unclean(file, self._folder, "was moved aside by a repair", f"Delete {self._folder / ASIDE}.")
+                raise unclean(file, self._folder, "was moved aside by a repair", f"Delete {self._folder / ASIDE}.")
+        for name in torn_ends(self._folder):
+            raise unclean(self._folder / name, self._folder, "was cut off the journal", "Delete it.")
         for pattern in ("tmp_*", "pack/tmp_*", "pack/.tmp*", "[0-9a-f][0-9a-f]/tmp_*"):
             for file in objects.glob(pattern):
-                raise _unclean(file, self._folder, "is half an object", "If no git works here, delete it.")
+                raise unclean(file, self._folder, "is half an object", "If no git works here, delete it.")
         for file in (*objects.glob("pack/*.keep"), *objects.glob("pack/*.promisor")):
-            raise _unclean(file, self._folder, "says that a pack is not to be touched", "If it may be, delete it.")
+            raise unclean(file, self._folder, "says that a pack is not to be touched", "If it may be, delete it.")
         for file in (objects / "info" / "alternates", self._folder / "shallow"):
             if file.exists():
-                raise _unclean(file, self._folder, "says that objects are elsewhere", "Erase it where they are.")
+                raise unclean(file, self._folder, "says that objects are elsewhere", "Erase it where they are.")
 
     # The list of what is to go -----------------------------------------------------------------------------------
 
@@ -205,5 +208,6 @@ class Forgetter:
             _disk.sync(folder)
 
 
-def _unclean(file: Path, folder: Path, what: str, hint: str) -> Unclean:
+def unclean(file: Path, folder: Path, what: str, hint: str) -> Unclean:
+    """A file is in the way of forgetting."""
     return Unclean(f"{file.relative_to(folder)} {what}: it may hold what is to be forgotten.", hint=hint)

@@ -17,7 +17,7 @@ from .._text import one_line
 from ._commits import Commits, Laid
 from ._errors import Torn
 from ._exclusive import Turns, common
-from ._forgetter import check_there
+from ._forgetter import check_there, erasures
 from ._format import commit_bytes, is_id
 from ._frames import RefMove
 from ._group import Group
@@ -162,9 +162,18 @@ class GitStore(Store):
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
         known = self._commits.recent(new)
         note = f"caesura: {'' if known is None else one_line(known.message.partition(chr(10))[0])}"
-        check = partial(check_there, self._folder, (new,), self._commits.since(new))
-        if self._group is None or not self._group.move(RefMove(LOOPS + loop, old, new, note), check):
+        since, now = self._commits.since(new), erasures(self._folder)
+        check = partial(check_there, self._folder, (new,), since)
+        group = self._group
+        if group is not None and since != now:
+            group.seal()  # so that git, which looks whether all of it is there, sees it
+            group = None
+        if group is None or not group.move(RefMove(LOOPS + loop, old, new, note), check):
             self._refs.swap(LOOPS + loop, old, new, note, check)
+        self._commits.was_there(new, now)
+        if old is None:
+            with _trouble("A folder of an earlier loop is in the way", "Check the repository's permissions."):
+                self._workspaces.set_aside(loop)
         if old is None and parent_name(loop) is None and self._repo.is_bare:
             self._refs.see_to_head(LOOPS + loop)
 
@@ -174,6 +183,8 @@ class GitStore(Store):
             if one.new is None:
                 check_unused(self._folder, one.ref, bare=self._repo.is_bare)
         if swaps:
+            if self._group is not None:
+                self._group.seal()  # what these name may wait for a move by the journal
             fresh = {one.new for one in moves if one.new is not None} - {one.old for one in moves}
             read = [since for one in fresh if (since := self._commits.since(one)) is not None]
             check = partial(check_there, self._folder, fresh, min(read) if len(read) == len(fresh) > 0 else None)

@@ -130,7 +130,15 @@ class Group:
             self._queue.append(mine)
             mine.leads, self._led = not self._led, True
         if not mine.leads:
-            mine.woken.acquire()
+            try:
+                mine.woken.acquire()
+            except BaseException:  # interrupted: others must not wait for this thread
+                with self._mutex:
+                    with suppress(ValueError):
+                        self._queue.remove(mine)
+                    if mine.leads:
+                        self._pass_on()
+                raise
         if mine.leads:
             self._lead()
         return mine
@@ -153,15 +161,19 @@ class Group:
             over = True
         finally:
             with self._mutex:
-                self._led = bool(self._queue)
-                if self._led:
-                    self._queue[0].leads = True
-                    self._queue[0].woken.release()
+                self._pass_on()
             for one in batch:
                 if not over:  # this thread was interrupted
                     one.error = one.error or InterruptedError("the write was interrupted")
                 if not one.leads:
                     one.woken.release()
+
+    def _pass_on(self) -> None:
+        """Let the first that waits lead; for whoever led, and holds the mutex."""
+        self._led = bool(self._queue)
+        if self._led:
+            self._queue[0].leads = True
+            self._queue[0].woken.release()
 
     def _write(self, batch: Iterable[_Waiting], locks: Locks) -> None:
         self._journal.catch_up()

@@ -166,13 +166,14 @@ class MemoryStore(Store):
         """No other program sees what is in memory."""
 
     def move_all(self, moves: Sequence[Move], note: str) -> None:
-        for one in moves:
-            if self._branches(one.archived).get(one.loop) != one.old:
-                raise Moved(f"{one.loop} was moved by another writer.", hint="Read it again and decide again.")
-        for one in moves:
-            self._branches(one.archived).pop(one.loop, None)
-            if one.new is not None:
-                self._branches(one.archived)[one.loop] = one.new
+        with self._one_at_a_time:
+            for one in moves:
+                if self._branches(one.archived).get(one.loop) != one.old:
+                    raise Moved(f"{one.loop} was moved by another writer.", hint="Read it again and decide again.")
+            for one in moves:
+                self._branches(one.archived).pop(one.loop, None)
+                if one.new is not None:
+                    self._branches(one.archived)[one.loop] = one.new
 
     def raw(self, commit: CommitId) -> bytes:
         return self._raw[self.read(commit).id]

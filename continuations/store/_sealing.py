@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from . import _disk, _refs
-from ._exclusive import Locks, Turns
+from ._exclusive import Locks, Turns, sealing
 from ._frames import RefMove
 from ._journal import Journal, Segment
 from ._journaled import JournaledRefs
@@ -23,7 +23,7 @@ class Sealer:
     """Seals the journal of a repository. Any process may, at any time, whoever wrote the journal."""
 
     def __init__(self, repository: Path, journal: Journal, refs: JournaledRefs, turns: Turns) -> None:
-        self._objects, self._journal = repository / "objects", journal
+        self._repository, self._objects, self._journal = repository, repository / "objects", journal
         self._refs, self._turns = refs, turns
 
     def seal(self) -> None:
@@ -36,16 +36,20 @@ class Sealer:
         if not self._journal.folder.is_dir():
             return
         try:
-            with self._turns.take(_refs.LOCK_SECONDS):
-                segments = self._journal.rotate()
-                if not segments:
-                    self._tidy()
-                    return
-            prepared = [(segment, *self._prepare(segment)) for segment in segments]
-            with self._turns.take(_refs.LOCK_SECONDS):
-                self._finish(prepared)
+            with sealing(self._repository):  # what is read from a segment must not be erased before it is in a pack
+                self._seal()
         except OSError as error:
             raise self._refs.fault("What the journal holds", error) from error
+
+    def _seal(self) -> None:
+        with self._turns.take(_refs.LOCK_SECONDS):
+            segments = self._journal.rotate()
+            if not segments:
+                self._tidy()
+                return
+        prepared = [(segment, *self._prepare(segment)) for segment in segments]
+        with self._turns.take(_refs.LOCK_SECONDS):
+            self._finish(prepared)
 
     def seal_within(self, locks: Locks) -> None:
         """Seal all there is, with exclusive access."""

@@ -152,6 +152,8 @@ class Snapshots:
             if stamp is None:
                 raise Unsettled
             is_folder = stat.S_ISDIR(stamp[4])
+            if is_folder and _is_repository(folder, name):
+                continue
             if name in (known.folders if is_folder else known.blobs):
                 pass  # what is kept stays kept, as in git
             elif not is_keepable(name):
@@ -161,7 +163,7 @@ class Snapshots:
                 elif name != ".git":
                     left_out.append(where)
                 continue
-            elif rules(where, is_folder=is_folder) or (is_folder and _is_repository(folder, name)):
+            elif rules(where, is_folder=is_folder):
                 continue
             if is_folder:
                 folders.add(name)

@@ -95,14 +95,19 @@ class Workspaces:
 
     def adopt(self, new: LoopName, loop: LoopName) -> None:
         """The loop that was prepared for has been made. What an earlier one of its name has left is moved aside."""
+        self.set_aside(loop)
         old = self._folder / loop
-        if old.exists():
-            _disk.rename(old, self._folder / f"{loop}.before-{mark()}")
         _disk.rename(self._folder / new, old)
         _disk.sync(self._folder)
         _disk.unlink(old / _FOR)
         if new in self._known:
             self._known[loop] = self._known.pop(new)
+
+    def set_aside(self, loop: LoopName) -> None:
+        """Move aside what an earlier loop of a name has left: the one that was just made has nothing to do with it."""
+        if (self._folder / loop).exists():
+            self._known.pop(loop, None)
+            _disk.rename(self._folder / loop, self._folder / f"{loop}.before-{mark()}")
 
     def look(self, loop: LoopName, kept: str, holds_secret: Callable[[str], bool]) -> Look:
         """The files as they are; their objects are written. `kept` is the tree that a commit holds of them, or empty;
