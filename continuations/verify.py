@@ -81,6 +81,7 @@ class _Walk:
         self._faults: list[Fault] = []
         self._told: set[str] = set()
         self._became: dict[CommitId, list[CommitId]] = {}
+        self._stands_for: dict[CommitId, CommitId] = {}
         self._pruned: list[str] = []
         self._mend = _MEND
 
@@ -175,6 +176,8 @@ class _Walk:
         for written_again in self._became.get(commit, ()):
             self._compare(name, written_again, commit)
         if said.get("Event") == (PRUNED,):
+            # It is in the place of the last one that it stands for.
+            self._stands_for.update((CommitId(last), commit) for last in said.get("To", ()))
             number, begun = (one_line(said.get(key, ("",))[0], 40) for key in ("Commits", "From"))
             who = one_line(str(found.author))
             self._pruned.append(
@@ -189,7 +192,7 @@ class _Walk:
     def state(self, commit: CommitId) -> Continuation | None:
         """The state in a commit that the walk has been at, or None if it is none of a loop."""
         if commit not in self._steps:
-            commit = self._became.get(commit, [commit])[0]
+            commit = self._became.get(commit, [self._stands_for.get(commit, commit)])[0]
         try:
             return self._reader.read(commit).state if commit in self._steps else None
         except SavedStateError:
@@ -197,7 +200,8 @@ class _Walk:
 
     def follows(self, new: CommitId, old: CommitId) -> bool:
         """Whether one commit is the other, or comes after it in the same loop's own history."""
-        return any(self._follows(new, one) for one in (old, *self._became.get(old, ())))
+        now = (old, *self._became.get(old, ()), *([self._stands_for[old]] if old in self._stands_for else []))
+        return any(self._follows(new, one) for one in now)
 
     def _follows(self, new: CommitId, old: CommitId) -> bool:
         first = self._steps.get(old)

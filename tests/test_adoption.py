@@ -23,6 +23,7 @@ from caesura.continuations import (
     StillRunning,
     Store,
     Unrelated,
+    Variation,
     claim_of,
     compare,
     loop_name,
@@ -87,9 +88,14 @@ def test_the_loop_goes_on_as_the_one_that_was_chosen(store: GitStore) -> None:
 
 
 def test_a_loop_that_has_adopted_another_is_pruned_as_others_are(store: GitStore) -> None:
-    world = tried(store)
-    world.loops.adopt("yes", "ops", over=["no"], by=ADA)
-    world.loops.prune("ops", keep=1, by=ADA)
+    world = World(store, ["order", "look"])
+    world.end(lambda _: "approve")
+    world.loops.fork("ops", "again", Variation(tell="Once more."), by=ADA)
+    World.resumed(store, "again").end(lambda _: "approve")
+    adopted = world.loops.adopt("again", "ops", by=ADA)
+    before = store.parents(adopted.commit)[0]
+    assert world.loops.prune("ops", keep=1, by=ADA).gone
+    assert store.parents(store.heads()[OPS])[0] != before
     assert world.loops.verify().faults == ()
 
 
