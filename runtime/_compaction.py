@@ -182,10 +182,10 @@ async def _shorter(policy: Compaction, services: "Services", agent: "Agent", sav
     room = min(policy.at, estimate_tokens(state.messages)) // 2
     match policy.by:
         case DropToolResults(keep=keep):
-            for kept in range(keep, -1, -1):
-                shorter = without_results(state.definition, state.messages, kept)
-                if estimate_tokens(shorter) <= room:
-                    break
+            shorter = without_results(state.definition, state.messages, keep)
+            while keep and estimate_tokens(shorter) > room:
+                keep -= 1
+                shorter = without_results(state.definition, state.messages, keep)
             return _Shorter(shorter)
         case Summarize(model=model, keep=keep):
             services.listen(Thinking(loop=saved.loop, agent=agent.name))
