@@ -118,6 +118,8 @@ class GitUpkeep(Upkeep):
         return found
 
     def _pack_loose(self, *, bound: int, dry: bool) -> int:
+        # First: then all that these lead to is there when it is listed, and no gap ends the walk before older ones.
+        heads = list(self._heads(every=not bound))
         loose = self._loose()
         if len(loose) <= bound:
             return 0
@@ -127,7 +129,7 @@ class GitUpkeep(Upkeep):
             file = loose.pop(name)
             if not dry:
                 _disk.unlink(file)
-        commits = self._packing.lines(self._heads(every=not bound), loose)
+        commits = self._packing.lines(heads, loose)
         for at in range(0, len(commits), _COMMITS):
             # At least this much of it is done, however soon whoever drives loops has come to their end.
             layout = self._packing.layout(reversed(commits[at : at + _COMMITS]), loose)
