@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -265,6 +266,31 @@ def test_a_packed_branch_moves_and_a_packed_lease_goes(store: GitStore, folder: 
     assert store.lease(X) is None
     assert git(folder, "for-each-ref", "--format=%(refname)").split() == ["refs/heads/loops/x", "refs/tags/v1"]
     assert store.resolve("v1") == store.resolve("x~1")
+
+
+@pytest.mark.parametrize("moment", ["make_folder", "sync", "write", "rename"])
+def test_git_may_pack_the_refs_and_remove_their_folder_at_any_moment_of_a_move(
+    store: GitStore, folder: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Each time that a move has done this to the disk; git leaves a folder in which there is a lock."""
+    first, second = begun(History(store), "x"), begun(History(store), "y")
+    made, times = getattr(_disk, moment), 0
+
+    def then_git(*arguments: Any) -> None:
+        nonlocal times
+        made(*arguments)
+        times += 1
+        if times <= 6:
+            git(folder, "pack-refs", "--all")
+
+    monkeypatch.setattr(_disk, moment, then_git)
+    git(folder, "pack-refs", "--all")
+    store.move(X, first, second)
+    store.move(loop_name("z"), None, first)
+    assert times
+    assert store.head(X) == git(folder, "rev-parse", "loops/x") == second
+    assert store.head(loop_name("z")) == git(folder, "rev-parse", "loops/z") == first
+    assert not list(folder.glob("caesura.lock*"))
 
 
 def test_where_git_stands_by_itself_can_be_named(store: GitStore, folder: Path) -> None:

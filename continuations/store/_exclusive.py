@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from . import _disk
+from ._packed import PACKED
 from ._protocol import Locked
 
 MARK = "caesura.exclusive"
@@ -127,8 +128,18 @@ class Locks:
 
     def _forget(self, name: str) -> None:
         if self._durable:
-            _disk.sync((self._folder / name).parent)  # before the first name goes, which tells whose the second is
+            self._settle(name)  # before the first name goes, which tells whose the second is
         _disk.unlink(self._taken.pop(name))
+
+    def _settle(self, name: str) -> None:
+        """Wait until a file's name, or that there is none, is on the disk."""
+        try:
+            _disk.sync((self._folder / name).parent)
+        except FileNotFoundError:
+            # Git has packed the ref as soon as it was there, and removed the folder that it had emptied.
+            with suppress(FileNotFoundError):
+                _disk.sync(self._folder / PACKED)
+            _disk.sync(self._folder)
 
     def clear(self) -> None:
         """Remove the locks of a process of ours that died; it did, if this one has exclusive access."""

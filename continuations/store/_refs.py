@@ -31,6 +31,7 @@ Logging = Literal["no", "branches", "always"]
 
 _LONGEST = 4096
 _SYMBOLIC = 5
+_TRIES = 10
 _LOGGED = ("refs/heads/", "refs/remotes/", "refs/notes/")
 
 
@@ -256,14 +257,7 @@ class Refs:
         return self._folder / f"{name}.lock"
 
     def _swap(self, locks: Locks, ref: str, old: str | None, new: str, note: str) -> None:
-        content = f"{new}\n".encode()
-        if old is None or self._file(ref).parent not in self._settled:
-            self._make_room(ref)
-        try:
-            locks.take(ref, content)
-        except FileNotFoundError:
-            self._make_room(ref)  # git removes folders that it has emptied
-            locks.take(ref, content)
+        self._lock_in_its_folder(locks, ref, f"{new}\n".encode(), fresh=old is None)
         try:
             now = self.get(ref)
         except Torn:
@@ -276,6 +270,18 @@ class Refs:
             self._check_free(ref)
         self._log(ref, old, new, note)
         locks.commit(ref)
+
+    def _lock_in_its_folder(self, locks: Locks, ref: str, content: bytes, *, fresh: bool) -> None:
+        """Lock a ref, in a folder that git may remove at any moment until there is a lock in it."""
+        for tries in range(_TRIES):
+            try:
+                if fresh or tries or self._file(ref).parent not in self._settled:
+                    self._make_room(ref)
+                locks.take(ref, content)
+                return
+            except FileNotFoundError:
+                if tries == _TRIES - 1:
+                    raise
 
     def _make_room(self, ref: str) -> None:
         """See to the folder that a ref is in, and take away empty ones that stand in its place."""
