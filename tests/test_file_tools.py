@@ -193,7 +193,7 @@ def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(root: P
     from caesura.continuations import ToolError
 
     with pytest.raises(ToolError, match="begun"):
-        run(root, "echo begun; sh -c 'echo $$ > pid; sleep 600' & wait", timeout=1.0)
+        run(root, "echo begun; sh -c 'echo $$ > pid; sleep 600' & wait", timeout=3.0)
     pid = int((root / "pid").read_text())
     state = Path(f"/proc/{pid}/stat")
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
