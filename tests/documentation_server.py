@@ -23,6 +23,8 @@ def script(request: dict[str, Any]) -> dict[str, Any]:
         return _say(f"The logs up to {_day(told)} were read: every request was answered with 200 within 0.01 s.")
     if system["content"].startswith("You mend"):
         return _coder(results)
+    if not results and system["content"].startswith("You check"):
+        return _call("First a look at its health.", "check", service="api")
     return _ops(results)
 
 
@@ -48,8 +50,8 @@ def _lead(results: list[str], told: str) -> dict[str, Any]:
 
 def _ops(results: list[str]) -> dict[str, Any]:
     if not results:
-        return _call("First a look at its health.", "check", service="api")
-    if len(results) == 1:
+        return _call("1.4 can go out.", "deploy", service="api", version="1.4")
+    if len(results) == 1 and "healthy" in results[0]:
         return _call("api is healthy, so 1.4 can go out.", "deploy", service="api", version="1.4")
     if results[-1].startswith("Rejected"):
         return _say(f"api stays as it is. {results[-1].removesuffix(' The call did not run.')}")
