@@ -195,7 +195,8 @@ async def test_a_repository_that_fails_while_a_tool_runs_is_unavailable_and_noth
     tmp_path: Path, fault: str
 ) -> None:
     slow, path = Slow(), tmp_path / "r.git"
-    world = World(path, Agent("a", tools=[slow.tool]), lines(ask_for(("work", {})), say("done")))
+    script = lines(ask_for(("work", {})), say("done"))
+    world = World(path, Agent("a", tools=[slow.tool]), script, poll=3600)  # nobody looks while it is being broken
     aside = tmp_path / "aside"
     with trio.fail_after(60), pytest.RaisesGroup(Unavailable):
         async with trio.open_nursery() as nursery:
