@@ -130,7 +130,7 @@ from .bundles import Arrival, Diverged
 from .comparison import Comparison, Divergence, Tally, compare, line, tally
 from .files import Apart, Files, LoopFiles, NoFiles, UnkeptFiles
 from .folder import Folder, NotHere
-from .forking import NothingRecorded
+from .forking import Forked, NothingRecorded
 from .history import Contended, History, LoopExists, NoSuchLoop, Saved, SecretName, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .judgement import Judge, Objection
@@ -260,6 +260,7 @@ __all__ = [
     "FilesChanged",
     "Finish",
     "Folder",
+    "Forked",
     "Function",
     "Gate",
     "GateKind",

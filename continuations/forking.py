@@ -5,13 +5,14 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 
+import msgspec
 from msgspec.structs import replace
 
 from ._calls import Person
 from ._errors import CallerError, SavedStateError
 from ._events import AnyEvent, Told
 from ._events_of_forks import Amended, Edited, Overridden, Rehearsed, Reworded, Rewound
-from ._ids import CallId, CommitId, LoopName, is_call_id, loop_name, root_name
+from ._ids import BadName, CallId, CommitId, LoopName, is_call_id, loop_name, root_name
 from ._messages import Json, User
 from ._moves import NotApplicable, find
 from ._rehearsal import Recording, Rehearsal
@@ -30,6 +31,17 @@ class NothingRecorded(CallerError):
     """A fork is to be answered from its source's history, and that does not go on after the commit that is forked."""
 
 
+class Forked(msgspec.Struct, frozen=True, kw_only=True):
+    """A new loop, the commit that its branch begins with, and the loop that the forked commit says it is a step of.
+
+    Nothing else of it was loaded: `Loops.show` does that.
+    """
+
+    loop: LoopName
+    commit: CommitId
+    source: LoopName | None = None
+
+
 class Forking(Archive):
     """Starts loops from commits of others."""
 
@@ -40,11 +52,13 @@ class Forking(Archive):
         variation: Variation | None = None,
         *,
         by: Person | str | None = None,
-    ) -> Saved:
+    ) -> Forked:
         """Start a root loop from any commit: a loop's, an older one of it, a nested one's.
 
-        Without a `variation` it is the same as ``git branch loops/<name> <revision>``. With one, each change is a
-        commit of the new loop, by `by`; the branch is made with all of them, or not at all. The source stays as it is.
+        Without a `variation` it is the same as ``git branch loops/<name> <revision>``, and takes as long at any length
+        of the loop: of the commit, no more is read than that it is a loop's, and in a format that is known. With one,
+        each change is a commit of the new loop, by `by`; the branch is made with all of them, or not at all. The
+        source stays as it is.
 
         Raises:
             NoSuchRevision, NotALoop: there is no continuation there.
@@ -67,13 +81,25 @@ class Forking(Archive):
                 return self._fork(root_name(f"{stem}-fork-{number}"), source, commit, varied, by)
         raise LoopExists(f"Every name for a fork of {stem} is taken.", hint="Name it yourself.")
 
-    def _fork(self, loop: LoopName, source: str, commit: CommitId, varied: Variation, by: Person | str | None) -> Saved:
-        self._history.check_free(loop)
-        if varied == Variation():
-            return self._history.branch(loop, commit)
-        who = self._person(by)
+    def _fork(
+        self, loop: LoopName, source: str, commit: CommitId, varied: Variation, by: Person | str | None
+    ) -> Forked:
+        said = trailers(next(self._store.line(commit))[1]).get("Loop", ())
+        begin = commit
+        if varied != Variation():
+            self._history.check_free(loop)
+            begin = self._varied(loop, commit, (source, *said), varied, self._person(by))
+        self._history.branch(loop, begin)
+        own: LoopName | None = None
+        with suppress(BadName):  # whoever wrote the commit may have written anything
+            own = loop_name(said[-1]) if said else None
+        return Forked(loop=loop, commit=begin, source=own)
+
+    def _varied(
+        self, loop: LoopName, commit: CommitId, names: tuple[str, ...], varied: Variation, who: Person
+    ) -> CommitId:
+        """Write the commits that make of a commit what was asked for; the last one of them."""
         forked = saved_from(loop, self._store.read(commit))
-        names = (source, *trailers(forked.message).get("Loop", ()))
         saved, since = forked, commit
         if varied.drop:
             rewound = self._rewound(saved, varied.drop, who)
@@ -87,7 +113,7 @@ class Forking(Archive):
         if varied.tell is not None:
             told = Told(at=self._now(), message=User(content=varied.tell), by=who)
             saved = self._history.draft(saved, told, who)
-        return self._history.branch(loop, saved.commit)
+        return saved.commit
 
     # What was said -----------------------------------------------------------------------------------------------
 

@@ -322,15 +322,15 @@ class History:
         self.store.move(saved.loop, saved.commit, made.commit)
         return made
 
-    def branch(self, loop: LoopName, commit: CommitId) -> Saved:
-        """Start a loop from a commit: the same as ``git branch loops/<loop> <commit>``.
+    def branch(self, loop: LoopName, commit: CommitId) -> None:
+        """Start a loop from a commit: the same as ``git branch loops/<loop> <commit>``. Nothing of it is loaded.
 
         Raises:
             LoopExists: the name is taken.
             SecretName: the name holds a secret.
             NotALoop: the commit holds no continuation.
         """
-        found = self.store.read(commit)
+        self.store.check(commit)
         self.check_free(loop)
         try:
             self.store.move(loop, None, commit)
@@ -338,7 +338,6 @@ class History:
             if self._head(loop) is None:
                 raise  # the commit itself is gone
             raise taken(loop) from None
-        return saved_from(loop, found)
 
     def _signed_by(self, author: Person) -> Callable[[bytes], str] | None:
         sign = self._sign

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from caesura.continuations import (
     BadBundle,
@@ -32,6 +33,7 @@ from caesura.continuations import (
     StillDriven,
     StillReached,
     Told,
+    Torn,
     Unavailable,
     Unclean,
     User,
@@ -335,6 +337,30 @@ class _Forking(GitStore):
         with Loops.open(self.location) as other:
             other.erase("other", by=ADA)
         super().move(loop, old, new)
+
+
+def test_what_no_branch_led_to_is_forked_only_if_an_erasure_has_left_all_of_it(folder: Path) -> None:
+    with closing(GitStore.open(folder)) as store:
+        head = store.head(OPS)
+        assert head is not None
+        told = next(one for one in store.read(head).state.messages if MARK in str(one))
+        other = store.read(store.resolve("other"))
+        alone = replace(other.state, children={})
+        same = replace(alone, messages=(*alone.messages, told))
+        drafts = [
+            store.write(state, parents=(other.id,), message="A draft.", author=ADA, committer=ADA).id
+            for state in (same, alone)
+        ]
+    with Loops.open(folder) as loops:
+        loops.fork(drafts[0], "first")
+        assert is_whole(folder)
+        git(folder, "update-ref", "-d", "refs/heads/loops/first")
+    with Loops.open(folder) as loops:
+        loops.erase("ops", by=ADA)
+        with pytest.raises(Torn):
+            loops.fork(drafts[0], "second")
+        loops.fork(drafts[1], "third")
+    assert is_whole(folder)
 
 
 # What is in the way --------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def test_a_fork_begins_with_its_sources_tree_and_leaves_the_source_as_it_was(dat
     steps = [commit for commit, _ in store.line(heads[name])]
     source = store.read(data.draw(st.sampled_from(steps)))
     plain = world.loops.fork(source.id, "plain")
-    assert (plain.commit, plain.state) == (source.id, source.state)
+    assert (plain.commit, world.loops.show("plain").state) == (source.id, source.state)
     varied = data.draw(variations(source.state))
     try:
         fork = world.loops.fork(source.id, "fork", varied, by=GRACE)
@@ -76,7 +76,7 @@ def test_a_fork_begins_with_its_sources_tree_and_leaves_the_source_as_it_was(dat
         line = [store.read(commit) for commit, _ in store.line(fork.commit)]
         made = line[: [step.id for step in line].index(source.id)]
         assert all(step.author == GRACE for step in made)
-        assert (made == []) == (fork.state == source.state)
+        assert (made == []) == (world.loops.show("fork").state == source.state)
         assert len(made) <= sum(getattr(varied, part) != getattr(Variation(), part) for part in PARTS) + len(
             varied.arguments
         ) + len(varied.results)
@@ -100,7 +100,7 @@ def test_each_change_is_a_commit_in_the_order_in_which_they_apply(store: Store) 
         tools="ask",
         tell="Mind the price.",
     )
-    fork = world.loops.fork("ops", "other", varied, by=GRACE)
+    world.loops.fork("ops", "other", varied, by=GRACE)
     assert events(world, "other", source) == [
         "Amended",
         "Amended",
@@ -110,7 +110,8 @@ def test_each_change_is_a_commit_in_the_order_in_which_they_apply(store: Store) 
         "Rehearsed",
         "Told",
     ]
-    assert (fork.state.definition.model.name, fork.state.definition.model.settings) == ("gpt-9", {"seed": 1})
+    model = world.loops.show("other").state.definition.model
+    assert (model.name, model.settings) == ("gpt-9", {"seed": 1})
     assert [request.arguments for request in world.loops.pending("other")] == ['{"item": 9}']
     assert verify(store).faults == ()
 
@@ -150,8 +151,9 @@ def test_a_tail_is_removed_back_to_any_message_between_rounds(store: Store) -> N
                 world.loops.fork("ops", f"kept-{kept}", Variation(drop=len(messages) - kept), by=GRACE)
             continue
         fork = world.loops.fork("ops", f"kept-{kept}", Variation(drop=len(messages) - kept), by=GRACE)
-        assert fork.state.messages == messages[:kept]
-        assert [call.id for call in fork.state.calls] == (["order-1", "look-1"] if kept == 4 else [])
+        state = world.loops.show(fork.loop).state
+        assert state.messages == messages[:kept]
+        assert [call.id for call in state.calls] == (["order-1", "look-1"] if kept == 4 else [])
         assert World.resumed(store, fork.loop).end(lambda _: "reject").state.status is Status.COMPLETED
     assert verify(store).faults == ()
 
@@ -160,13 +162,14 @@ def test_a_nested_loop_is_forked_alone_with_changes_and_is_a_root_loop(store: St
     world = World(store, NESTED)
     world.settle()
     heads = dict(store.heads())
-    fork = world.loops.fork(
+    world.loops.fork(
         "ops.team-1", "alone", Variation(arguments={"ops.team-1.order-1": {"item": 9}}, tools="ask"), by=GRACE
     )
     assert "alone" in [info.name for info in world.loops.all()]
-    nested = fork.state.children[CallId("team-1")].state
+    state = world.loops.show("alone").state
+    nested = state.children[CallId("team-1")].state
     assert nested.rehearsal is not None
-    assert nested.rehearsal == fork.state.rehearsal
+    assert nested.rehearsal == state.rehearsal
     assert [request.id for request in world.loops.pending("alone")] == ["alone.order-1", "alone.team-1.order-1"]
     copied = World.resumed(store, "alone")
     assert copied.end(lambda _: "approve").state.status is Status.COMPLETED
@@ -184,8 +187,8 @@ def test_the_future_that_a_fork_is_answered_from_is_that_of_the_loop_it_names(st
     world.end(lambda _: "approve")
     for revision, result in ((waiting, "order-1 is done"), ("ops~3", "order-1 is done"), ("no~3", "Rejected by")):
         name = f"again-{revision[:3].strip('~')}"
-        fork = world.loops.fork(revision, name, Variation(tools="recorded"), by=GRACE)
-        assert fork.state.calls[0].state == "approved"
+        world.loops.fork(revision, name, Variation(tools="recorded"), by=GRACE)
+        assert world.loops.show(name).state.calls[0].state == "approved"
         ended = World.resumed(store, name)
         messages = ended.end(lambda _: "reject").state.messages
         assert any(str(getattr(message, "content", "")).startswith(result) for message in messages), messages
@@ -229,7 +232,7 @@ def test_no_secret_gets_into_a_fork(store: Store) -> None:
         tell=secret,
     )
     fork = loops.fork("ops", "other", varied, by=GRACE)
-    assert secret not in str(fork.state)
+    assert secret not in str(loops.show("other").state)
     assert not any(secret in message for _, message in store.line(fork.commit))
 
 

@@ -1,6 +1,7 @@
 """What a step costs, counted and not timed: objects, bytes, files opened, syncs, at any length of the loop."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,18 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from caesura.continuations import Commit, Context, Durability, GitStore, Started, User, Visibility, loop_name, start
+from caesura.continuations import (
+    Commit,
+    Context,
+    Durability,
+    GitStore,
+    Loops,
+    Started,
+    User,
+    Visibility,
+    loop_name,
+    start,
+)
 from caesura.continuations.store import _disk
 from caesura.continuations.store._journal import FOLDER
 from tests.strategies import ADA, AGENT, EPOCH, ROBOT, WORKERS
@@ -175,3 +187,20 @@ def test_a_sealed_step_takes_two_folders_more_in_a_long_loop(tmp_path: Path) -> 
     )
     assert short < MESSAGE + 5000
     assert long < short + 3500  # of up to 64 entries each
+
+
+@pytest.mark.parametrize("length", LEVELS)
+def test_a_fork_reads_and_writes_as_much_at_any_length(tmp_path: Path, length: int) -> None:
+    path = tmp_path / f"{length}.git"
+    with closing(GitStore.open(path, create=True, durability="crash")) as store:
+        head = written(store, length)
+    work = Work()
+    with closing(GitStore.open(path)) as fresh, pytest.MonkeyPatch.context() as patch:
+        loops = Loops(fresh)
+        work.install(patch)
+        loops.fork("ops", "fork")
+    # The commit, its tree, the record, the agent, and the folder of messages itself.
+    assert len({one for one in work.paths("opened") if path / "objects" in one.parents}) == 5
+    assert work.paths("write") == [path / "caesura.lock.refs%heads%loops%fork"]
+    with closing(GitStore.open(path)) as fresh:
+        assert fresh.head(loop_name("fork")) == head.id

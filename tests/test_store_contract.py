@@ -219,6 +219,21 @@ def test_what_names_no_commit_is_refused(store: Store) -> None:
     for odd in ("nonsense", "", "x~1", "\x00", "F" * 40):
         with pytest.raises(NotALoop):
             store.read(CommitId(odd))
+        with pytest.raises(NotALoop):
+            store.check(CommitId(odd))
+
+
+def test_a_check_tells_the_commits_of_loops_from_others(store: Store) -> None:
+    world = World(store, NESTED)
+    head = world.settle().commit
+    fresh = reopened(store)
+    for commit, _ in store.line(head):
+        fresh.check(commit)
+    with pytest.raises(Torn):
+        fresh.check(CommitId("0" * 40))
+    for revision in ("feature",) if "project" in store.location else ():
+        with pytest.raises(NotALoop):
+            fresh.check(store.resolve(revision))
 
 
 def test_a_line_is_the_commits_of_the_first_parents_newest_first(store: Store) -> None:

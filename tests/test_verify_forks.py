@@ -230,8 +230,9 @@ def test_a_tail_removed_with_other_calls_than_there_were_is_found() -> None:
     to = scene.store.read(fork.commit).parents[0]
     assert to == end.commit
     back = scene.store.read(end.commit).parents[0]
-    calls = tuple(replace(call, remark="forged") for call in fork.state.calls)
-    event = Rewound(at=EPOCH, kept=len(fork.state.messages), to=back, calls=calls, by=GRACE)
+    state = scene.store.read(fork.commit).state
+    calls = tuple(replace(call, remark="forged") for call in state.calls)
+    event = Rewound(at=EPOCH, kept=len(state.messages), to=back, calls=calls, by=GRACE)
     found = scene.forge("end", event, lambda state: step(state, event))
     assert any(f"its calls are not those of {back[:12]}" in fault for fault in found), found
 

@@ -137,8 +137,8 @@ async def test_a_fork_works_on_exactly_the_files_of_its_commit_in_a_folder_of_it
         return "done"
 
     with Loops.open(path) as loops:
-        fork = loops.fork(f"{LOOP}~{back}", "other")
-        if fork.state.ending is not None:
+        loops.fork(f"{LOOP}~{back}", "other")
+        if loops.show("other").state.ending is not None:
             loops.tell("other", "Go on.", by=ADA)
     async with Runtime.open(path, agents=[Agent("writer", tools=[scribble])], model=once(99)) as runtime:
         await runtime.resume("other")

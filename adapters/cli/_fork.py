@@ -1,14 +1,12 @@
 """Forking: a new loop from any commit, as it is or with changes."""
 
-import re
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from caesura.continuations import BadName, Content, OnMiss, ToolUse, Variation, loop_name
+from caesura.continuations import Content, OnMiss, ToolUse, Variation
 
 from ._faults import BadUsage
 from ._json import decided_json
@@ -94,15 +92,14 @@ def fork(
     )
     where = place(repo, writes=True)
     with where.loops() as loops:
-        saved = loops.fork(revision, name, variation, by=by)
-        for source in re.findall(r"^Loop: (\S+)$", loops.show(revision).message, re.MULTILINE)[-1:]:
-            with suppress(BadName):  # whoever wrote the commit may have written anything
-                inherit(where.repo, loop_name(source), saved.loop)
+        forked = loops.fork(revision, name, variation, by=by)
+        if forked.source is not None:
+            inherit(where.repo, forked.source, forked.loop)
         if json:
-            write_json(decided_json(saved, loops.pending(saved.loop)))
+            write_json(decided_json(loops.show(forked.loop), loops.pending(forked.loop)))
             return
-    out(Page().add(saved.loop))
-    err(Page().add(("go on with it: ", "dim"), (where.paste.resume(saved.loop), "green")))
+    out(Page().add(forked.loop))
+    err(Page().add(("go on with it: ", "dim"), (where.paste.resume(forked.loop), "green")))
 
 
 def _pairs(given: Iterable[str], option: str) -> Mapping[str, str]:

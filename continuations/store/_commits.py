@@ -1,7 +1,7 @@
 """Commits with their continuations: read whole, and laid out as trees; those that were used last are remembered."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from threading import RLock
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from .._codec import (
 )
 from .._ids import CallId, CommitId, is_call_id
 from .._messages import Message
+from .._specs import AgentSpec
 from .._state import Child, Continuation, Record
 from .._text import one_line
 from ._errors import too_large
@@ -45,6 +46,14 @@ class _Known(NamedTuple):
     laid: Laid
 
 
+class _Checked(NamedTuple):
+    """A commit of which not all was read: what it says, what was read of it, how many erasures there had been."""
+
+    message: str
+    weight: Weight
+    since: int
+
+
 class Commits:
     """The commits of a repository, for any thread at any time."""
 
@@ -52,27 +61,55 @@ class Commits:
         self._folder, self._objects, self._revisions = folder, objects, revisions
         self._trees = Trees(objects)
         self._cache: OrderedDict[CommitId, _Known] = OrderedDict()
+        self._checked: OrderedDict[CommitId, _Checked] = OrderedDict()
         self._turn = RLock()
 
     def close(self) -> None:
         """Forget all."""
         with self._turn:
             self._cache.clear()
+            self._checked.clear()
 
     def read(self, commit: CommitId) -> Commit:
         """A commit with its continuation, as `Store.read`."""
         with self._turn:
             return self._find(commit, 0).commit
 
-    def recent(self, commit: CommitId) -> Commit | None:
-        """A commit if it is remembered."""
+    def check(self, commit: CommitId) -> None:
+        """Make sure that a commit is one of a loop, as `Store.check`."""
+        with self._turn:
+            if erasures(self._folder):  # what no branch leads to may have lost a part of it
+                self._find(commit, 0)
+            else:
+                self._check(commit, 0)
+
+    def _check(self, commit: CommitId, above: int) -> Weight:
         known = self._cache.get(commit)
-        return None if known is None else known.commit
+        if known is not None:
+            return known.laid.weight
+        if commit in self._checked:
+            return self._checked[commit].weight
+        since, weight = erasures(self._folder), Weight()
+        raw = self._commit(commit, above)
+        tree, _, _ = self._record(commit, raw, weight)
+        self._trees.read(folder_in(tree, MESSAGES))
+        for _, child in self._nested(tree, raw):
+            weight.nest(self._check(child, above + 1))
+        self._checked[commit] = _Checked(raw.message, weight, since)
+        if len(self._checked) > _CACHED:
+            self._checked.popitem(last=False)
+        return weight
+
+    def message(self, commit: CommitId) -> str:
+        """What a commit says, if it is remembered."""
+        known, checked = self._cache.get(commit), self._checked.get(commit)
+        return known.commit.message if known is not None else "" if checked is None else checked.message
 
     def since(self, commit: CommitId) -> int | None:
-        """How many erasures there had been when a commit was read, or what it builds upon; None if that is unknown."""
-        known = self._cache.get(commit)
-        return None if known is None else known.laid.since
+        """How many erasures there had been when a commit was looked at, or what it builds upon; None if that is
+        unknown."""
+        known, checked = self._cache.get(commit), self._checked.get(commit)
+        return known.laid.since if known is not None else None if checked is None else checked.since
 
     def was_there(self, commit: CommitId, erasures: int) -> None:
         """Note that a commit was there, with all that it leads to, after so many erasures."""
@@ -158,12 +195,8 @@ class Commits:
         if cached is not None:
             self._cache.move_to_end(commit)
             return cached
-        if not is_id(commit):
-            raise NotALoop(f"{one_line(commit)!r} is not a commit.", hint="Name a loop, or a commit of one.")
-        if above > MAX_DEPTH:
-            raise too_large("The continuation", f"loops nested more than {MAX_DEPTH} deep", f"{MAX_DEPTH}")
         since = erasures(self._folder)
-        raw = self._revisions.commit(commit)
+        raw = self._commit(commit, above)
         weight = Weight()
         state = self._load(commit, raw, above, weight)
         parents = tuple(map(CommitId, raw.parents))
@@ -176,13 +209,26 @@ class Commits:
             self._cache.popitem(last=False)
         return known
 
-    def _load(self, commit: CommitId, raw: RawCommit, above: int, weight: Weight) -> Continuation:
+    def _commit(self, commit: CommitId, above: int) -> RawCommit:
+        if not is_id(commit):
+            raise NotALoop(f"{one_line(commit)!r} is not a commit.", hint="Name a loop, or a commit of one.")
+        if above > MAX_DEPTH:
+            raise too_large("The continuation", f"loops nested more than {MAX_DEPTH} deep", f"{MAX_DEPTH}")
+        return self._revisions.commit(commit)
+
+    def _record(
+        self, commit: CommitId, raw: RawCommit, weight: Weight
+    ) -> tuple[Mapping[str, Entry], Record, AgentSpec]:
+        """A commit's tree, its record and its agent: all that does not grow with the loop."""
         tree = self._trees.read(raw.tree)
         if RECORD not in tree:
             raise NotALoop(f"Commit {commit[:7]} holds no continuation.", hint="Name a loop, or a commit of one.")
         record = decode_record(self._file(tree, RECORD, weight))
         check_workspace(record, tree.get(WORKSPACE))
-        definition = decode_definition(self._file(tree, DEFINITION, weight))
+        return tree, record, decode_definition(self._file(tree, DEFINITION, weight))
+
+    def _load(self, commit: CommitId, raw: RawCommit, above: int, weight: Weight) -> Continuation:
+        tree, record, definition = self._record(commit, raw, weight)
         messages: list[Message] = []
         for name, blob in self._trees.messages(folder_in(tree, MESSAGES)):
             data = self._objects.get(blob, "blob")
@@ -193,24 +239,30 @@ class Commits:
             **{name: getattr(record, name) for name in Record.__struct_fields__},
             definition=definition,
             messages=tuple(messages),
-            children=self._children(folder_in(tree, CHILDREN), raw, above, weight) if CHILDREN in tree else {},
+            children=self._children(tree, raw, above, weight),
         )
 
-    def _children(self, folder: str, raw: RawCommit, above: int, weight: Weight) -> dict[CallId, Child]:
-        """The live children, each with its commit: the further parent that has the same tree."""
+    def _children(self, tree: Mapping[str, Entry], raw: RawCommit, above: int, weight: Weight) -> dict[CallId, Child]:
         children: dict[CallId, Child] = {}
+        for call, commit in self._nested(tree, raw):
+            known = self._find(commit, above + 1)
+            weight.nest(known.laid.weight)
+            children[call] = Child(commit=commit, state=known.commit.state)
+        return children
+
+    def _nested(self, tree: Mapping[str, Entry], raw: RawCommit) -> Iterator[tuple[CallId, CommitId]]:
+        """The live children, each with its commit: the further parent that has the same tree."""
+        if CHILDREN not in tree:
+            return
         commits = [(self._revisions.commit(parent).tree, CommitId(parent)) for parent in raw.parents]
-        for entry in self._trees.read(folder).values():
+        for entry in self._trees.read(folder_in(tree, CHILDREN)).values():
             if not is_call_id(entry.name):
                 raise damaged(f"{CHILDREN}/{one_line(entry.name)} has a name that no call can have")
             match = next((pair for pair in commits if pair[0] == entry.id), None)
             if match is None:
                 raise damaged(f"{CHILDREN}/{entry.name} is not the tree of any parent commit")
             commits.remove(match)
-            known = self._find(match[1], above + 1)
-            weight.nest(known.laid.weight)
-            children[CallId(entry.name)] = Child(commit=match[1], state=known.commit.state)
-        return children
+            yield CallId(entry.name), match[1]
 
     def _file(self, tree: Mapping[str, Entry], name: str, weight: Weight) -> bytes:
         if name not in tree or not tree[name].is_file:

@@ -160,8 +160,7 @@ class GitStore(Store):
         return None if head is None else CommitId(head)
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
-        known = self._commits.recent(new)
-        note = f"caesura: {'' if known is None else one_line(known.message.partition(chr(10))[0])}"
+        note = f"caesura: {one_line(self._commits.message(new).partition(chr(10))[0])}"
         since, now = self._commits.since(new), erasures(self._folder)
         check = partial(check_there, self._folder, (new,), since)
         group = self._group
@@ -205,6 +204,9 @@ class GitStore(Store):
 
     def read(self, commit: CommitId) -> Commit:
         return self._commits.read(commit)
+
+    def check(self, commit: CommitId) -> None:
+        self._commits.check(commit)
 
     def parents(self, commit: CommitId) -> tuple[CommitId, ...]:
         return tuple(map(CommitId, self._revisions.commit(commit).parents))

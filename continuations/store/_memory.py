@@ -69,6 +69,9 @@ class MemoryStore(Store):
             raise gone(f"Commit {commit}", self.location)
         return self._commits[commit]
 
+    def check(self, commit: CommitId) -> None:
+        self.read(commit)
+
     def line(self, commit: CommitId) -> Iterator[tuple[CommitId, str]]:
         found = self.read(commit)
         yield commit, found.message

@@ -218,6 +218,17 @@ class Store(Protocol):
         """
         ...
 
+    def check(self, commit: CommitId) -> None:
+        """Make sure that a commit is one of a loop, and that this Caesura can read what it says.
+
+        What that takes does not grow with the loop: whether each of its messages is whole is not looked at, unless
+        something was ever erased from the store.
+
+        Raises:
+            NotALoop, Torn, Unreadable, NewerFormat, TooLarge: as `read`, as far as it was looked at.
+        """
+        ...
+
     def parents(self, commit: CommitId) -> tuple[CommitId, ...]:
         """The commits before one, which need not hold a continuation that can be read.
 
