@@ -123,11 +123,12 @@ from ._text import call_text, count, excerpt, one_line, printable, span
 from ._trajectory import Entry, EntryKind
 from ._validate import InvalidAnswer, misfit
 from ._variation import Variation
-from ._workspace import Workspace
+from ._workspace import Origin, Workspace
 from .adoption import StillRunning, Unrelated
 from .archive import Nested
 from .bundles import Arrival, Diverged
 from .comparison import Comparison, Divergence, Tally, compare, line, tally
+from .exporting import ExportedBranch
 from .files import Apart, Files, LoopFiles, NoFiles, UnkeptFiles
 from .folder import Folder, NotHere
 from .forking import Forked, NothingRecorded
@@ -144,7 +145,9 @@ from .records import Records
 from .repair import Hopeless, Mend, Plan, Repair
 from .signatures import AllowedSigners, Checked, NoSigningKey, Signer, SigningFailed, split_signature
 from .store import (
+    BadBranch,
     BadBundle,
+    BranchInUse,
     Commit,
     Durability,
     Erased,
@@ -157,8 +160,10 @@ from .store import (
     Move,
     Moved,
     NoPerson,
+    NoProject,
     NoSuchRevision,
     NotALoop,
+    NothingToBring,
     Occupied,
     StillReached,
     Store,
@@ -199,6 +204,7 @@ __all__ = [
     "Arrival",
     "Assistant",
     "Attempt",
+    "BadBranch",
     "BadBundle",
     "BadCompaction",
     "BadDocument",
@@ -207,6 +213,7 @@ __all__ = [
     "BadPolicy",
     "BadRedaction",
     "BadVariant",
+    "BranchInUse",
     "Budget",
     "CaesuraError",
     "Call",
@@ -254,6 +261,7 @@ __all__ = [
     "Erased",
     "Expire",
     "Expired",
+    "ExportedBranch",
     "Fault",
     "FileChange",
     "Files",
@@ -297,6 +305,7 @@ __all__ = [
     "NewerFormat",
     "NoFiles",
     "NoPerson",
+    "NoProject",
     "NoSigningKey",
     "NoSuchLoop",
     "NoSuchRequest",
@@ -309,9 +318,11 @@ __all__ = [
     "NotHere",
     "NotPrunable",
     "NothingRecorded",
+    "NothingToBring",
     "Objection",
     "Occupied",
     "OnMiss",
+    "Origin",
     "Overridden",
     "Person",
     "Plan",

@@ -337,6 +337,8 @@ def _trailers(
                 trailers.append(("Tokens", f"{usage.input} in, {usage.output} out"))
         case Started(worker=worker) | Resumed(worker=worker) | ToolStarted(worker=worker):
             trailers.append(("Worker", worker))
+            if isinstance(event, Started) and event.origin is not None:
+                trailers.append(("Origin", event.origin.commit))
             if isinstance(event, ToolStarted) and event.process:
                 trailers.append(("Process", event.process))
         case Decided():

@@ -12,12 +12,13 @@ from ._ids import CallId, CommitId, Digest, WorkerId
 from ._messages import Json, Message, Reply, Usage, User, Value
 from ._rehearsal import Rehearsal
 from ._specs import AgentSpec, Budget
-from ._workspace import Workspace
+from ._workspace import Origin, Workspace
 
 
 class Started(Event, tag=True, frozen=True, kw_only=True):
     """A loop began: an agent was given something to do. `nonce` is the call's for a child loop, random for a root; a
-    child loop's `rehearsal` is its parent's. `workspace` is the files that it begins with, if any."""
+    child loop's `rehearsal` is its parent's. `workspace` is the files that it begins with, if any, and `origin` the
+    commit of a project that they are."""
 
     definition: AgentSpec
     prompt: User
@@ -27,6 +28,7 @@ class Started(Event, tag=True, frozen=True, kw_only=True):
     rehearsal: Rehearsal | None = None
     by: Person | None = None
     workspace: Workspace | None = None
+    origin: Origin | None = None
 
 
 class Proposal(Value, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from ._ids import CallId, CommitId, Digest, WorkerId
 from ._messages import Json, Message, Time, Usage, User, Value
 from ._rehearsal import Rehearsal
 from ._specs import AgentSpec, Amendment, Budget, ToolSpec
-from ._workspace import Workspace
+from ._workspace import Origin, Workspace
 
 FORMAT = 3
 """The version of the format on disk that this code writes; it reads this one and every earlier one."""
@@ -74,7 +74,8 @@ class Record(Value, frozen=True, kw_only=True):
     model call through. `accepted` is the changed definition that a person has agreed to and no worker has adopted
     yet. `misfits` counts replies in a row that did not fit the agent's result type. `context` is what is known of the
     messages' size. `amended` is what a fork has put in the place of parts of the agent's definition, and `rehearsal`
-    says that its tools do not act of themselves. `workspace` is the files that the agent works on, if it has any.
+    says that its tools do not act of themselves. `workspace` is the files that the agent works on, if it has any, and
+    `origin` the commit of a project that they were at first.
     """
 
     format: int
@@ -102,6 +103,7 @@ class Record(Value, frozen=True, kw_only=True):
     spent: Spent = Spent()
     absorbed: Spent = Spent()
     workspace: Workspace | None = None
+    origin: Origin | None = None
 
 
 class Continuation(Record, frozen=True, kw_only=True):

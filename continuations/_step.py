@@ -85,6 +85,7 @@ def start(event: Started) -> Continuation:
         messages=(event.prompt,),
         rehearsal=event.rehearsal,
         workspace=event.workspace,
+        origin=event.origin,
     )
 
 

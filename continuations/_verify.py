@@ -53,6 +53,7 @@ MAY_CHANGE: Mapping[str, frozenset[str]] = {
     "spent": frozenset({"*"}),
     "absorbed": frozenset({"*"}),
     "workspace": frozenset({"ToolReturned", "ToolFailed", "ToolAsked", "FilesChanged", "Rewound"}),
+    "origin": frozenset(),
     "messages": frozenset({"*"}),
     "children": frozenset({"*"}),
 }

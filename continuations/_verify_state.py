@@ -15,6 +15,8 @@ def standing_faults(state: Continuation) -> Iterator[str]:
         yield "its agent's name and fingerprint are not those of its definition"
     if state.definition != state.definition.amended(state.amended):
         yield "its agent's definition is not as a fork has amended it"
+    if state.origin is not None and state.workspace is None:
+        yield "it says where its files came from, and works on none"
     yield from nested_terms(state)
     yield from _round(state)
     for call_id in state.children:
@@ -64,6 +66,7 @@ def begun(commit: Recorded) -> Iterator[str]:
             messages=state.messages,
             rehearsal=None if state.rehearsal is None else state.rehearsal.begun,
             workspace=state.workspace,
+            origin=state.origin,
         )
         if state != fresh or len(state.messages) != 1 or not isinstance(state.messages[0], User):
             yield "the loop begins with more than its prompt"

@@ -15,7 +15,7 @@ from ._events import FilesChanged, ToolAsked, ToolFailed, ToolReturned
 from ._ids import LoopName, loop_name, root_of
 from ._moves import unfinished
 from ._text import count, one_line
-from ._workspace import Workspace
+from ._workspace import Origin, Workspace
 from .archive import Archive
 from .history import History, Saved
 from .leases import held
@@ -42,12 +42,13 @@ class Apart(ConflictError):
 
 class LoopFiles(msgspec.Struct, frozen=True, kw_only=True):
     """The files of a loop: the folder that they are in, what was changed there since the loop's last commit, and what
-    is there and left out of the commits."""
+    is there and left out of the commits. `origin` is the commit of a project that they were at first, if any."""
 
     loop: LoopName
     folder: str
     changes: tuple[FileChange, ...]
     left_out: tuple[str, ...]
+    origin: Origin | None = None
 
 
 class Files:
@@ -71,6 +72,25 @@ class Files:
         new = self._history.store.workspaces().begin(Path(folder))
         return new, self._look(new, "")[0]
 
+    def begin_from(
+        self, text: str, folder: str | os.PathLike[str] | None, *, borrow: bool = False
+    ) -> tuple[LoopName | None, Workspace, Origin]:
+        """`begin` with the files of the commit that ``PATH@REVISION`` names, put into a folder that is empty or not
+        there as soon as the loop is driven; without one, into the loop's own.
+
+        With `borrow` the repository does not copy them, and needs that project from now on.
+
+        Raises:
+            NoProject, NoSuchRevision: nothing has that name.
+            Unkeepable: the folder is not empty.
+            TooLarge, Torn, Unavailable: the files cannot be had. Nothing was written.
+        """
+        redaction, store = self._history.redaction, self._history.store
+        with _written():
+            tree, origin = store.projects().take(text, lambda said: redaction.text(said) != said, borrow=borrow)
+            new = None if folder is None else store.workspaces().begin(Path(folder), empty=True)
+        return new, Workspace(tree=tree), origin
+
     def intend(self, new: LoopName, loop: LoopName, nonce: str) -> None:
         """Say what the loop will be called, and its nonce."""
         with _written():
@@ -80,7 +100,8 @@ class Files:
         """Note that a loop has been made to work where `begin` was told."""
         with _written():
             self._history.store.workspaces().adopt(new, saved.loop)
-        self.settle(saved)
+        if saved.state.origin is None:  # else they are still to be put there
+            self.settle(saved)
 
     def settle(self, saved: Saved) -> None:
         """Note that a commit holds the files as they were looked at last."""
@@ -150,7 +171,7 @@ class Files:
         Raises:
             NoFiles: it works on none.
         """
-        workspace = _workspace(saved)
+        workspace = workspace_of(saved)
         store = self._history.store.workspaces()
         now, settled, _ = self._now(saved, workspace)
         untouched = now.tree == settled  # if they are others than those of the commit, resuming brings those
@@ -159,6 +180,7 @@ class Files:
             folder=str(store.place(saved.loop)),
             changes=() if untouched else tuple(store.changes(workspace.tree, now.tree)),
             left_out=now.left_out,
+            origin=saved.state.origin,
         )
 
     def keep(self, saved: Saved, event: FilesChanged) -> Saved:
@@ -168,7 +190,7 @@ class Files:
             NoFiles: it works on none.
             Apart: they were changed from others than the loop's last commit has.
         """
-        workspace = _workspace(saved)
+        workspace = workspace_of(saved)
         unfinished(saved.state, event)
         now, settled, _ = self._now(saved, workspace)
         if now.tree not in (workspace.tree, settled):
@@ -187,7 +209,7 @@ class Files:
         Raises:
             NoFiles, Apart, InTheWay: as in `keep` and `take_up`.
         """
-        workspace = _workspace(saved)
+        workspace = workspace_of(saved)
         kept = self.keep(saved, event)
         if kept.commit == saved.commit:
             return saved
@@ -220,7 +242,12 @@ class Files:
         )
 
 
-def _workspace(saved: Saved) -> Workspace:
+def workspace_of(saved: Saved) -> Workspace:
+    """The files that a loop works on.
+
+    Raises:
+        NoFiles: it works on none.
+    """
     if saved.state.workspace is None:
         raise NoFiles(f"{saved.loop} works on no files.", hint="'caesura run --workspace FOLDER' starts one that does.")
     return saved.state.workspace
@@ -272,5 +299,5 @@ class Filing(Archive):
         name, now = loop_name(loop), self._now()
         with held(self._store, root_of(name), now):
             saved, files = self._history.load(name), Files(self._history)
-            event = FilesChanged(at=now, workspace=_workspace(saved), by=self._person(by))
+            event = FilesChanged(at=now, workspace=workspace_of(saved), by=self._person(by))
             return files.put_back(saved, event) if restore else files.keep(saved, event)

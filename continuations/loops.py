@@ -22,7 +22,7 @@ from ._specs import AgentSpec
 from ._validate import InvalidAnswer, check_answer, check_edit
 from .adoption import Adoption
 from .compacting import Compacting
-from .files import Filing
+from .exporting import Exporting
 from .forking import Forking
 from .history import History, NoSuchLoop, Saved, saved_from
 from .interchange import export_loop, import_loop
@@ -41,7 +41,7 @@ class NoSuchRequest(CallerError):
     """Nothing of that address waits for anybody."""
 
 
-class Loops(Keep, Forking, Adoption, Compacting, Filing):
+class Loops(Keep, Forking, Adoption, Compacting, Exporting):
     """The loops of one repository, for whoever decides about them. Use it as a context manager, or close it.
 
     `redaction` says what, besides keys and tokens of known shapes, nothing that is written may hold. If the `policy`

@@ -22,7 +22,6 @@ from caesura.continuations import (
     GitStore,
     History,
     Judge,
-    LoopExists,
     LoopName,
     NoPerson,
     Person,
@@ -41,12 +40,12 @@ from caesura.continuations import (
     WorkerId,
     loop_name,
     parent_name,
-    root_name,
     root_of,
     utc_now,
 )
 
 from ._agent import Agent, register
+from ._beginning import begin
 from ._exploring import Explorer
 from ._model import Model
 from ._notices import Audience, Listener, Notice, committed
@@ -171,18 +170,24 @@ class Runtime:
         loop: str | None = None,
         budget: Budget | None = None,
         workspace: str | os.PathLike[str] | None = None,
+        origin: str | None = None,
+        borrow: bool = False,
         wait: bool = False,
     ) -> Outcome:
         """Start a loop and drive it until it ends or is suspended; with `wait`, until it ends.
 
         The loop is named `loop`, or for its agent with a random suffix. `budget` replaces the agent's own. `workspace`
-        is a folder that it works on: its files, as they are and as the tools leave them, are part of each commit.
+        is a folder that it works on: its files, as they are and as the tools leave them, are part of each commit. With
+        an `origin` they are those of a commit of a project, named like ``../project@main``, in a `workspace` that is
+        empty or not there, or else in a folder of the loop's own. They are copied; to `borrow` them instead, the
+        project has to stay.
 
         Raises:
             UnknownAgent: there is no such agent here.
             LoopExists: the name is taken.
             BadName, SecretName: the name cannot be a branch.
             Unkeepable, TooLarge: the files in the workspace cannot be kept.
+            NoProject, NoSuchRevision: there is no such origin.
         """
         services = self._services
         known = services.agent(agent if isinstance(agent, str) else agent.name)
@@ -197,30 +202,9 @@ class Runtime:
             budget=known.budget if budget is None else budget,
             by=by,
         )
-        saved = await services.sync(self._begin, known, loop, event, workspace)
+        saved = await services.sync(begin, services, loop, event, workspace, origin, borrow=borrow)
         services.listen(committed(saved))
         return await self._drive(saved, worker, wait=wait)
-
-    def _begin(self, agent: Agent, loop: str | None, event: Started, folder: str | os.PathLike[str] | None) -> Saved:
-        """Make the loop under its name, or under the first of the agent's that is free, to work in its folder."""
-        services, author = self._services, event.by or self._services.committer
-        new = None
-        if folder is not None:
-            new, workspace = services.files.begin(folder)
-            event = msgspec.structs.replace(event, workspace=workspace)
-
-        def make(name: LoopName) -> Saved:
-            if new is not None:
-                services.files.intend(new, name, event.nonce)
-            saved = services.history.begin(name, event, services.committer, author)
-            if new is not None:
-                services.files.began(new, saved)
-            return saved
-
-        while loop is None:
-            with suppress(LoopExists):
-                return make(root_name(f"{agent.name}-{secrets.token_hex(2)}"))
-        return make(root_name(loop))
 
     async def resume(self, loop: str, *, wait: bool = False, adopt: bool = False) -> Outcome:
         """Load a root loop's head and perform what is outstanding, in it and in everything nested in it.

@@ -52,6 +52,7 @@ from caesura.continuations import (
     ModelSpec,
     Needs,
     NoSuchLoop,
+    Origin,
     Overridden,
     Person,
     Proposal,
@@ -110,6 +111,9 @@ WORKERS = tuple(WorkerId(f"worker-{number}") for number in range(3))
 EMPTY_TREE = TreeId("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
 FILES = (Workspace(tree=EMPTY_TREE), Workspace(tree=TreeId("f" * 40), left_out=(".env", "a\nb")))
 """Files that a loop may have: none at all, and some that only a store in memory does not look for."""
+
+ORIGIN = Origin(repository="/projects/tea", commit=CommitId("b" * 40), held_back=("conf/token",))
+"""Where a loop's files may come from."""
 
 # Values ------------------------------------------------------------------------------------------------------------
 
@@ -543,7 +547,7 @@ started = st.builds(
     worker=st.sampled_from(WORKERS),
     budget=st.builds(Budget, steps=st.none() | st.integers(1, 5), seconds=st.none() | st.just(9.5)),
     workspace=st.none() | st.sampled_from(FILES),
-)
+).flatmap(lambda event: st.sampled_from([event] if event.workspace is None else [event, replace(event, origin=ORIGIN)]))
 """How a loop begins."""
 
 

@@ -18,7 +18,6 @@ from caesura.continuations import (
     MemoryStore,
     NoFiles,
     Occupied,
-    Reply,
     Started,
     TreeId,
     Unavailable,
@@ -31,11 +30,23 @@ from caesura.continuations import (
 )
 from caesura.continuations.store import _snapshot as snapshot
 from caesura.continuations.verify import verify
-from caesura.runtime import Agent, ModelRequest, Outcome, Runtime, ToolContext, tool
+from caesura.runtime import Agent, Outcome, Runtime, ToolContext, tool
 from tests.models import ADA, GRACE, ScriptedModel, ask_for, lines, results, say
 from tests.processes import Processes
 from tests.strategies import AGENT, EPOCH, ROBOT, WORKERS
-from tests.workspaces import LOOP, Kept, drive, files_in, files_of, git, scribbler, scribbles, something_happens
+from tests.workspaces import (
+    LOOP,
+    Kept,
+    again,
+    drive,
+    files_in,
+    files_of,
+    git,
+    once,
+    scribbler,
+    scribbles,
+    something_happens,
+)
 
 LOOP_REF = f"refs/heads/loops/{LOOP}"
 
@@ -100,17 +111,6 @@ async def test_a_clone_has_all_the_files(path: Path, root: Path, tmp_path: Path)
     healthy(tmp_path / "copy.git")
     outcome = await resumed(tmp_path / "copy.git", LOOP)
     assert outcome.status == "completed"
-
-
-def once(seed: int) -> ScriptedModel:
-    """A model that lets the agent scribble once more, then ends."""
-    spoken: list[ModelRequest] = []
-
-    def script(asked: ModelRequest) -> Reply:
-        spoken.append(asked)
-        return say("done") if spoken[1:] else ask_for(("scribble", {"seed": seed, "times": 3}))
-
-    return ScriptedModel(script)
 
 
 async def resumed(path: Path, loop: str, seed: int = 99) -> Outcome:
@@ -434,19 +434,6 @@ def test_whatever_happens_the_folder_is_what_the_commit_holds_and_nothing_is_los
         trio.run(partial(again, path, loop, chance.randrange(10**6)))
         assert files_in(place) == held(path, f"loops/{loop}")
     healthy(path)
-
-
-async def again(path: Path, loop: str, seed: int) -> None:
-    """Let a loop scribble once more, wherever it stands."""
-    with Loops.open(path) as loops:
-        if loops.show(loop).state.ending is not None:
-            loops.tell(loop, "Go on.", by=ADA)
-        for request in loops.pending(loop):
-            loops.answer(request, "It ran.", by=ADA)
-    async with Runtime.open(path, agents=[scribbler()], model=once(seed)) as runtime:
-        outcome = await runtime.resume(loop)
-        for request in outcome.pending:
-            assert request.kind == "outcome"
 
 
 # On disk -----------------------------------------------------------------------------------------------------------

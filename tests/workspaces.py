@@ -10,9 +10,9 @@ from pathlib import Path
 
 import trio
 
-from caesura.continuations import Files, GitStore, History, NoSuchLoop, loop_name
-from caesura.runtime import Agent, Outcome, Runtime, ToolContext, tool
-from tests.models import ScriptedModel, ask_for, lines, say
+from caesura.continuations import Files, GitStore, History, Loops, NoSuchLoop, Reply, loop_name
+from caesura.runtime import Agent, ModelRequest, Outcome, Runtime, ToolContext, tool
+from tests.models import ADA, ScriptedModel, ask_for, lines, say
 from tests.mortal import Fate
 
 LOOP = "fix"
@@ -49,6 +49,25 @@ def git(repository: Path, *words: str, stdin: bytes | None = None, **environment
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def project_of(folder: Path) -> Path:
+    """A small project with files of every kind, committed on ``main``."""
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "config", "user.name", "Ada Lovelace")
+    git(folder, "config", "user.email", "ada@example.com")
+    (folder / "README").write_text("from before\n")
+    (folder / "src").mkdir()
+    (folder / "src" / "main.py").write_text("print('hi')\n")
+    (folder / "run").write_bytes(b"#!/bin/sh\n\xff\x00")
+    (folder / "run").chmod(0o755)
+    (folder / "link").symlink_to("src/main.py")
+    (folder / ".gitignore").write_text("*.log\n")
+    (folder / "kept.log").write_text("ignored, and kept\n")
+    git(folder, "add", "-Af")
+    git(folder, "commit", "-qm", "The project")
+    return folder
 
 
 def files_of(repository: Path, tree: str) -> Kept:
@@ -150,3 +169,27 @@ def taken_up(path: str, loop: str, death: str = "") -> None:
     Fate(death)
     history = History(GitStore.open(path))
     Files(history).take_up(history.load(loop_name(loop)))
+
+
+def once(seed: int) -> ScriptedModel:
+    """A model that lets the agent scribble once more, then ends."""
+    spoken: list[ModelRequest] = []
+
+    def script(asked: ModelRequest) -> Reply:
+        spoken.append(asked)
+        return say("done") if spoken[1:] else ask_for(("scribble", {"seed": seed, "times": 3}))
+
+    return ScriptedModel(script)
+
+
+async def again(path: Path, loop: str, seed: int) -> None:
+    """Let a loop scribble once more, wherever it stands."""
+    with Loops.open(path) as loops:
+        if loops.show(loop).state.ending is not None:
+            loops.tell(loop, "Go on.", by=ADA)
+        for request in loops.pending(loop):
+            loops.answer(request, "It ran.", by=ADA)
+    async with Runtime.open(path, agents=[scribbler()], model=once(seed)) as runtime:
+        outcome = await runtime.resume(loop)
+        for request in outcome.pending:
+            assert request.kind == "outcome"

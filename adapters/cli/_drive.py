@@ -51,6 +51,18 @@ def run(
         Path | None,
         Parameter(name="--workspace", help="A folder that the agent works on: its files become a part of each commit."),
     ] = None,
+    origin: Annotated[
+        str | None,
+        Parameter(
+            name="--from",
+            help="Begin with the files of a commit of a project, as ../project@main, put into --workspace, which must"
+            " be empty or not there; without it, into a folder of the loop's own.",
+        ),
+    ] = None,
+    borrow: Annotated[
+        bool,
+        Parameter(name="--borrow", negative="", help="With --from: do not copy the files; the project has to stay."),
+    ] = False,
     wait: Wait = False,
     budget_steps: Steps = None,
     budget_tokens: Tokens = None,
@@ -71,12 +83,23 @@ def run(
     if agent is not None and prompt is not None:
         raise BadUsage("The agent was named twice.", hint="Use --agent or the first argument, not both.")
     named, text = (agent, agent_or_prompt) if prompt is None else (agent_or_prompt, prompt)
+    if borrow and origin is None:
+        raise BadUsage("There is nothing to borrow.", hint="Say from which project: --from ../project@main.")
     task = make_task(where, agents, named, prompt=text, model=model, api=api)
     content = text_from(text, "for the agent to do")
     budget = budget_of(task.agent.budget, budget_steps, budget_tokens, budget_seconds)
 
     async def start(runtime: "Runtime") -> "Outcome":
-        return await runtime.run(task.agent, content, loop=loop, budget=budget, workspace=workspace, wait=wait)
+        return await runtime.run(
+            task.agent,
+            content,
+            loop=loop,
+            budget=budget,
+            workspace=workspace,
+            origin=origin,
+            borrow=borrow,
+            wait=wait,
+        )
 
     return drive(replace(task, wait=wait), start, None if loop is None else LoopName(loop), json=json)
 

@@ -10,6 +10,7 @@ from ._faults import BadUsage
 from ._options import By, Json, Repo, place
 from ._output import Page, out, write_json
 
+_ORIGIN = ("repository", "commit", "held_back")
 _KINDS = {"A": ("new:     ", "green"), "M": ("changed: ", "yellow"), "D": ("deleted: ", "red")}
 
 
@@ -37,7 +38,8 @@ def files(
     A loop does not go on over files that somebody else has changed: keep them, or restore those of the loop. Files that
     hold a secret are left out of every commit.
 
-    With --json: {"loop", "folder", "changes": [{"kind", "path"}], "left_out": [path, ...]}.
+    With --json: {"loop", "folder", "changes": [{"kind", "path"}], "left_out": [path, ...], "origin": null or
+    {"repository", "commit", "held_back": [path, ...]}}.
     """
     if keep and restore:
         raise BadUsage(
@@ -51,6 +53,10 @@ def files(
         write_json(_files_json(found))
         return
     page = Page().add((found.folder, "bold"))
+    if found.origin is not None:
+        page.add(("from: ", "dim"), f"{found.origin.repository}@{found.origin.commit[:10]}")
+        for path in found.origin.held_back:
+            page.add(("held back: ", "dim"), path)
     for change in found.changes:
         page.add(*_line(change))
     for path in found.left_out:
@@ -70,4 +76,11 @@ def _line(change: FileChange) -> tuple[tuple[str, str], ...]:
 
 def _files_json(found: LoopFiles) -> dict[str, Any]:
     changes = [{"kind": change.kind, "path": change.path} for change in found.changes]
-    return {"loop": found.loop, "folder": found.folder, "changes": changes, "left_out": list(found.left_out)}
+    origin = None if found.origin is None else {field: getattr(found.origin, field) for field in _ORIGIN}
+    return {
+        "loop": found.loop,
+        "folder": found.folder,
+        "changes": changes,
+        "left_out": list(found.left_out),
+        "origin": origin,
+    }

@@ -1,17 +1,20 @@
 """Export and import: continuations of agent-continuations, and loops whole in bundles."""
 
 import json as jsonlib
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from cyclopts import Parameter
 
 from caesura.continuations import (
     Arrival,
     CallerError,
     CommitId,
+    ExportedBranch,
     GitStore,
     LoopName,
     Loops,
@@ -44,6 +47,13 @@ def export_(
     bundle: Annotated[
         Path | None, Parameter(name="--bundle", help="Write the loops, whole with their history, to this file.")
     ] = None,
+    workspace: Annotated[
+        str | None,
+        Parameter(name="--workspace", help="Make this branch, in the project that the loop's files are from, of them."),
+    ] = None,
+    to: Annotated[
+        Path | None, Parameter(name="--to", help="With --workspace: another repository to make the branch in.")
+    ] = None,
     form: Annotated[
         bool,
         Parameter(
@@ -53,16 +63,26 @@ def export_(
     repo: Repo = None,
     json: Json = False,
 ) -> None:
-    """Write a loop as the continuation object of agent-continuations, to standard output; or loops as a bundle.
+    """Write a loop as the continuation object of agent-continuations, to standard output; or loops as a bundle; or a
+    loop's files as a branch.
 
     The object is JSON, nested as the agents are. What the format has no place for is left out.
 
     With --bundle, loops are written to a file of git's own format, with all that is nested in them and all their
     history, for 'caesura import FILE' on another machine. With --json: {"bundle", "loops": {loop: commit}}.
+
+    With --workspace, the files come back to the project: a branch that merges with plain git, with a commit for each
+    step that changed some, by the agent, with whoever approved it as co-author. The trailer Caesura-Commit of each
+    names the step, for 'caesura show'. The same command again moves the branch forward; a branch that somebody else
+    has moved, or that is checked out, is refused. With --json: {"project", "branch", "commit", "was", "commits"}.
     """
     if not revisions:
         raise BadUsage("Nothing is named.", hint="Name a loop, or several for a bundle: --bundle FILE.")
     revision, *more = revisions
+    if workspace is None and to is not None:
+        raise BadUsage("--to takes a branch.", hint="Name it too: --workspace BRANCH.")
+    if workspace is not None and (more or bundle is not None):
+        raise BadUsage("One loop at a time makes a branch.", hint="Name one loop, and no --bundle.")
     if more and bundle is None:
         raise BadUsage(
             "One loop at a time makes a continuation object.", hint="Several loops go into a bundle: --bundle FILE."
@@ -70,6 +90,9 @@ def export_(
     with place(repo).loops() as loops:
         if bundle is not None:
             _bundled(bundle, loops.export_bundle(*revisions, file=bundle), json=json)
+            return
+        if workspace is not None:
+            _returned(loops.export_files(revision, workspace, to=to), json=json)
             return
         document = loops.export(revision, form=form)
     if json:
@@ -85,6 +108,19 @@ def _bundled(file: Path, heads: Mapping[LoopName, CommitId], *, json: bool) -> N
     roots = sorted({root_of(loop) for loop in heads})
     out(Page().add(f"{shown(file)} holds {', '.join(roots)}."))
     err(Page().add(("on the other machine: ", "dim"), (f"caesura import {file.name}", "green")))
+
+
+def _returned(made: ExportedBranch, *, json: bool) -> None:
+    if json:
+        write_json(msgspec.to_builtins(made))
+        return
+    page = Page()
+    where, project = f"{made.branch} in {shown(Path(made.project))}", shlex.quote(made.project)
+    if made.commit == made.was:
+        out(page.add(where, (" has all of it already", "dim"), f", at {made.commit[:10]}."))
+    else:
+        out(page.add((where, "bold"), f" is at {made.commit[:10]}: {count(made.commits, 'commit')} of the loop's."))
+    err(Page().add(("take it over: ", "dim"), (f"git -C {project} merge {made.branch}", "green")))
 
 
 def import_(

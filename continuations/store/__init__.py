@@ -8,6 +8,8 @@ from ._holdings import Holdings, Upkeep, Upkept
 from ._keeping import BadBundle, Bundle, Erased, Keeper, StillReached, Unclean
 from ._memory import MemoryStore
 from ._plumbing import is_bundle
+from ._project import BadBranch, BranchInUse, NoProject, Project
+from ._projects import Brought, FileStep, NothingToBring, Projects
 from ._protocol import (
     Commit,
     Durability,
@@ -31,12 +33,16 @@ if TYPE_CHECKING:
     from ._git import GitStore
 
 __all__ = [
+    "BadBranch",
     "BadBundle",
+    "BranchInUse",
+    "Brought",
     "Bundle",
     "Commit",
     "Durability",
     "Erased",
     "FileChange",
+    "FileStep",
     "GitStore",
     "Holdings",
     "InTheWay",
@@ -48,9 +54,13 @@ __all__ = [
     "Move",
     "Moved",
     "NoPerson",
+    "NoProject",
     "NoSuchRevision",
     "NotALoop",
+    "NothingToBring",
     "Occupied",
+    "Project",
+    "Projects",
     "Reader",
     "StillReached",
     "Store",

@@ -21,14 +21,16 @@ from ._folder import (
     is_keepable,
     is_repository,
     join,
+    mode_of,
     opened,
     put,
+    read,
     stamp_at,
     within,
 )
-from ._format import Entry
+from ._format import Entry, object_id
 from ._index import Index, Known, forget_tree, is_racy
-from ._objects import Objects
+from ._objects import MAX_OBJECT, Objects
 from ._trees import Trees
 
 _TOLD = 5
@@ -118,6 +120,9 @@ class Checkouts:
             with suppress(Unsettled), within(folder, path) as here:
                 if path and is_repository(here):  # of loops, say: none of it is a loop's to write
                     unknown.append(path)
+                for entry in new:
+                    _recognize(here, index, path, entry)
+                known = index.folders.get(path, known)
                 for name in (*(entry.name for entry in new), *((folders or frozenset()) - known.folders)):
                     seen = stamp_at(here, name)
                     free = seen is None or seen == known.stamps.get(name) or name in known.folders
@@ -177,6 +182,20 @@ class Checkouts:
                 known.stamps[entry.name], known.blobs[entry.name] = stamp, (entry.mode, entry.id)
                 if is_racy(stamp, time.time_ns()):
                     known.racy.add(entry.name)
+
+
+def _recognize(folder: int, index: Index, path: str, entry: Entry) -> None:
+    """Know a file that is as it is to be already, and that no snapshot sees: one that rules leave out, written by a
+    checkout that was cut short."""
+    seen = stamp_at(folder, entry.name)
+    known = index.folders.get(path, Known())
+    if seen is None or entry.name in known.stamps or mode_of(seen) != entry.mode or seen[2] > MAX_OBJECT:
+        return
+    with suppress(Unsettled, OSError):
+        if object_id("blob", read(folder, entry.name, seen)) == entry.id:
+            index.folders.setdefault(path, known)
+            known.stamps[entry.name], known.blobs[entry.name] = seen, (entry.mode, entry.id)
+            known.racy.add(entry.name)
 
 
 def _forget(known: Known, name: str) -> None:

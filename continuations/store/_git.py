@@ -31,6 +31,7 @@ from ._leftovers import leftovers
 from ._make import make, unmade
 from ._mender import GitMender
 from ._objects import Batch, Objects
+from ._projects import Projects
 from ._protocol import (
     Commit,
     Durability,
@@ -93,7 +94,9 @@ class GitStore(Store):
         self._waiting = Waiting(self._folder, self._objects, self._refs, LOOPS)
         self._commits = Commits(self._folder, self._objects, self._revisions)
         excludes = partial(self.setting, "core.excludesfile")
-        self._workspaces = Workspaces(self._folder, self._objects, Trees(self._objects), excludes)
+        trees = Trees(self._objects)
+        self._workspaces = Workspaces(self._folder, self._objects, trees, excludes)
+        self._projects = Projects(self._folder, self._objects, trees, self._revisions, durable=durable)
 
     @classmethod
     def open(
@@ -299,6 +302,9 @@ class GitStore(Store):
 
     def workspaces(self) -> Workspaces:
         return self._workspaces
+
+    def projects(self) -> Projects:
+        return self._projects
 
     # Checking ----------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from ._keeping import Keeper
 from ._protocol import Commit, Lease, Mender, Move, Moved, NoSuchRevision, NotALoop, Reader, Store, Trace, Unavailable
 
 if TYPE_CHECKING:
+    from ._projects import Projects
     from ._workspaces import Workspaces
 
 _REVISION = re.compile(r"(?P<base>[^~^]+)(?P<steps>(?:~\d*|\^\d*)*)")
@@ -236,6 +237,9 @@ class MemoryStore(Store):
         raise Unavailable("A store in memory keeps nothing but in memory.", hint="Open a repository.")
 
     def workspaces(self) -> "Workspaces":
+        raise Unavailable("A store in memory keeps no files.", hint="Open a repository on disk for loops with files.")
+
+    def projects(self) -> "Projects":
         raise Unavailable("A store in memory keeps no files.", hint="Open a repository on disk for loops with files.")
 
     def leftovers(self) -> Iterator[tuple[str, str]]:

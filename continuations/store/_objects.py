@@ -62,8 +62,9 @@ class Objects:
     def __init__(self, folder: Path, *, durable: bool = True, journal: Journal | None = None) -> None:
         self._folder, self._durable, self._journal = folder, durable, journal
         self._turn = RLock()
-        self._folders = (folder, *_alternates(folder, _ALTERNATES))
-        self._packs = [Packs(one) for one in self._folders]
+        self._folders: tuple[Path, ...] = ()
+        self._packs: list[Packs] = []
+        self._find_folders()
         self._tidied = False
 
     def close(self) -> None:
@@ -137,8 +138,21 @@ class Objects:
     def _refresh(self) -> bool:
         """See which packs there are now, and what is in the journal; whether it is other than at the last look."""
         others = [self._journal is not None and self._journal.catch_up()]  # first: what is sealed then is in a pack
+        others.append(self._find_folders())
         others += [packs.refresh() for packs in self._packs]
         return any(others)
+
+    def _find_folders(self) -> bool:
+        """See which folders objects are in; whether others are borrowed from than at the last look."""
+        folders = (self._folder, *_alternates(self._folder, _ALTERNATES))
+        if folders == self._folders:
+            return False
+        known = dict(zip(self._folders, self._packs, strict=True))
+        self._folders = folders
+        self._packs = [known.pop(one) if one in known else Packs(one) for one in folders]
+        for left in known.values():
+            left.close()
+        return True
 
     def _journaled(self, name: str, limit: int, faults: list[Torn]) -> tuple[Kind, bytes] | None:
         entry = None if self._journal is None else self._journal.entry(bytes.fromhex(name))
@@ -175,6 +189,29 @@ class Objects:
         return None
 
     # Writing -----------------------------------------------------------------------------------------------------
+
+    def borrow(self, other: Path) -> None:
+        """Take what is not here from another repository's folder of objects, from now on, as ``git clone --shared``.
+
+        Raises:
+            OSError: it cannot be noted; a path with a line's end in it cannot either.
+        """
+        line, info = f"{other.absolute()}", self._folder / "info"
+        if "\n" in line:
+            raise OSError(f"git cannot borrow from {line!r}")
+        if not info.is_dir():
+            _disk.make_folder(info)
+        file, new = info / "alternates", info / f"alternates.{mark()}"
+        known = file.read_text("utf-8", "surrogateescape") if file.exists() else ""
+        if line in known.split("\n"):
+            return
+        _disk.write(new, f"{known}{line}\n".encode("utf-8", "surrogateescape"))
+        _disk.sync(new)
+        _disk.rename(new, file)
+        for folder in (info, self._folder):
+            _disk.sync(folder)
+        with self._turn:
+            self._refresh()
 
     def write(self, batch: Mapping[str, tuple[Kind, bytes]]) -> None:
         """Write objects; when this returns they are there, whole, and as durable as the store is.

@@ -67,8 +67,8 @@ def git(folder: Path, *words: str, given: bytes = b"", into: IO[bytes] | None = 
 
 
 @contextmanager
-def beside(objects: Path, refs: Mapping[str, str]) -> Iterator[Path]:
-    """A repository for as long as the context lasts: what is in `objects` is in it, and branches of its own.
+def beside(objects: Path, refs: Mapping[str, str], *more: Path) -> Iterator[Path]:
+    """A repository for as long as the context lasts: what is in `objects` and `more` is in it, and branches of its own.
 
     What git writes there is not in the repository until it is taken over.
     """
@@ -80,7 +80,9 @@ def beside(objects: Path, refs: Mapping[str, str]) -> Iterator[Path]:
         except GitFailed as error:
             raise Unavailable(f"git could make no repository at {folder}: {error}.", hint="Is there space?") from error
         (folder / "objects" / "info").mkdir(exist_ok=True)
-        (folder / "objects" / "info" / "alternates").write_text(f"{objects.absolute()}\n")
+        (folder / "objects" / "info" / "alternates").write_text(
+            "".join(f"{one.absolute()}\n" for one in (objects, *more))
+        )
         for name, target in refs.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(f"{target}\n")

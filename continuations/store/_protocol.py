@@ -15,8 +15,7 @@ from ._holdings import Upkeep
 
 if TYPE_CHECKING:
     from ._keeping import Keeper
-
-if TYPE_CHECKING:
+    from ._projects import Projects
     from ._workspaces import Workspaces
 
 Durability = Literal["power-cut", "crash"]
@@ -367,6 +366,14 @@ class Store(Protocol):
 
         Raises:
             Unavailable: this store has none.
+        """
+        ...
+
+    def projects(self) -> "Projects":
+        """What it has to do with projects, from which loops' files are, and to which they come back.
+
+        Raises:
+            Unavailable: this store has nothing to do with any.
         """
         ...
 

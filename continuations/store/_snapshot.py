@@ -207,7 +207,7 @@ class Snapshots:
                         continue
                     began = time.time_ns()
                     stamp, data = _settled(folder, join(path, name), name, stamp)
-                    if self._is_secret(join(path, name), data):
+                    if is_secret(self._holds_secret, join(path, name), data):
                         left_out.append(join(path, name))
                         if name in known.blobs:  # as it was before the secret came into it
                             new.blobs[name] = known.blobs[name]
@@ -233,9 +233,6 @@ class Snapshots:
         else:
             self._objects.write(batch)
 
-    def _is_secret(self, path: str, data: bytes) -> bool:
-        return self._holds_secret(path) or self._holds_secret(data.decode("utf-8", "surrogateescape"))
-
     def _tree(self, path: str, index: Index, batch: Batch) -> str:
         """The tree of a folder as the index has it; empty if there is nothing in it."""
         known = index.folders[path]
@@ -248,6 +245,11 @@ class Snapshots:
                 entries[name] = Entry(FOLDER, name, below)
         known.tree = self._trees.write(batch, entries) if entries else ""
         return known.tree
+
+
+def is_secret(holds_secret: Callable[[str], bool], path: str, data: bytes) -> bool:
+    """Whether there is a secret in a file, or in its path."""
+    return holds_secret(path) or holds_secret(data.decode("utf-8", "surrogateescape"))
 
 
 def _is_repository(folder: int, name: str) -> bool:

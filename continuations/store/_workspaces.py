@@ -56,18 +56,26 @@ class Workspaces:
             return Path(os.fsdecode(file.readall()))
         return self._own(loop)
 
-    def begin(self, root: Path) -> LoopName:
+    def begin(self, root: Path, *, empty: bool = False) -> LoopName:
         """Prepare that a loop which is about to be made works in a folder that is there; the name that stands for the
-        loop until it is.
+        loop until it is. An `empty` one is made if it is not there, and gets the loop's files when these are taken up.
 
         Raises:
-            Unkeepable: there is no such folder, or the repository's own files are in it.
+            Unkeepable: there is no such folder, it is not empty, or the repository's own files are in it.
+            OSError: it cannot be made.
         """
         root = root.resolve()
-        if not root.is_dir():
+        if empty and root.exists() and not (root.is_dir() and not any(root.iterdir())):
+            raise Unkeepable(
+                f"{root} is not empty, and what is there would be overwritten.",
+                hint="Name a folder that is empty, or not there yet.",
+            )
+        if not empty and not root.is_dir():
             raise Unkeepable(f"There is no folder {root}.", hint="Name one that is there; it may be empty.")
         if root == self._folder.parent.resolve() or self._folder.parent.resolve() in root.parents:
             raise Unkeepable(f"{root} is the repository's own.", hint="Name a folder outside of it.")
+        if empty:
+            root.mkdir(parents=True, exist_ok=True)
         for left in self._folder.glob(f"{_NEW}*"):
             if is_dead(left.name.removeprefix(_NEW)) and not (left / _FOR).exists():
                 shutil.rmtree(left, ignore_errors=True)
@@ -76,6 +84,10 @@ class Workspaces:
             _disk.write(own / _PLACE, os.fsencode(root))
             _disk.sync(own / _PLACE)
             _disk.sync(own)
+        if empty:
+            with self._opened(loop) as (_, index):
+                index.settled = EMPTY
+                self._save(loop, index)
         return loop
 
     def intend(self, new: LoopName, loop: LoopName, nonce: str) -> None:
