@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli_process import AGENTS, Shell
-from tests.workspaces import files_in, files_of
+from tests.workspaces import files_in, files_of, git, project_of
 
 
 @pytest.fixture
@@ -72,3 +72,70 @@ def test_a_fork_works_in_a_folder_of_its_own(shell: Shell) -> None:
     told = shell("files", "other", "--json").json
     assert Path(told["folder"]).is_relative_to(shell.folder / ".caesura")
     assert files_in(Path(told["folder"])) == files_in(shell.folder / "project")
+
+
+# A project ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tea(shell: Shell) -> Path:
+    """A project, and a loop that has begun with its files."""
+    project = project_of(shell.folder / "tea")
+    told = shell("run", f"{AGENTS}:writer", "Write.", "--loop", "t", "--from", "tea@main", "--workspace", "work")
+    assert told.status == 0, told.err
+    return project
+
+
+def test_a_loop_begins_with_a_projects_files_and_comes_back_to_it(shell: Shell, tea: Path) -> None:
+    commit = git(tea, "rev-parse", "main").decode().strip()
+    assert shell("files", "t").out == f"{shell.folder}/work\nfrom: {tea}@{commit[:10]}\nas in its last commit\n"
+    origin = {"repository": str(tea), "commit": commit, "held_back": []}
+    assert shell("files", "t", "--json").json["origin"] == origin
+    made = shell("export", "--workspace", "agents/t", "t")
+    head = git(tea, "rev-parse", "agents/t").decode().strip()
+    assert (made.status, made.out) == (0, f"agents/t in tea is at {head[:10]}: 2 commits of the loop's.\n")
+    assert made.err == f"take it over: git -C {tea} merge agents/t\n"
+    assert files_of(tea, "agents/t") == files_in(shell.folder / "work")
+    again = shell("export", "--workspace", "agents/t", "t", "--json").json
+    assert again == {"project": str(tea), "branch": "agents/t", "commit": head, "was": head, "commits": 2}
+    assert "has all of it already" in shell("export", "--workspace", "agents/t", "t").out
+    step = git(tea, "log", "-1", "--format=%(trailers:key=Caesura-Commit,valueonly,separator=)", head).decode().strip()
+    assert "write" in shell("show", step).out
+
+
+def test_a_borrowed_projects_objects_stay_there(shell: Shell, tea: Path) -> None:
+    (tea / "borrowed").write_text("only here")
+    git(tea, "add", ".")
+    git(tea, "commit", "-qm", "More")
+    told = shell("run", f"{AGENTS}:writer", "Write.", "--loop", "b", "--from", "tea", "--borrow")
+    assert told.status == 0, told.err
+    assert (shell.folder / ".caesura/objects/info/alternates").read_text() == f"{tea}/.git/objects\n"
+    assert files_of(shell.folder / ".caesura", "loops/b:workspace")["borrowed"] == ("100644", b"only here")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "x", "--borrow"), "Say from which project"),
+        (("run", "x", "--from", "nowhere@main"), "../project@main"),
+        (("run", "x", "--from", "tea@nothing"), "log --oneline --all"),
+        (("run", "x", "--from", "tea", "--workspace", "project"), "empty, or not there"),
+        (("export", "--workspace", "x", "t", "w"), "Name one loop"),
+        (("export", "--workspace", "x", "t", "--bundle", "f"), "Name one loop"),
+        (("export", "t", "--to", "tea"), "--workspace BRANCH"),
+        (("export", "--workspace", "x", "w"), "--to PATH"),
+        (("export", "--workspace", "main", "t"), "switch --detach"),
+        (("export", "--workspace", "a b", "t"), "agents/mend"),
+        (("export", "--workspace", "x", "t", "--to", "nowhere"), "Name the top of a project"),
+    ],
+)
+def test_what_cannot_be_brought_is_refused_in_a_sentence(
+    shell: Shell, tea: Path, words: tuple[str, ...], said: str
+) -> None:
+    words = ("run", f"{AGENTS}:writer", *words[1:]) if words[0] == "run" else words
+    told = shell(*words)
+    assert told.status in (1, 2)
+    assert said in told.err
+    assert told.err.startswith("error: ")
+    assert git(tea, "for-each-ref", "--format=%(refname)").split() == [b"refs/heads/main"]
+    assert [one["loop"] for one in shell("loops", "--json").json["loops"]] == ["t", "w"]
