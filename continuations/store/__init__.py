@@ -7,6 +7,7 @@ from ._folder import FileChange, InTheWay, Occupied, Unkeepable
 from ._holdings import Holdings, Upkeep, Upkept
 from ._keeping import BadBundle, Bundle, Erased, Keeper, StillReached, Unclean
 from ._memory import MemoryStore
+from ._mending import Mender, Reader
 from ._plumbing import is_bundle
 from ._project import BadBranch, BranchInUse, NoProject, Project
 from ._projects import Brought, FileStep, NothingToBring, Projects
@@ -15,13 +16,11 @@ from ._protocol import (
     Durability,
     Lease,
     Locked,
-    Mender,
     Move,
     Moved,
     NoPerson,
     NoSuchRevision,
     NotALoop,
-    Reader,
     Store,
     Trace,
     Unavailable,

@@ -30,18 +30,17 @@ from ._leases import LeaseFiles
 from ._leftovers import leftovers
 from ._make import make, unmade
 from ._mender import GitMender
+from ._mending import Mender, Reader
 from ._objects import Batch, Objects
 from ._projects import Projects
 from ._protocol import (
     Commit,
     Durability,
     Lease,
-    Mender,
     Move,
     NoPerson,
     NoSuchRevision,
     NotALoop,
-    Reader,
     Store,
     Unavailable,
     Visibility,

@@ -20,7 +20,8 @@ from ._errors import gone
 from ._format import is_id
 from ._holdings import Holdings, Upkeep, Upkept
 from ._keeping import Keeper
-from ._protocol import Commit, Lease, Mender, Move, Moved, NoSuchRevision, NotALoop, Reader, Store, Trace, Unavailable
+from ._mending import Mender, Reader
+from ._protocol import Commit, Lease, Move, Moved, NoSuchRevision, NotALoop, Store, Trace, Unavailable
 
 if TYPE_CHECKING:
     from ._projects import Projects

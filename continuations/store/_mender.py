@@ -13,8 +13,9 @@ from ._errors import Torn
 from ._format import Kind, Malformed, is_id
 from ._fsck import strict_commit
 from ._leftovers import ASIDE, torn_files
+from ._mending import Mender, Reader
 from ._objects import Objects
-from ._protocol import Mender, Reader, Trace
+from ._protocol import Trace
 from ._reader import CheckedReader, trace
 from ._refs import TORN, Refs
 

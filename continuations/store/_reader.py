@@ -22,7 +22,8 @@ from ._folder import LINK, MAX_FOLDERS, is_keepable
 from ._format import Entry, Kind, Malformed, RawCommit
 from ._fsck import Header, strict_commit, strict_tree
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WIDTH, WORKSPACE, message_path
-from ._protocol import Commit, NotALoop, Reader, Trace
+from ._mending import Reader
+from ._protocol import Commit, NotALoop, Trace
 from ._trees import MAX_DEPTH, MAX_MESSAGES, check_workspace, damaged
 
 _KEPT = 64
