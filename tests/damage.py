@@ -71,6 +71,7 @@ def tear_in_pack(folder: Path, object_id: str, how: str) -> None:
     torn = {
         "flipped bit": data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :],
         "another's content": data[:offset] + os.urandom(size) + data[offset + size :],
+        "an absurd length": data[:offset] + b"\xbf" + b"\xff" * 6 + b"\x01" + data[offset + 8 :],
         "zero length": data[:offset] + bytes(size) + data[offset + size :],
         "truncated": data[: offset + size // 2],
         "missing": b"",

@@ -145,7 +145,7 @@ def test_a_loop_whose_branch_is_torn_is_found_by_what_its_commits_say(
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", [*HOW, "an absurd length"])
 def test_a_torn_pack_is_left_alone_and_its_loops_taken_back_or_from_a_copy(
     folder: Path, tmp_path: Path, how: str, level: str
 ) -> None:

@@ -16,7 +16,7 @@ from threading import RLock
 
 from .._codec import Unreadable
 from . import _disk
-from ._errors import Torn, gone, too_large, torn
+from ._errors import gone, too_large, torn
 from ._format import KINDS, Kind, header, is_id, object_id
 from ._journal import FOLDER, Journal
 from ._owner import is_dead, mark
@@ -85,7 +85,7 @@ class Objects:
             return self._read(name, limit)
 
     def _read(self, name: str, limit: int) -> tuple[Kind, bytes]:
-        faults: list[Torn] = []
+        faults: list[Unreadable] = []
         found = self._look(name, limit, faults)
         others = True
         while found is None and others:
@@ -154,7 +154,7 @@ class Objects:
             left.close()
         return True
 
-    def _journaled(self, name: str, limit: int, faults: list[Torn]) -> tuple[Kind, bytes] | None:
+    def _journaled(self, name: str, limit: int, faults: list[Unreadable]) -> tuple[Kind, bytes] | None:
         entry = None if self._journal is None else self._journal.entry(bytes.fromhex(name))
         if entry is None:
             return None
@@ -168,7 +168,7 @@ class Objects:
             return None
         return kind, data
 
-    def _look(self, name: str, limit: int, faults: list[Torn]) -> tuple[Kind, bytes] | None:
+    def _look(self, name: str, limit: int, faults: list[Unreadable]) -> tuple[Kind, bytes] | None:
         found = self._journaled(name, limit, faults)
         if found is not None:
             return found
@@ -178,13 +178,13 @@ class Objects:
                     found = pack.read(bytes.fromhex(name), limit)
                     if found is not None:
                         return found
-                except Torn as fault:
+                except Unreadable as fault:
                     faults.append(fault)  # another copy may be whole
             try:
                 found = read_loose(_file(folder, name), name, limit)
                 if found is not None:
                     return found
-            except Torn as fault:
+            except Unreadable as fault:
                 faults.append(fault)
         return None
 
