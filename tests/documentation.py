@@ -33,6 +33,8 @@ _VARYING = [
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:<port>"),
     # How many steps loops take that run side by side, and for how long; and which of them is the last.
     (re.compile(r"^(\S+ +\w+ +)\d+((?: +[\d,]+){5}) +<duration>", re.MULTILINE), r"\1<steps>\2 <duration>"),
+    # Tokens of trials whose tools print paths and times.
+    (re.compile(r"^(\S+ +completed +\S+ +\d+ +)\d,\d{3}$", re.MULTILINE), r"\1<tokens>"),
     (re.compile(r"\b\d+ (commits|objects|stay with others)\b"), r"<number> \1"),
     (re.compile(r"(would become) \d+"), r"\1 <number>"),
     (re.compile(r"(the last commit in common: <hash>).*"), r"\1  <subject>"),

@@ -22,20 +22,23 @@ def script(request: dict[str, Any]) -> dict[str, Any]:
     if system["content"].startswith("You summarize"):
         return _say(f"The logs up to {_day(told)} were read: every request was answered with 200 within 0.01 s.")
     if system["content"].startswith("You mend"):
-        return _coder(results)
+        return _coder(results, [message["content"] for message in messages if message["role"] == "user"])
     if not results and system["content"].startswith("You check"):
         return _call("First a look at its health.", "check", service="api")
     return _ops(results)
 
 
-def _coder(results: list[str]) -> dict[str, Any]:
+def _coder(results: list[str], told: list[str]) -> dict[str, Any]:
+    """Mend the mean of numbers: for three of them, unless it is told that there can be more, or none."""
+    new = "3" if "any number" not in told[-1] else "max(len(numbers), 1)" if "none" in told[-1] else "len(numbers)"
     steps = [
         _call("What does it do?", "run_command", command="python3 -m unittest -q"),
-        _call("add subtracts.", "edit_file", path="calc.py", old="a - b", new="a + b"),
+        _call(f"The sum is divided by 2, not by {new}.", "edit_file", path="calc.py", old="/ 2", new=f"/ {new}"),
         _call("And now?", "run_command", command="python3 -m unittest -q"),
-        _call("It passes. I note it.", "run_command", command="echo 'add adds' >> CHANGES"),
     ]
-    return steps[len(results)] if len(results) < len(steps) else _say("add adds again.")
+    if "any number" not in told[-1]:
+        steps.append(_call("It passes. I note it.", "run_command", command="echo 'mean() is mended' >> CHANGES"))
+    return steps[len(results)] if len(results) < len(steps) else _say("mean() is mended.")
 
 
 def _lead(results: list[str], told: str) -> dict[str, Any]:
