@@ -51,7 +51,6 @@ class Exporting(Filing):
                 f"The files of {saved.loop} are from no project.", hint="Say which one is to have them: --to PATH."
             )
         project = Project.open(where)
-        self._store.seal()  # git is to see what it reads
         steps = tuple(_steps(self._store, saved))
         made = self._store.projects().bring(project, branch, origin, steps)
         return ExportedBranch(

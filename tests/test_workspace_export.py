@@ -6,18 +6,28 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from caesura.continuations import (
     BadBranch,
     BranchInUse,
+    Call,
+    CallId,
+    CallState,
+    CommitId,
+    Decision,
+    Digest,
     GitStore,
     Loops,
     NoFiles,
     NoProject,
     NothingToBring,
 )
+from caesura.continuations._exported import describe_files
 from caesura.runtime import Agent, Runtime, ToolContext, tool
 from tests.models import ADA, GRACE, ScriptedModel, ask_for, lines, rounds, say
+from tests.repositories import STATE
+from tests.strategies import EPOCH
 from tests.workspaces import (
     LOOP,
     Kept,
@@ -167,6 +177,22 @@ async def test_approvers_of_what_ran_at_the_same_time_are_named_too(path: Path, 
     assert files_of(project, BRANCH).keys() >= {"a", "b"}
 
 
+def test_nobody_is_both_author_and_co_author() -> None:
+    decision = Decision(
+        choice="approve", by=ADA, at=EPOCH, seen=CommitId("a" * 40), arguments=Digest("d"), tool=Digest("t")
+    )
+    call = Call(
+        id=CallId("write-1"), key="k", tool="write", kind="function", arguments="{}", state=CallState.UNKNOWN,
+        nonce="n", since=EPOCH, decision=decision,
+    )  # fmt: skip
+    state = replace(STATE, calls=(call,))
+    said = {
+        who: describe_files(state, state, "FilesChanged", None, who, ["a"], CommitId("b" * 40)) for who in (ADA, GRACE)
+    }
+    assert "Co-authored-by" not in said[ADA]
+    assert f"\nCo-authored-by: {ADA}\nCaesura-Commit: {'b' * 40}\n" in said[GRACE]
+
+
 # Again -------------------------------------------------------------------------------------------------------------
 
 
@@ -252,6 +278,10 @@ async def test_another_clone_will_do_if_it_has_the_commit(path: Path, project: P
             loops.export_files(LOOP, BRANCH, to=tmp_path / "old")
         made = {loops.export_files(LOOP, BRANCH, to=tmp_path / name).commit for name in ("new.git", "shallow")}
         made.add(loops.export_files(LOOP, BRANCH).commit)
+        orphan = git(tmp_path / "shallow", "commit-tree", "main^{tree}", "-m", "Theirs").decode().strip()
+        git(tmp_path / "shallow", "branch", "theirs", orphan)
+        with pytest.raises(BranchInUse):  # git has to know where the history ends, to see that they have none in common
+            loops.export_files(LOOP, "theirs", to=tmp_path / "shallow")
         with pytest.raises(NoProject, match="no git repository"):
             loops.export_files(LOOP, BRANCH, to=tmp_path)
     assert len(made) == 1
@@ -269,13 +299,23 @@ async def test_loops_in_the_project_itself_come_back_to_it(project: Path) -> Non
 
 
 async def test_steps_that_git_does_not_see_yet_come_along(path: Path, project: Path) -> None:
-    await written(path, "a", origin=f"{project}@main")
-    with Loops.open(path, visibility="sealed") as loops:
-        loops.tell(LOOP, "Hm.", by=ADA)
-        (Path(loops.files(LOOP).folder) / "mine").write_text("by hand\n")
-        loops.keep_files(LOOP, by=ADA)
-        loops.export_files(LOOP, BRANCH)
-    assert "mine" in files_of(project, BRANCH)
+    seen: list[set[str]] = []
+
+    @tool
+    def write(file: str, text: str, context: ToolContext) -> str:
+        """Write a file, and export what was written before it."""
+        assert context.workspace is not None
+        if file == "b":
+            with Loops.open(path) as loops:
+                loops.export_files(LOOP, BRANCH)
+            seen.append(set(files_of(project, BRANCH)))
+        (context.workspace / file).write_text(text)
+        return "written"
+
+    agent = Agent("writer", tools=[write])
+    async with Runtime.open(path, agents=[agent], model=writes("a", "b"), visibility="sealed") as runtime:
+        await runtime.run("writer", "Write.", loop=LOOP, origin=f"{project}@main")
+    assert seen == [{*files_of(project, "main"), "a"}]
 
 
 async def test_a_loop_without_files_has_nothing_to_bring(path: Path, project: Path, tmp_path: Path) -> None:
