@@ -1,6 +1,6 @@
 """What a commit says that brings a step's files back to a project."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ._calls import Call, CallState, Person
 from ._describe import Description
@@ -28,20 +28,23 @@ def describe_files(
     author: Person,
     paths: Sequence[str],
     commit: CommitId,
+    below: Iterable[Person] = (),
 ) -> str:
     """The message of a commit that brings the files of one step back, the step's own `commit`.
 
     `event` and `call_id` are the step's, and `paths` the files that it changed. Whoever approved what may have changed
-    them is named as a co-author, with what the model said when it asked for it.
+    them is named as a co-author, and so is who approved something in a nested loop whose files these are, `below`; with
+    what the model said when it asked for it.
     """
     call = None if before is None or call_id is None else before.call(call_id)
     body: list[str] = []
     if call is not None and before is not None:
         body += [excerpt(_said(before)), excerpt(call_text(call.tool, call.arguments, 2000))]
+    people = {one.identity: one for one in (*_approvers(before, call), *below) if one.identity != author.identity}
     described = Description(
         subject=one_line(f"{after.agent}: {_told(event, call)}{_named(paths)}", SUBJECT),
         body="\n\n".join(part for part in body if part),
-        trailers=(*(("Co-authored-by", str(one)) for one in _approvers(before, call, author)), (COMMIT, commit)),
+        trailers=(*(("Co-authored-by", str(one)) for one in people.values()), (COMMIT, commit)),
     )
     return described.message
 
@@ -72,13 +75,9 @@ def _said(state: Continuation) -> str:
     return message.content or "" if isinstance(message, Assistant) else ""
 
 
-def _approvers(before: Continuation | None, ended: Call | None, author: Person) -> Iterator[Person]:
+def _approvers(before: Continuation | None, ended: Call | None) -> Iterator[Person]:
     """Whoever approved the call that ended, or one that was under way then and may have changed files as well."""
-    known = {author.identity}
     for call in () if before is None else before.calls:
-        if call != ended and call.state not in _ACTING:
-            continue
-        for decision in (*call.approvals, *(() if call.decision is None else (call.decision,))):
-            if decision.choice == "approve" and decision.by.identity not in known:
-                known.add(decision.by.identity)
-                yield decision.by
+        if call == ended or call.state in _ACTING:
+            decisions = (*call.approvals, *(() if call.decision is None else (call.decision,)))
+            yield from (decision.by for decision in decisions if decision.choice == "approve")

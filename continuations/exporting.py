@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from functools import partial
 
+from ._calls import Person
 from ._exported import describe_files
 from ._ids import CallId, CommitId, TreeId
 from ._messages import Value
@@ -11,6 +12,9 @@ from ._trailers import trailers
 from .files import Filing, workspace_of
 from .history import Saved
 from .store import FileStep, NoProject, Project, Store
+
+_ABSORBING = ("ChildFinished", "ChildFailed")
+"""The events after which a nested loop's last commit is the last parent."""
 
 
 class ExportedBranch(Value, frozen=True, kw_only=True):
@@ -82,4 +86,16 @@ def _describe(store: Store, before: CommitId | None, last: TreeId | None, commit
         made.author,
         [change.path for change in store.workspaces().changes(last or "", tree)],
         commit,
+        _approvers(store, made.parents[-1]) if event in _ABSORBING and len(made.parents) > 1 else (),
     )
+
+
+def _approvers(store: Store, child: CommitId) -> Iterator[Person]:
+    """Whoever approved a call in a nested loop that was absorbed, or in what that had absorbed; the newest first."""
+    for commit, message in store.line(child):
+        said = trailers(message)
+        event = said.get("Event", ("",))[0]
+        if said.get("Decision") == ("approve",) and "Tool" in said:  # a gate has none
+            yield store.reader().trace(commit).author
+        elif event in _ABSORBING and len(parents := store.parents(commit)) > 1:
+            yield from _approvers(store, parents[-1])
