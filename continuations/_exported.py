@@ -57,6 +57,8 @@ def _told(event: str, call: Call | None) -> str:
             return "the files that it began with"
         case "FilesChanged":
             return "changed by hand"
+        case "Rewound":
+            return "went back"
         case _:
             return event
 

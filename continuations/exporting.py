@@ -6,9 +6,10 @@ from functools import partial
 
 from ._calls import Person
 from ._exported import describe_files
-from ._ids import CallId, CommitId, TreeId
+from ._ids import CallId, CommitId, LoopName, TreeId
 from ._messages import Value
 from ._trailers import trailers
+from ._workspace import Origin
 from .files import Filing, workspace_of
 from .history import Saved
 from .store import FileStep, NoProject, Project, Store
@@ -49,17 +50,25 @@ class Exporting(Filing):
         saved = self._history.at(revision)[0]
         workspace_of(saved)
         origin = saved.state.origin
-        where = origin.repository if to is None and origin is not None else to
-        if where is None:
-            raise NoProject(
-                f"The files of {saved.loop} are from no project.", hint="Say which one is to have them: --to PATH."
-            )
-        project = Project.open(where)
+        project = Project.open(to) if to is not None else _home(saved.loop, origin)
         steps = tuple(_steps(self._store, saved))
         made = self._store.projects().bring(project, branch, origin, steps)
         return ExportedBranch(
             project=str(project.path), branch=branch, commit=made.commit, was=made.was, commits=made.commits
         )
+
+
+def _home(loop: LoopName, origin: Origin | None) -> Project:
+    """The project that a loop's files are from."""
+    if origin is None:
+        raise NoProject(f"The files of {loop} are from no project.", hint="Say which one is to have them: --to PATH.")
+    try:
+        return Project.open(origin.repository)
+    except NoProject as error:
+        raise NoProject(
+            f"The files of {loop} are from {origin.repository}, and that is no repository now.",
+            hint="Say where the project is: --to PATH.",
+        ) from error
 
 
 def _steps(store: Store, saved: Saved) -> Iterator[FileStep]:

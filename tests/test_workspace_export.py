@@ -1,6 +1,7 @@
 """Loops' files come back to a project: a branch that merges with plain git, by whom it is from, as often as wanted."""
 
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,9 @@ async def test_another_clone_will_do_if_it_has_the_commit(path: Path, project: P
             loops.export_files(LOOP, "theirs", to=tmp_path / "shallow")
         with pytest.raises(NoProject, match="no git repository"):
             loops.export_files(LOOP, BRANCH, to=tmp_path)
+        shutil.move(project, tmp_path / "moved")
+        with pytest.raises(NoProject, match="no repository now"):
+            loops.export_files(LOOP, BRANCH)
     assert len(made) == 1
     for name in ("new.git", "shallow"):
         assert files_of(tmp_path / name, BRANCH) == files_of(path, f"loops/{LOOP}:workspace")

@@ -72,6 +72,11 @@ class Projects:
         taking = _Taking(theirs, self._objects, holds_secret)
         try:
             tree = taking.tree(_tree_of(theirs, commit), "")
+        except Torn as error:
+            raise Torn(
+                f"Not all of {project.path} is there: {error}",
+                hint=f"'git -C {project.path} fsck' says more; of a partial clone, git has to fetch the rest first.",
+            ) from error
         finally:
             theirs.close()
         if len(taking.held_back) > MAX_HELD_BACK:
