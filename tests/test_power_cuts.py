@@ -17,7 +17,9 @@ from caesura.continuations import (
     CaesuraError,
     CommitId,
     Durability,
+    Files,
     GitStore,
+    History,
     Lease,
     LoopName,
     Loops,
@@ -35,6 +37,7 @@ from caesura.continuations.store._journal import FOLDER
 from tests.damage import git
 from tests.power import Call, Disk, Pool, Recorder
 from tests.strategies import ADA, AGENT, EPOCH, NESTED, ROBOT, WORKERS, World
+from tests.workspaces import project_of
 
 STATE = start(Started(at=EPOCH, definition=AGENT, prompt=User(content="Go."), nonce="n", worker=WORKERS[0]))
 OPS = loop_name("ops")
@@ -459,3 +462,33 @@ def test_an_import_that_a_power_cut_ends_has_moved_all_branches_or_none(recorded
             loops.import_bundle(folder / "ops.bundle")
             assert GitStore.open(cut).heads() == wanted
     assert seen == {0, len(wanted)}
+
+
+@pytest.mark.parametrize("borrow", [False, True])
+def test_a_loop_that_began_with_a_projects_files_has_them_all_after_a_power_cut(
+    recorded: Recorded, folder: Path, borrow: bool
+) -> None:
+    project = project_of(folder / "project")
+
+    def begins(store: Acknowledging) -> None:
+        history = History(store)
+        _, workspace, origin = Files(history).begin_from(str(project), None, borrow=borrow)
+        event = Started(
+            at=EPOCH,
+            definition=AGENT,
+            prompt=User(content="Go."),
+            nonce="n",
+            worker=WORKERS[0],
+            workspace=workspace,
+            origin=origin,
+        )
+        history.begin(OPS, event, ROBOT, ADA)
+
+    seen: set[int] = set()
+    for cut, known in recorded(begins).cuts(samples=2):
+        with Loops(GitStore.open(cut)) as loops:
+            heads = GitStore.open(cut).heads()
+            assert heads.keys() >= known.keys()
+            assert loops.verify().faults == ()
+            seen.add(len(heads))
+    assert seen == {0, 1}
