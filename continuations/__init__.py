@@ -116,7 +116,17 @@ from ._person import BadPerson, person
 from ._redact import BadRedaction, Redaction
 from ._rehearsal import OnMiss, Recording, Rehearsal, ToolUse, use_of
 from ._requests import Attempt, Request, RequestKind
-from ._specs import AgentSpec, Amendment, BadCompaction, Budget, CompactionSpec, ModelSpec, ToolKind, ToolSpec
+from ._specs import (
+    AgentSpec,
+    Amendment,
+    BadCompaction,
+    Budget,
+    ChildFiles,
+    CompactionSpec,
+    ModelSpec,
+    ToolKind,
+    ToolSpec,
+)
 from ._state import Child, Context, Continuation, Ending, Spent, Status
 from ._step import name_calls, start, step
 from ._text import call_text, count, excerpt, one_line, printable, span
@@ -138,6 +148,7 @@ from .judgement import Judge, Objection
 from .keep import NotEnded
 from .leases import TERM, Claim, StillDriven, claim_of, living
 from .loops import Loops, NoSuchRequest
+from .merging import Merging
 from .overview import LoopInfo, ready, utc_now
 from .policy import ApprovalRule, BadPolicy, Policy
 from .pruning import Cut, NotPrunable, Pruned
@@ -227,6 +238,7 @@ __all__ = [
     "Checked",
     "Child",
     "ChildFailed",
+    "ChildFiles",
     "ChildFinished",
     "ChildResumed",
     "ChildSuspended",
@@ -264,6 +276,7 @@ __all__ = [
     "ExportedBranch",
     "Fault",
     "FileChange",
+    "FileConflict",
     "Files",
     "FilesChanged",
     "Finish",
@@ -292,6 +305,7 @@ __all__ = [
     "Loops",
     "MemoryStore",
     "Mend",
+    "Merging",
     "Message",
     "Missed",
     "ModelError",

@@ -143,7 +143,8 @@ def _tool_lines(tool: ToolSpec | None) -> list[str]:
     if tool is None:
         return []
     lines = [*tool.description.splitlines(), f"kind: {tool.kind}", f"needs approval: {tool.approval}"]
-    lines += [f"idempotent: {'yes' if tool.idempotent else 'no'}", *([f"agent: {tool.agent}"] if tool.agent else [])]
+    lines += [f"idempotent: {'yes' if tool.idempotent else 'no'}"]
+    lines += [f"agent: {tool.agent}", f"its files: {tool.workspace}"] if tool.agent else []
     for name, schema in (("parameters", tool.parameters), ("answer", tool.answer)):
         lines += [name, *(f"  {line}" for line in _pretty(schema))] if schema else []
     return lines

@@ -4,6 +4,7 @@ import re
 
 from ._calls import Call, CallState, Needs, Person
 from ._changes import as_lines, differences
+from ._child_files import told_of_conflicts, told_of_failure
 from ._compaction import context_size
 from ._describe_compaction import told_by_compaction
 from ._describe_forks import told_by_departure, told_by_rehearsal, trailers_of_fork
@@ -49,6 +50,7 @@ SUBJECT = 72
 _TRAILER = re.compile(r"^(?=[A-Z][A-Za-z-]*:)", re.MULTILINE)
 _LONG = (400, 40_000)
 """Lines and characters of what is shown of a changed agent: a person agrees to it."""
+_CONFLICTS = 100
 
 
 class Description(Value, frozen=True, kw_only=True):
@@ -159,9 +161,11 @@ def _call_event(
         case ChildResumed():
             return f"{call.tool} goes on", ""
         case ChildFinished(text=text):
-            return f"{call.tool} returned: {text}", excerpt(text)
+            note = told_of_conflicts(call.id, event.conflicts, event.kept_in)
+            return f"{call.tool} returned: {text}", _and_files(excerpt(text), note)
         case ChildFailed(error=error):
-            return f"{call.tool} failed: {error}", excerpt(error)
+            note = told_of_failure(call.id, event.kept_in)
+            return f"{call.tool} failed: {error}", _and_files(excerpt(error), note)
         case Decided(choice=choice, note=note, edited=edited):
             verb = "approved" if choice == "approve" else "rejected"
             if edited is not None:
@@ -223,6 +227,10 @@ def _asked(call: Call) -> str:
     if call.not_before is not None:
         return f"sleeps until {call.not_before.isoformat(timespec='seconds')}"
     return f"{call.tool} waits"
+
+
+def _and_files(said: str, note: str) -> str:
+    return f"{said}\n\n{excerpt(note.strip())}" if note else said
 
 
 def _arguments(call: Call) -> str:
@@ -350,6 +358,8 @@ def _trailers(
                 trailers.append(("Scope", event.scope))
         case Repaired(lost=lost):
             trailers.extend(("Lost", commit) for commit in lost)
+        case ChildFinished(conflicts=conflicts):
+            trailers.extend(("Conflict", one.path) for one in conflicts[:_CONFLICTS])
         case Voided(people=people):
             trailers.extend(("Void", email) for email in people)
         case Rewound() | Amended() | Rehearsed() | Recalled():

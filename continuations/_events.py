@@ -6,6 +6,7 @@ from typing import Literal
 
 from ._calls import Choice, GateKind, Needs, Person, Question, Scope
 from ._changes import Change
+from ._child_files import FileConflict
 from ._event import Event
 from ._events_of_forks import Amended, Edited, Missed, Overridden, Recalled, Rehearsed, Reworded, Rewound
 from ._ids import CallId, CommitId, Digest, WorkerId
@@ -18,7 +19,7 @@ from ._workspace import Origin, Workspace
 class Started(Event, tag=True, frozen=True, kw_only=True):
     """A loop began: an agent was given something to do. `nonce` is the call's for a child loop, random for a root; a
     child loop's `rehearsal` is its parent's. `workspace` is the files that it begins with, if any, and `origin` the
-    commit of a project that they are."""
+    commit of a project that they are; `copied` says that they are a copy of its parent's, which is to come back."""
 
     definition: AgentSpec
     prompt: User
@@ -29,6 +30,7 @@ class Started(Event, tag=True, frozen=True, kw_only=True):
     by: Person | None = None
     workspace: Workspace | None = None
     origin: Origin | None = None
+    copied: bool = False
 
 
 class Proposal(Value, frozen=True, kw_only=True):
@@ -152,17 +154,22 @@ class ChildResumed(Event, tag=True, frozen=True, kw_only=True):
 
 
 class ChildFinished(Event, tag=True, frozen=True, kw_only=True):
-    """A child loop completed; `text` is its result."""
+    """A child loop completed; `text` is its result. `workspace` is the loop's files with the child's merged into them,
+    if that changed any, and `conflicts` those of the child's that could not be; they are in the commit `kept_in`."""
 
     call: CallId
     text: str
+    workspace: Workspace | None = None
+    conflicts: tuple[FileConflict, ...] = ()
+    kept_in: CommitId | None = None
 
 
 class ChildFailed(Event, tag=True, frozen=True, kw_only=True):
-    """A child loop failed or was cancelled."""
+    """A child loop failed or was cancelled. Files that it had changed by then are in the commit `kept_in`."""
 
     call: CallId
     error: str
+    kept_in: CommitId | None = None
 
 
 class Suspended(Event, tag=True, frozen=True, kw_only=True):

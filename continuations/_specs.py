@@ -13,12 +13,17 @@ from ._messages import Json, Time, Value
 ToolKind = Literal["function", "agent", "question", "sleep"]
 """What performs the call: a function, a child loop, a person or other system, the clock."""
 
+ChildFiles = Literal["copy", "none"]
+"""What a child loop works on, if its parent works on files: a copy of them, which is merged into the parent's once it
+has returned, or none."""
+
 
 class ToolSpec(Value, frozen=True, kw_only=True):
     """A tool as its model and its approvers see it.
 
     `parameters` and `answer` are JSON schemas; `answer` is that of the answer to a question. `approval` says
-    whether a person is asked always, never, or when the agent's own predicate says so.
+    whether a person is asked always, never, or when the agent's own predicate says so. `workspace` is what the child
+    loop of an agent works on.
     """
 
     name: str
@@ -29,6 +34,7 @@ class ToolSpec(Value, frozen=True, kw_only=True):
     idempotent: bool = False
     agent: str = ""
     answer: Json = None
+    workspace: ChildFiles = "copy"
 
     @property
     def digest(self) -> Digest:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from ._calls import Call, CallState, Gate, Rule
 from ._changes import Change
-from ._ids import CallId, CommitId, Digest, WorkerId
+from ._ids import CallId, CommitId, Digest, TreeId, WorkerId
 from ._messages import Json, Message, Time, Usage, User, Value
 from ._rehearsal import Rehearsal
 from ._specs import AgentSpec, Amendment, Budget, ToolSpec
@@ -74,8 +74,9 @@ class Record(Value, frozen=True, kw_only=True):
     model call through. `accepted` is the changed definition that a person has agreed to and no worker has adopted
     yet. `misfits` counts replies in a row that did not fit the agent's result type. `context` is what is known of the
     messages' size. `amended` is what a fork has put in the place of parts of the agent's definition, and `rehearsal`
-    says that its tools do not act of themselves. `workspace` is the files that the agent works on, if it has any, and
-    `origin` the commit of a project that they were at first.
+    says that its tools do not act of themselves. `workspace` is the files that the agent works on, if it has any,
+    `origin` the commit of a project that they were at first, and `copy_of`, in a child loop, those of its parent's that
+    they began as.
     """
 
     format: int
@@ -104,6 +105,7 @@ class Record(Value, frozen=True, kw_only=True):
     absorbed: Spent = Spent()
     workspace: Workspace | None = None
     origin: Origin | None = None
+    copy_of: TreeId | None = None
 
 
 class Continuation(Record, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from ._adopted import adopted
 from ._attempted import tool_failed, tool_started
 from ._calls import Call, CallState
+from ._child_files import told_of_conflicts, told_of_failure
 from ._compaction import compacted, compaction_failed, due, filled
 from ._events import (
     AgentChanged,
@@ -86,6 +87,7 @@ def start(event: Started) -> Continuation:
         rehearsal=event.rehearsal,
         workspace=event.workspace,
         origin=event.origin,
+        copy_of=event.workspace.tree if event.copied and event.workspace is not None else None,
     )
 
 
@@ -131,10 +133,12 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
             return moved(state, event, delegated(state, event), CallState.DELEGATED)
         case ChildFinished():
             call = delegated(state, event)
-            return closed(state, event, call, CallState.RETURNED, event.text)
+            note = told_of_conflicts(call.id, event.conflicts, event.kept_in)
+            return closed(state, event, call, CallState.RETURNED, event.text + note)
         case ChildFailed():
             call = delegated(state, event)
-            return closed(state, event, call, CallState.FAILED, f"Error: {event.error}")
+            note = told_of_failure(call.id, event.kept_in)
+            return closed(state, event, call, CallState.FAILED, f"Error: {event.error}{note}")
         case Suspended():
             unfinished(state, event)
             asked = state.gate is not None and state.gate.change is not None and event.change is not None

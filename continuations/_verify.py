@@ -52,8 +52,9 @@ MAY_CHANGE: Mapping[str, frozenset[str]] = {
     "limit": frozenset({"AgentChanged", "Decided"}),
     "spent": frozenset({"*"}),
     "absorbed": frozenset({"*"}),
-    "workspace": frozenset({"ToolReturned", "ToolFailed", "ToolAsked", "FilesChanged", "Rewound"}),
+    "workspace": frozenset({"ToolReturned", "ToolFailed", "ToolAsked", "ChildFinished", "FilesChanged", "Rewound"}),
     "origin": frozenset(),
+    "copy_of": frozenset(),
     "messages": frozenset({"*"}),
     "children": frozenset({"*"}),
 }

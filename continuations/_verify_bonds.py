@@ -13,6 +13,7 @@ from ._moves import GRANTED
 from ._rehearsal import question_of, used_by
 from ._state import Continuation, Spent
 from ._text import one_line
+from ._verify_files import brought_back, copied, is_told
 
 
 class Past(Protocol):
@@ -257,6 +258,8 @@ def _children(commit: Recorded, past: Past) -> Iterator[str]:
             yield f"the child loop of {call_id} was started by another call"
         if call_id in known and not past.follows(child.commit, known[call_id].commit):
             yield f"the child loop of {call_id} does not go on from where it was"
+        if before is not None and call is not None and call_id not in known and commit.event != "Repaired":
+            yield from copied(before, call, child.state)
     for call_id in known:
         call = after.call(call_id)
         if call_id not in after.children and call is not None and call.open:
@@ -283,6 +286,8 @@ def _children(commit: Recorded, past: Past) -> Iterator[str]:
         if call.id in known and not past.follows(found, known[call.id].commit):
             yield f"the child loop of {call.id} does not go on from where it was"
         yield from _heard(commit, call, state)
+        if before is not None and commit.event in ("ChildFinished", "ChildFailed"):
+            yield from brought_back(before, after, call, state)
     if left:
         yield f"it has {left[0]} as a parent, which is no child loop of its own"
     if after.absorbed != absorbed:
@@ -311,5 +316,5 @@ def _heard(commit: Recorded, call: Call, child: Continuation) -> Iterator[str]:
         (one for one in reversed(commit.after.messages) if isinstance(one, Result) and one.tool_call_id == call.key),
         None,
     )
-    if result is None or not result.content.endswith(child.ending.text):
+    if result is None or not is_told(result.content, child.ending.text):
         yield f"the result of {call.id} is not its child loop's"

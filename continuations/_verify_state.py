@@ -67,9 +67,12 @@ def begun(commit: Recorded) -> Iterator[str]:
             rehearsal=None if state.rehearsal is None else state.rehearsal.begun,
             workspace=state.workspace,
             origin=state.origin,
+            copy_of=state.copy_of,
         )
         if state != fresh or len(state.messages) != 1 or not isinstance(state.messages[0], User):
             yield "the loop begins with more than its prompt"
+        if state.copy_of is not None and (state.workspace is None or state.copy_of != state.workspace.tree):
+            yield "the files that it begins with are not those that it says they are a copy of"
     elif commit.event != "Imported":
         yield f"{commit.event} cannot begin a loop"
     elif state.spent != Spent() or state.absorbed != Spent() or any(call.decision for call in state.calls):

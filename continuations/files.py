@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ._calls import Person
 from ._errors import CallerError, ConflictError
 from ._events import FilesChanged, ToolAsked, ToolFailed, ToolReturned
-from ._ids import LoopName, loop_name, root_of
+from ._ids import LoopName, TreeId, loop_name, root_of
 from ._moves import unfinished
 from ._text import count, one_line
 from ._workspace import Origin, Workspace
@@ -20,6 +20,7 @@ from .archive import Archive
 from .history import History, Saved
 from .leases import held
 from .store import FileChange, TooLarge, Unavailable, Unkeepable
+from .store._merging import Merged
 
 ToolEnd = ToolReturned | ToolFailed | ToolAsked
 E = TypeVar("E")
@@ -164,6 +165,23 @@ class Files:
         new = [name for name in found.left_out if name not in before.left_out]
         note = f"Not kept, because of a secret in it or of its name: {', '.join(new)}"
         return _with_note(event, note) if new else event
+
+    def merged(self, saved: Saved, base: TreeId, theirs: TreeId) -> Merged:
+        """A loop's files with those of a tree merged into them, both of which were made of `base`; the loop's folder is
+        as its commit has it, and can be made so. `take_up` does that once they are in a commit.
+
+        Raises:
+            NoFiles: it works on none.
+            UnkeptFiles, InTheWay, Unkeepable, TooLarge, Unavailable: as in `take_up`.
+        """
+        workspace, store, redaction = _workspace(saved), self._history.store.workspaces(), self._history.redaction
+        with _written():
+            found = store.merge(base, workspace.tree, theirs, lambda text: redaction.text(text) != text)
+        if found.tree != workspace.tree:
+            self.take_up(saved)
+            with _written():
+                store.check(saved.loop, found.tree)
+        return found
 
     def of(self, saved: Saved) -> LoopFiles:
         """A loop's files, and what was changed in them since its last commit.

@@ -19,7 +19,8 @@ from ._redact import Redaction
 from ._state import Child, Continuation
 from ._step import start, step
 from .signatures import Sign
-from .store import Commit, Moved, Store, TooLarge, Torn
+from .store import Commit, Moved, Store, Torn
+from .store._errors import unreadable
 
 V = TypeVar("V", bound=msgspec.Struct)
 
@@ -64,6 +65,9 @@ def saved_from(loop: LoopName, commit: Commit) -> Saved:
 
 Children = Callable[[Saved], Mapping[CallId, Saved]]
 """Where the live children of a loop are found: on their branches, or within a commit."""
+
+EventFor = Callable[[Saved], AnyEvent]
+"""An event that depends on the very state that it is to apply to."""
 
 
 class History:
@@ -135,13 +139,13 @@ class History:
         try:
             return self.store.head(loop)
         except Torn as error:
-            raise _unreadable(loop, error, None) from error
+            raise unreadable(loop, error, None) from error
 
     def _read(self, loop: LoopName, commit: CommitId) -> Saved:
         try:
             return saved_from(loop, self.store.read(commit))
         except Unreadable as error:
-            raise _unreadable(loop, error, self._last_good(commit)) from error
+            raise unreadable(loop, error, self._last_good(commit)) from error
 
     def _last_good(self, commit: CommitId) -> CommitId | None:
         """The newest commit before one that can be read, if it is near."""
@@ -224,7 +228,7 @@ class History:
             NotApplicable: the event does not fit the state. Nothing was written.
             Moved: the loop is elsewhere by now. Its branch was not touched.
         """
-        self._ensure_branch(saved)
+        self.ensure_branch(saved)
         children = {call: Child(commit=child.commit, state=child.state) for call, child in self.children(saved).items()}
         made = self._step(saved, event, children, committer, author)
         self.store.move(saved.loop, saved.commit, made.commit)
@@ -275,7 +279,7 @@ class History:
         )
         return saved_from(saved.loop, commit)
 
-    def apply(self, saved: Saved, event: AnyEvent, committer: Person, author: Person | None = None) -> Saved:
+    def apply(self, saved: Saved, event: AnyEvent | EventFor, committer: Person, author: Person | None = None) -> Saved:
         """`append`, again on the newest state as long as other writers move the loop first.
 
         Raises:
@@ -284,7 +288,7 @@ class History:
         """
         for _ in range(_ATTEMPTS):
             try:
-                return self.append(saved, event, committer, author)
+                return self.append(saved, event(saved) if callable(event) else event, committer, author)
             except Moved:
                 saved = self.load(saved.loop)
         raise Contended(f"Other writers kept moving {saved.loop}.", hint="Try again; nothing of this attempt was kept.")
@@ -365,19 +369,12 @@ class History:
                 hint="Choose another name, or delete those branches with git first.",
             )
 
-    def _ensure_branch(self, saved: Saved) -> None:
+    def ensure_branch(self, saved: Saved) -> None:
         """Give a nested loop that only its parent's commit holds (after a plain ``git branch``) its own branch."""
         if parent_name(saved.loop) is None or self._head(saved.loop) is not None:
             return
         with suppress(Moved):  # somebody else was first; the append that follows finds out whether it is the same
             self.store.move(saved.loop, None, saved.commit)
-
-
-def _unreadable(loop: LoopName, error: Unreadable, good: CommitId | None) -> Unreadable:
-    """The same error, for a person who asked for a loop."""
-    known = "" if good is None else f" Its last good commit is {good[:10]}."
-    hint = error.hint if isinstance(error, TooLarge) else f"'caesura repair {loop}' goes back to its last good commit."
-    return type(error)(f"{loop} cannot be read: {error}{known}", hint=hint)
 
 
 def nested(saved: Saved) -> Mapping[CallId, Saved]:

@@ -1,6 +1,5 @@
 """The runtime: actors under trio that drive loops."""
 
-from ._actor import BranchGone
 from ._agent import Agent, AgentTool, BadAgent, UnknownAgent
 from ._attempts import Ask, SleepUntil
 from ._changed import ChangedAgent, VanishedTool

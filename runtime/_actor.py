@@ -23,7 +23,6 @@ from caesura.continuations import (
     ChildSuspended,
     Compact,
     Compacted,
-    ConflictError,
     Expire,
     Expired,
     Finish,
@@ -50,20 +49,16 @@ from ._agent import Agent
 from ._changed import judge
 from ._compaction import compact, not_taken
 from ._judging import Court
-from ._lease import LeaseLost
+from ._lease import LeaseLost, branch_gone
 from ._notices import Dropped, committed
 from ._perform import call_model, run_tool
 from ._prompter import Prompter
 from ._services import as_author
 from ._suspensions import due, over_budget
-from ._under_way import EXPIRY, MODEL, RETRY, SLEEP, UnderWay, sleeping
+from ._under_way import EXPIRY, MODEL, RETRY, SLEEP, Returns, UnderWay, sleeping
 
 if TYPE_CHECKING:
     from ._supervisor import Supervisor
-
-
-class BranchGone(ConflictError):
-    """Somebody deleted the branch of a loop while it was driven."""
 
 
 class Actor:
@@ -90,6 +85,7 @@ class Actor:
         self._worker = supervisor.worker
         self._sender, self._mailbox = trio.open_memory_channel[tuple[str, AnyEvent | None]](math.inf)
         self._under_way = UnderWay(saved.loop, self.post)
+        self._returns = Returns()
         self._court = Court(self._services, agent, partial(self._commit, exact=True))
         self._prompter = Prompter(self._services, partial(self._commit, exact=True))
         call = self._own_call()
@@ -155,12 +151,16 @@ class Actor:
         self._supervisor.check()
 
     async def _next(self) -> tuple[str, AnyEvent | None]:
-        try:
-            return self._mailbox.receive_nowait()
-        except trio.WouldBlock:
-            self.idle = self._under_way.sleeps
-            self._supervisor.check()
-            return await self._mailbox.receive()
+        while (returned := self._returns.due(self.saved.state)) is None:
+            try:
+                key, event = self._mailbox.receive_nowait()
+            except trio.WouldBlock:
+                self.idle = self._under_way.sleeps
+                self._supervisor.check()
+                key, event = await self._mailbox.receive()
+            if not self._returns.keep(event, self.saved.state):
+                return key, event
+        return "", returned
 
     # The history ---------------------------------------------------------------------------------------------------
 
@@ -223,7 +223,7 @@ class Actor:
             await self._look_again()
             return False
         except NoSuchLoop:
-            raise self._gone() from None
+            raise branch_gone(self.saved) from None
         self._settle_on(saved)
         if isinstance(event, ChildFinished | ChildFailed):
             self.children.pop(event.call, None)
@@ -235,13 +235,7 @@ class Actor:
         try:
             self._settle_on(await self._services.sync(self._services.history.load, self.loop))
         except NoSuchLoop:
-            raise self._gone() from None
-
-    def _gone(self) -> BranchGone:
-        return BranchGone(
-            f"The branch of {self.loop} was deleted while it was driven; its last commit is {self.saved.commit}.",
-            hint=f"Bring it back with git: git branch loops/{self.loop} {self.saved.commit}",
-        )
+            raise branch_gone(self.saved) from None
 
     def _settle_on(self, saved: Saved) -> None:
         gate_before, self.saved = self.saved.state.gate, saved

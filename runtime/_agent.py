@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from caesura.continuations import AgentSpec, Budget, CallerError, ModelSpec
+from caesura.continuations import AgentSpec, Budget, CallerError, ChildFiles, ModelSpec
 
 from ._compaction import Compaction, Summarize
 from ._model import Model
@@ -70,10 +70,19 @@ class Agent:
         return tuple(one for one in (self.model, by.model if isinstance(by, Summarize) else None) if one is not None)
 
     def as_tool(
-        self, description: str, *, name: str | None = None, needs_approval: Approval = False
+        self,
+        description: str,
+        *,
+        name: str | None = None,
+        needs_approval: Approval = False,
+        workspace: ChildFiles = "copy",
     ) -> "Tool[..., Any]":
         """This agent as a tool of another: a call starts a child loop with the given prompt, and its result is the
-        loop's. `description` tells the calling model what the agent is for."""
+        loop's. `description` tells the calling model what the agent is for.
+
+        If the calling loop works on files, the child loop works on a ``copy`` of them in a folder of its own, and what
+        it has changed is merged into the caller's once it has returned; or it works on ``none``.
+        """
 
         def delegate(prompt: str) -> str:
             """Give an agent something to do."""
@@ -81,7 +90,7 @@ class Agent:
 
         made = tool(name=name or self.name, description=description, needs_approval=needs_approval)(delegate)
         values = {one.name: getattr(made, one.name) for one in fields(made)}
-        values["spec"] = replace(made.spec, kind="agent", agent=self.name)
+        values["spec"] = replace(made.spec, kind="agent", agent=self.name, workspace=workspace)
         return AgentTool(**values, agent=self)
 
     def spec(self, model: ModelSpec) -> AgentSpec:

@@ -13,6 +13,7 @@ from caesura.continuations import (
     Locked,
     LoopName,
     Moved,
+    Saved,
     Store,
     Unavailable,
     WorkerId,
@@ -27,6 +28,18 @@ class Driven(ConflictError):
 
 class LeaseLost(ConflictError):
     """Another worker has taken the loop over; this one must stop driving it."""
+
+
+class BranchGone(ConflictError):
+    """Somebody deleted the branch of a loop while it was driven."""
+
+
+def branch_gone(saved: Saved) -> BranchGone:
+    """The error for a loop that was last seen so."""
+    return BranchGone(
+        f"The branch of {saved.loop} was deleted while it was driven; its last commit is {saved.commit}.",
+        hint=f"Bring it back with git: git branch loops/{saved.loop} {saved.commit}",
+    )
 
 
 class LeaseKeeper:

@@ -14,10 +14,13 @@ from caesura.continuations import (
     AnyEvent,
     CallerError,
     Changes,
+    ChildFailed,
+    ChildFinished,
     Files,
     History,
     Judge,
     Loops,
+    Merging,
     Needs,
     Person,
     Records,
@@ -79,10 +82,14 @@ class Services:
         return Files(self.history)
 
     def write(self, saved: Saved, event: AnyEvent, author: Person, *, exact: bool) -> Saved:
-        """Commit an event's step; with the end of a tool's attempt, the loop's files as they are then.
+        """Commit an event's step; with the end of a tool's attempt, the loop's files as they are then, and with that of
+        a child loop, the child's merged into them.
 
-        An `exact` event applies to that very state, any other to the newest one; the errors are the history's.
+        An `exact` event applies to that very state, any other to the newest one; the errors are the history's, and of
+        the end of a child loop those of `Merging.take`.
         """
+        if isinstance(event, ChildFinished | ChildFailed):
+            return Merging(self.history).take(saved, event, self.committer, author)
         write = self.history.append if exact else self.history.apply
         made = write(saved, self.files.sealed(saved, event), self.committer, author)
         if made.state.workspace != saved.state.workspace:

@@ -20,6 +20,7 @@ from caesura.continuations import (
     Unavailable,
     User,
     WorkerId,
+    Workspace,
     child_name,
     claim_of,
     ready,
@@ -162,7 +163,7 @@ class Supervisor:
         tool = None if call is None else parent.saved.state.tool(call)
         if call is None or tool is None or call_id in parent.children:
             return
-        services, rehearsal = self.services, parent.saved.state.rehearsal
+        services, above = self.services, parent.saved.state
         name = child_name(parent.loop, call_id)
         try:
             saved = await services.sync(services.history.load, name)
@@ -173,6 +174,7 @@ class Supervisor:
             except BadArguments as error:
                 parent.post(ChildFailed(at=services.now(), call=call_id, error=str(error)))
                 return
+            files = above.workspace if tool.workspace == "copy" else None
             event = Started(
                 at=services.now(),
                 definition=services.spec(agent),
@@ -180,7 +182,9 @@ class Supervisor:
                 nonce=call.nonce,
                 worker=self.worker,
                 budget=agent.budget,
-                rehearsal=None if rehearsal is None else rehearsal.begun,
+                rehearsal=None if above.rehearsal is None else above.rehearsal.begun,
+                workspace=None if files is None else Workspace(tree=files.tree),
+                copied=files is not None,
             )
             author = as_author(parent.agent.name)
             try:
@@ -188,7 +192,15 @@ class Supervisor:
                 services.listen(committed(saved))
             except LoopExists:
                 saved = await services.sync(services.history.load, name)
+        await services.sync(self._take_up, saved)
         parent.children[call_id] = self._add(saved, parent)
+
+    def _take_up(self, child: Saved) -> None:
+        """Make sure that a child loop has its files, if it has tools that may look for them."""
+        acts = any(tool.spec.kind == "function" for tool in self.services.agent(child.state.agent).tools)
+        if child.state.workspace is not None and child.state.ending is None and acts:
+            self.services.history.ensure_branch(child)  # a fork's has none yet, and a new one begins without a folder
+            self.services.files.take_up(child)
 
     def _add(self, saved: Saved, parent: Actor | None) -> Actor:
         agent = self.services.agent(saved.state.agent)

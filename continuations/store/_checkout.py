@@ -76,6 +76,15 @@ class Checkouts:
                     hint="Nothing that no commit holds was overwritten. See what writes there, then try again.",
                 ) from error
 
+    def check(self, index: Index, tree: str) -> None:
+        """Whether `make` would find something in its way.
+
+        Raises:
+            InTheWay, Torn: it would.
+        """
+        with opened(self._root) as folder:
+            self._check_free(folder, index, list(self._differences(index, "", tree)))
+
     def entries(self, tree: str) -> Mapping[str, Entry]:
         """What is in a folder of a tree, with git's own modes.
 

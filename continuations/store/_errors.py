@@ -1,6 +1,7 @@
 """What can be wrong with what a repository holds, as errors that name the thing and its file."""
 
 from .._codec import Unreadable
+from .._ids import CommitId, LoopName
 
 
 class Torn(Unreadable):
@@ -33,3 +34,10 @@ def too_large(what: str, size: str, limit: str) -> TooLarge:
         f"{what} has {size}; the limit is {limit}.",
         hint="The data model lists the limits; keep large things outside of the loop and name them in it.",
     )
+
+
+def unreadable(loop: LoopName, error: Unreadable, good: CommitId | None) -> Unreadable:
+    """The same error, for a person who asked for a loop."""
+    known = "" if good is None else f" Its last good commit is {good[:10]}."
+    hint = error.hint if isinstance(error, TooLarge) else f"'caesura repair {loop}' goes back to its last good commit."
+    return type(error)(f"{loop} cannot be read: {error}{known}", hint=hint)

@@ -18,8 +18,10 @@ from . import _disk
 from ._checkout import Checkouts
 from ._exclusive import in_turn
 from ._folder import FileChange, Occupied, Unkeepable, opened
+from ._format import Entry
 from ._ignore import own_rules
 from ._index import Index, load_index, save_index, seed
+from ._merging import Merged, Merges
 from ._objects import Objects
 from ._owner import is_dead, mark
 from ._snapshot import Snapshots
@@ -157,6 +159,27 @@ class Workspaces:
             Checkouts(root, self._objects, self._trees).make(index, tree)
             index.settled, index.target = tree, ""
             self._save(loop, index)
+
+    def check(self, loop: LoopName, tree: TreeId) -> None:
+        """See whether the files, which have just been looked at, can be made those of a tree; nothing is written.
+
+        Raises:
+            InTheWay: something that no commit holds would be overwritten.
+        """
+        with self._opened(loop) as (root, index):
+            Checkouts(root, self._objects, self._trees).check(index, tree)
+
+    def merge(self, base: TreeId, ours: TreeId, theirs: TreeId, holds_secret: Callable[[str], bool]) -> Merged:
+        """Merge the files of a tree into those of another, both of which were made of `base`; the objects are written.
+
+        Raises:
+            OSError: an object cannot be written.
+        """
+        return Merges(self._folder.parent, self._objects, self._trees, holds_secret).merge(base, ours, theirs)
+
+    def content(self, entry: Entry) -> bytes:
+        """What is in a file of a tree, or where a link leads."""
+        return self._objects.get(entry.id, "blob")
 
     def occupy(self, loop: LoopName) -> Callable[[], None]:
         """Keep other loops out of a loop's folder until what this returns is called, or this process ends.

@@ -1,0 +1,109 @@
+"""The files of child loops, merged into those of their parents by the commits that take their results."""
+
+import difflib
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from ._calls import Person
+from ._child_files import FileConflict
+from ._events import ChildFailed, ChildFinished
+from ._text import count, one_line
+from .files import Files
+from .history import History, Saved
+from .store._folder import LINK
+from .store._format import Entry
+from .store._merging import Clash
+
+ChildEnd = ChildFinished | ChildFailed
+
+_SHOWN = 4_000
+_ALL_SHOWN = 16_000
+_COMPARED = 2_000
+
+
+class Merging:
+    """Takes the ends of child loops. Synchronous, and for one thread at a time, as the history is."""
+
+    def __init__(self, history: History) -> None:
+        self._history, self._files = history, Files(history)
+
+    def take(self, saved: Saved, event: ChildEnd, committer: Person, author: Person) -> Saved:
+        """Commit how a child loop ended, on the newest state of its parent; if it has returned and both work on files,
+        with the child's merged into the parent's, whose folder is made so then.
+
+        Files that do not go together stay as the parent has them, and its model is told. The child's are in its last
+        commit, which is a parent of this one.
+
+        Raises:
+            UnkeptFiles: somebody else has changed the parent's files. Nothing was committed, or touched.
+            InTheWay: something that no commit holds would be overwritten.
+            Unkeepable, TooLarge, Unavailable: they cannot be read, kept or written.
+            NotApplicable, Contended: as in `History.apply`.
+        """
+        done = event
+
+        def with_files(now: Saved) -> ChildEnd:
+            nonlocal done
+            done = self._with_files(now, event)
+            return done
+
+        made = self._history.apply(saved, with_files, committer, author)
+        if isinstance(done, ChildFinished) and done.workspace is not None:
+            self._files.take_up(made)
+        return made
+
+    def _with_files(self, saved: Saved, event: ChildEnd) -> ChildEnd:
+        ours, child = saved.state.workspace, self._history.children(saved).get(event.call)
+        theirs, base = (None, None) if child is None else (child.state.workspace, child.state.copy_of)
+        if ours is None or child is None or theirs is None or base is None or theirs.tree == base:
+            return event
+        if isinstance(event, ChildFailed):
+            return replace(event, kept_in=child.commit)
+        merged = self._files.merged(saved, base, theirs.tree)
+        return replace(
+            event,
+            workspace=None if merged.tree == ours.tree else replace(ours, tree=merged.tree),
+            conflicts=tuple(self._conflicts(merged.clashes)),
+            kept_in=child.commit if merged.clashes else None,
+        )
+
+    def _conflicts(self, clashes: tuple[Clash, ...]) -> Iterator[FileConflict]:
+        left = _ALL_SHOWN
+        for clash in clashes:
+            shown = self._shown(clash) if left > 0 else ""
+            left -= len(shown)
+            yield FileConflict(path=clash.path, why=clash.why, shown=shown)
+
+    def _shown(self, clash: Clash) -> str:
+        """What a child made of a file, for a model to do the same to what stands there."""
+        theirs = clash.theirs
+        if theirs is None or theirs.is_folder:
+            return ""
+        data = self._content(theirs)
+        if theirs.mode == LINK:
+            return f"There it leads to {data.decode('utf-8', 'replace')}"
+        before = self._content(clash.base) if clash.base is not None and clash.base.is_file else b""
+        try:
+            old, new = before.decode().splitlines(), data.decode().splitlines()
+        except UnicodeDecodeError:
+            old, new = [], ["\0"]
+        if "\0" in "".join(new):
+            return f"There it has {count(len(data), 'byte')}, and is no text."
+        if max(len(old), len(new)) > _COMPARED:
+            return f"There it has {count(len(new), 'line')}, too many to compare."
+        name = one_line(clash.path, 300)
+        return _cut(difflib.unified_diff(old, new, f"a/{name}", f"b/{name}", lineterm=""))
+
+    def _content(self, entry: Entry) -> bytes:
+        return self._history.store.workspaces().content(entry)
+
+
+def _cut(lines: Iterator[str]) -> str:
+    kept, size = list[str](), 0
+    for line in lines:
+        size += len(line) + 1
+        if size > _SHOWN:
+            return "\n".join([*kept, f"[… {count(1 + sum(1 for _ in lines), 'more line')}]"])
+        kept.append(line)
+    return "\n".join(kept)

@@ -1,0 +1,125 @@
+"""Merges of files: what git makes of two trees, and where it finds a conflict, beside ours."""
+
+import os
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from caesura.continuations import GitStore, TreeId
+from tests.workspaces import Kept, files_in, files_of, git, something_happens
+
+LINES = 12
+
+
+def never(_: str) -> bool:
+    return False
+
+
+def tree_of(path: Path, root: Path) -> TreeId:
+    """A folder's files as git puts them into a tree."""
+    index = {"GIT_INDEX_FILE": str(root) + ".index", "GIT_WORK_TREE": str(root)}
+    git(path, "read-tree", "--empty", **index)
+    git(path, "-c", "core.excludesFile=", "add", "-A", "--force", **index)
+    return TreeId(git(path, "write-tree", **index).decode().strip())
+
+
+def made_of(folder: Path, files: Kept) -> None:
+    for path, (mode, data) in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if mode == "120000":
+            file.symlink_to(os.fsdecode(data))
+        else:
+            file.write_bytes(data)
+            file.chmod(0o755 if mode == "100755" else 0o644)
+
+
+def edited(root: Path, chance: random.Random) -> None:
+    """Some lines of a file come, go or change, each to something that nobody else writes."""
+    texts = [path for path in sorted(root.glob("text*")) if path.is_file() and not path.is_symlink()]
+    if not texts:
+        return
+    path = chance.choice(texts)
+    lines = path.read_text().splitlines(keepends=True)
+    place = chance.randrange(len(lines) + 1)
+    new = [f"{chance.random()}\n"] if chance.random() < 0.8 else []
+    lines[place : place + chance.randint(0, 1)] = new
+    path.write_text("".join(lines))
+
+
+def changed(root: Path, chance: random.Random, times: int) -> None:
+    for _ in range(times):
+        if chance.random() < 0.6:
+            edited(root, chance)
+        else:
+            something_happens(root, chance)
+
+
+def commit(path: Path, tree: str, *parents: str) -> str:
+    words = [word for parent in parents for word in ("-p", parent)]
+    return git(path, "commit-tree", tree, *words, "-m", "x").decode().strip()
+
+
+def merged_by_git(path: Path, base: str, ours: str, theirs: str) -> tuple[str, set[str]]:
+    """The tree that git makes, and the paths at which it finds a conflict."""
+    root = commit(path, base)
+    sides = [commit(path, tree, root) for tree in (ours, theirs)]
+    plain = ("-c", "merge.renames=false", "-c", "merge.directoryRenames=false")
+    done = subprocess.run(
+        ["git", "-C", path, *plain, "merge-tree", "--write-tree", "-z", "--no-messages", *sides], capture_output=True
+    )
+    assert done.returncode in (0, 1), done.stderr
+    tree, *lines = done.stdout.split(b"\0")
+    found: set[str] = set()
+    for line in filter(None, lines):
+        name = os.fsdecode(line.partition(b"\t")[2])
+        for side in sides:  # so git calls a file that a folder is in the way of
+            name = name.replace(f"~{side}", "")
+        found.add(name)
+    return tree.decode(), found
+
+
+def apart(files: Kept, conflicts: set[str]) -> Kept:
+    """The files that no conflict is about."""
+    return {
+        path: kept
+        for path, kept in files.items()
+        if "~" not in path and not any(path == one or path.startswith(f"{one}/") for one in conflicts)
+    }
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_files_are_merged_as_git_merges_them_and_stay_as_ours_where_it_finds_a_conflict(
+    tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)  # noqa: S311 - to be the same in each run
+    path = tmp_path / "r.git"
+    store = GitStore.open(path, create=True)
+    base = tmp_path / "base"
+    base.mkdir()
+    for name in ("text", "text2"):
+        (base / name).write_text("".join(f"{name} {line}\n" for line in range(LINES)))
+    changed(base, chance, 6)
+    sides: list[tuple[Path, TreeId]] = [(base, tree_of(path, base))]
+    for name in ("ours", "theirs"):
+        side = tmp_path / name
+        side.mkdir()
+        made_of(side, files_in(base))
+        changed(side, chance, chance.choice((1, 3, 6)))
+        sides.append((side, tree_of(path, side)))
+    trees = [tree for _, tree in sides]
+    tree, conflicts = merged_by_git(path, *trees)
+    merged = store.workspaces().merge(trees[0], trees[1], trees[2], never)
+    assert {clash.path for clash in merged.clashes} == conflicts
+    if not conflicts:
+        assert merged.tree == tree
+    ours, made = files_in(sides[1][0]), files_of(path, merged.tree)
+    assert apart(made, conflicts) == apart(files_of(path, tree), conflicts)
+    for one in conflicts:
+        within = [{path: kept for path, kept in files.items() if path == one} for files in (made, ours)]
+        assert within[0] == within[1]
+    assert {clash.path for clash in merged.clashes if clash.theirs is not None} <= {*files_in(sides[2][0]), *conflicts}
+    git(path, "fsck", "--strict", "--no-dangling")
+    store.close()
