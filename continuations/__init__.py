@@ -21,6 +21,7 @@ from ._calls import (
     Transition,
 )
 from ._changes import Change, Changes, Difference, Severity, Treatment, as_lines, differences
+from ._child_files import FileConflict
 from ._codec import NewerFormat, TooDeep, Unreadable, decode_message, encode_message
 from ._compaction import compaction_fault, estimate_tokens, messages_digest, with_decisions, without_results
 from ._describe import Description, describe

@@ -7,7 +7,7 @@ from ._compaction import Compaction, DropToolResults, Shorten, Summarize, drop_t
 from ._context import ToolContext
 from ._exploring import BadExploration
 from ._judged import judged_by
-from ._lease import Driven, LeaseLost
+from ._lease import BranchGone, Driven, LeaseLost
 from ._model import Model, ModelRequest, ModelUnavailable, TooLong
 from ._notices import Committed, Dropped, Listener, Notice, Progressed, Streamed, Thinking
 from ._retry import Retry

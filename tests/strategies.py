@@ -37,6 +37,7 @@ from caesura.continuations import (
     Digest,
     Edited,
     Expired,
+    FileConflict,
     FilesChanged,
     Function,
     Gate,
@@ -309,6 +310,11 @@ def _decision(draw: st.DrawFn, state: Continuation, call: Call, at: dt.datetime)
     )
 
 
+conflicts = st.just(()) | st.lists(
+    st.builds(FileConflict, path=texts, why=st.just("both changed it"), shown=texts), max_size=3
+).map(tuple)
+_kept = st.sampled_from([None, CommitId("e" * 40)])
+
 _Make = Callable[[], AnyEvent]
 """Draws for an event only once it is chosen: much cheaper than drawing for all of them."""
 
@@ -346,8 +352,10 @@ def _call_event(draw: st.DrawFn, state: Continuation, call: Call, at: dt.datetim
         lambda: Missed(at=at, call=call.id),
     ]
     child: list[_Make] = [
-        lambda: ChildFinished(at=at, call=call.id, text=draw(texts)),
-        lambda: ChildFailed(at=at, call=call.id, error="it failed"),
+        lambda: ChildFinished(
+            at=at, call=call.id, text=draw(texts), workspace=files(), conflicts=draw(conflicts), kept_in=draw(_kept)
+        ),
+        lambda: ChildFailed(at=at, call=call.id, error="it failed", kept_in=draw(_kept)),
         lambda: ChildSuspended(at=at, call=call.id),
         lambda: ChildResumed(at=at, call=call.id),
     ]
@@ -547,6 +555,7 @@ started = st.builds(
     worker=st.sampled_from(WORKERS),
     budget=st.builds(Budget, steps=st.none() | st.integers(1, 5), seconds=st.none() | st.just(9.5)),
     workspace=st.none() | st.sampled_from(FILES),
+    copied=st.booleans(),
 ).flatmap(lambda event: st.sampled_from([event] if event.workspace is None else [event, replace(event, origin=ORIGIN)]))
 """How a loop begins."""
 
@@ -758,15 +767,20 @@ class World:
                 nonce=call.nonce,
                 worker=self.worker,
                 rehearsal=rehearsal,
+                workspace=saved.state.workspace,
+                copied=saved.state.workspace is not None,
             )
             yield Due(child_name(saved.loop, call.id), None, event)
             return
         ending = child.state.ending
         suspended = child.state.status is Status.SUSPENDED
         if ending is not None and ending.status == "completed":
-            yield Due(saved.loop, saved, ChildFinished(at=at, call=call.id, text=ending.text))
+            files = returned_files(saved.state, child)
+            yield Due(saved.loop, saved, replace(files, at=at, call=call.id, text=ending.text))
         elif ending is not None:
-            yield Due(saved.loop, saved, ChildFailed(at=at, call=call.id, error=ending.text))
+            changed = child.state.workspace is not None and child.state.workspace.tree != child.state.copy_of
+            kept = child.commit if changed else None
+            yield Due(saved.loop, saved, ChildFailed(at=at, call=call.id, error=ending.text, kept_in=kept))
         elif suspended and call.state is CallState.DELEGATED:
             yield Due(saved.loop, saved, ChildSuspended(at=at, call=call.id))
         elif not suspended and call.state is CallState.WAITING:
@@ -822,6 +836,17 @@ class World:
                 for request in requests
             ),
         )
+
+
+def returned_files(parent: Continuation, child: Saved) -> ChildFinished:
+    """The end of a child loop, with what a merge makes of its files if every file that both have changed clashes."""
+    event = ChildFinished(at=parent.at, call=CallId("x-1"), text="")
+    ours, theirs, base = parent.workspace, child.state.workspace, child.state.copy_of
+    if ours is None or theirs is None or theirs.tree in (base, ours.tree):
+        return event
+    if ours.tree == base:
+        return replace(event, workspace=replace(ours, tree=theirs.tree))
+    return replace(event, conflicts=(FileConflict(path="a", why="both changed it"),), kept_in=child.commit)
 
 
 def _planned(plan: Plan) -> Iterator[ToolRequest]:

@@ -10,7 +10,17 @@ from pathlib import Path
 
 import trio
 
-from caesura.continuations import Files, GitStore, History, Loops, NoSuchLoop, Reply, loop_name
+from caesura.continuations import (
+    Assistant,
+    Files,
+    GitStore,
+    History,
+    Loops,
+    NoSuchLoop,
+    Reply,
+    User,
+    loop_name,
+)
 from caesura.runtime import Agent, ModelRequest, Outcome, Runtime, ToolContext, tool
 from tests.models import ADA, ScriptedModel, ask_for, lines, say
 from tests.mortal import Fate
@@ -155,6 +165,42 @@ async def drive(path: Path, root: Path, loop: str = LOOP, effect: Callable[[], N
             return await runtime.resume(loop)
         except NoSuchLoop:
             return await runtime.run("writer", "Write.", loop=loop, workspace=root)
+
+
+def family(effect: Callable[[], None] = lambda: None) -> Agent:
+    """An agent that scribbles, and lets others scribble in copies of its files."""
+    writer = scribbler(effect)
+    return Agent("lead", tools=[*writer.tools, writer.as_tool("Writes.")])
+
+
+def family_script(asked: ModelRequest) -> Reply:
+    """The lead lets two others scribble while it does, twice; each does as the seed in its prompt says, and ends."""
+    said = sum(isinstance(message, Assistant) for message in asked.messages)
+    if asked.agent == "writer":
+        prompt = asked.messages[0]
+        assert isinstance(prompt, User)
+        return say("written") if said else ask_for(("scribble", {"seed": int(str(prompt.content)), "times": 4}))
+    if said == 2:
+        return say("done")
+    seeds = [str(10 * said + number) for number in (1, 2)]
+    mine = ("scribble", {"seed": 10 * said, "times": 3})
+    return ask_for(*(("writer", {"prompt": seed}) for seed in seeds), mine)
+
+
+async def drive_family(path: Path, root: Path, loop: str = LOOP, effect: Callable[[], None] = lambda: None) -> Outcome:
+    """Begin the loop of a family that works in a folder, or go on with it."""
+    async with Runtime.open(path, agents=[family(effect)], model=ScriptedModel(family_script)) as runtime:
+        try:
+            return await runtime.resume(loop)
+        except NoSuchLoop:
+            return await runtime.run("lead", "Write.", loop=loop, workspace=root)
+
+
+def family_driven(path: str, root: str, loop: str, death: str = "") -> dict[str, int]:
+    """A process: `driven` of a family."""
+    fate = Fate(death)
+    trio.run(partial(drive_family, Path(path), Path(root), loop, fate.effect))
+    return {"moves": fate.moves, "writes": fate.writes, "effects": fate.effects}
 
 
 def driven(path: str, root: str, loop: str, death: str = "") -> dict[str, int]:

@@ -1,0 +1,468 @@
+"""The files of nested loops: each works on a copy of its own, which comes back as a merge, and nothing is lost."""
+
+import random
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from caesura.continuations import (
+    Assistant,
+    InTheWay,
+    Loops,
+    NoFiles,
+    Reply,
+    UnkeptFiles,
+    User,
+)
+from caesura.runtime import Agent, ModelRequest, Outcome, Runtime, ToolContext, tool
+from tests.models import ADA, ScriptedModel, ask_for, results, say
+from tests.processes import Processes
+from tests.workspaces import (
+    LOOP,
+    Kept,
+    drive_family,
+    files_in,
+    files_of,
+    git,
+    something_happens,
+)
+
+LOOP_REF = f"refs/heads/loops/{LOOP}"
+TEXT = "".join(f"line {number}\n" for number in range(9))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "r.git"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "text").write_text(TEXT)
+    (root / "other").write_text("other\n")
+    return root
+
+
+def apart(one: Kept, other: Kept) -> list[str]:
+    """The files that two folders do not have alike, as a failure can show them whatever their names are."""
+    names = sorted(one.keys() | other.keys())
+    return [ascii((name, one.get(name), other.get(name))) for name in names if one.get(name) != other.get(name)]
+
+
+def held(path: Path, loop: str = LOOP, back: int = 0) -> Kept:
+    """The files in a commit of a loop, as git reads them."""
+    return files_of(path, f"refs/heads/loops/{loop}~{back}:workspace")
+
+
+def healthy(path: Path) -> None:
+    """Neither git nor Caesura finds fault with the repository."""
+    git(path, "fsck", "--strict", "--no-dangling")
+    with Loops.open(path) as loops:
+        assert loops.verify().faults == ()
+
+
+def event_of(path: Path, revision: str) -> str:
+    return git(path, "log", "-1", "--format=%(trailers:key=Event,valueonly,separator=)", revision).decode().strip()
+
+
+def ended(path: Path, event: str = "ChildFinished") -> list[str]:
+    """The commits of the loop that took the ends of its children, the first one first."""
+    form = "--format=%H %(trailers:key=Event,valueonly,separator=)"
+    said = git(path, "log", "--first-parent", "--reverse", form, LOOP_REF).decode().splitlines()
+    return [line.partition(" ")[0] for line in said if line.partition(" ")[2] == event]
+
+
+Do = Callable[[Path], None]
+
+
+class Family:
+    """A lead that asks children to do things to files, and what each of them found."""
+
+    def __init__(self, path: Path, *rounds: list[str], **does: Do) -> None:
+        self.path, self.rounds, self.does = path, rounds, does
+        self.places: dict[str, Path | None] = {}
+        self.found: dict[str, Kept] = {}
+        self.told: list[list[str]] = []
+
+        @tool
+        def act(what: str, context: ToolContext) -> str:
+            self.places[what] = context.workspace
+            if context.workspace is not None:
+                self.found[what] = files_in(context.workspace)
+                self.does[what](context.workspace)
+            return f"{what} is done"
+
+        self.act = act
+        self.child = Agent("child", tools=[act])
+        self.lead = Agent("lead", tools=[act, self.child.as_tool("Acts.")])
+
+    def script(self, asked: ModelRequest) -> Reply:
+        said = sum(isinstance(message, Assistant) for message in asked.messages)
+        if asked.agent != "lead":
+            prompt = asked.messages[0]
+            assert isinstance(prompt, User)
+            return say(f"did {prompt.content}") if said else ask_for(("act", {"what": prompt.content}))
+        self.told.append(results(asked))
+        if said == len(self.rounds):
+            return say("done")
+        calls = [one.rpartition("!") for one in self.rounds[said]]
+        return ask_for(*(("act", {"what": what}) if own else ("child", {"prompt": what}) for _, own, what in calls))
+
+    async def run(self, root: Path) -> Outcome:
+        async with Runtime.open(self.path, agents=[self.lead], model=ScriptedModel(self.script)) as runtime:
+            return await runtime.run("lead", "Go.", loop=LOOP, workspace=root)
+
+    async def resume(self, loop: str = LOOP) -> Outcome:
+        async with Runtime.open(self.path, agents=[self.lead], model=ScriptedModel(self.script)) as runtime:
+            return await runtime.resume(loop)
+
+
+def writes(name: str, text: str) -> Do:
+    return lambda root: (root / name).write_text(text) and None
+
+
+def line(number: int, text: str) -> Do:
+    """Put a text in the place of one line."""
+
+    def change(root: Path) -> None:
+        lines = (root / "text").read_text().splitlines(keepends=True)
+        lines[number] = f"{text}\n"
+        (root / "text").write_text("".join(lines))
+
+    return change
+
+
+async def test_a_child_works_on_a_copy_that_comes_back_in_the_commit_with_its_result(path: Path, root: Path) -> None:
+    family = Family(path, ["!first"], ["new"], first=writes("other", "changed\n"), new=writes("made", "by a child\n"))
+    outcome = await family.run(root)
+    assert outcome.status == "completed"
+    assert family.places["first"] == root
+    assert family.places["new"] not in (None, root)
+    assert family.found["new"]["other"] == ("100644", b"changed\n")
+    (took,) = ended(path)
+    before, after = files_of(path, f"{took}~:workspace"), files_of(path, f"{took}:workspace")
+    assert "made" not in before
+    assert after == files_in(root) == {**before, "made": ("100644", b"by a child\n")}
+    child = git(path, "rev-parse", f"{took}^2").decode().strip()
+    assert child == git(path, "rev-parse", f"refs/heads/loops/{LOOP}.child-1").decode().strip()
+    assert family.told[-1][-1] == "did new"
+    healthy(path)
+
+
+async def test_parallel_children_each_have_a_copy_and_are_merged_one_after_the_other(path: Path, root: Path) -> None:
+    family = Family(path, ["top", "end", "new"], top=line(0, "top"), end=line(8, "end"), new=writes("made", "new\n"))
+    await family.run(root)
+    assert len(set(family.places.values())) == 3
+    assert family.found["top"] == family.found["end"] == family.found["new"]
+    lines = TEXT.splitlines(keepends=True)
+    assert (root / "text").read_text() == "".join(["top\n", *lines[1:-1], "end\n"])
+    assert held(path) == files_in(root)
+    assert family.told[-1] == ["did top", "did end", "did new"] or len(set(family.told[-1])) == 3
+    merged = [files_of(path, f"{commit}:workspace") for commit in ended(path)]
+    assert len({str(files) for files in merged}) == 3
+    healthy(path)
+
+
+async def test_conflicts_stay_as_the_parent_has_them_and_its_model_is_told(path: Path, root: Path) -> None:
+    (root / "image").write_bytes(b"\0image")
+
+    def clashing(name: str) -> Do:
+        def change(root: Path) -> None:
+            line(4, name)(root)
+            (root / "image").write_bytes(b"\0" + name.encode())
+            (root / name).write_text("mine alone\n")
+
+        return change
+
+    family = Family(path, ["one", "two"], one=clashing("one"), two=clashing("two"))
+    await family.run(root)
+    first, second = ended(path)
+    winner, loser = ("one", "two") if "one" in files_of(path, f"{first}:workspace") else ("two", "one")
+    files = files_in(root)
+    assert held(path) == files
+    assert f"{winner}\n" in (root / "text").read_text()
+    assert files["image"] == ("100644", b"\0" + winner.encode())
+    assert {"one", "two"} <= files.keys()
+    told = family.told[-1][-1]
+    assert told.startswith(f"did {loser}\n\n[Files: 2 files of child-")
+    assert "text: both changed it in the same place\n--- a/text\n+++ b/text\n@@ -2,7 +2,7 @@\n" in told
+    assert f"-line 4\n+{loser}\n" in told
+    assert "image: both changed it, and it is no text\nThere it has 4 bytes, and is no text." in told
+    (kept,) = {word for word in told.replace(",", " ").split() if len(word) == 40}
+    assert kept == git(path, "rev-parse", f"{second}^2").decode().strip()
+    assert f"{loser}\n".encode() in files_of(path, f"{kept}:workspace")["text"][1]
+    said = git(path, "log", "-1", "--format=%(trailers:key=Conflict,valueonly)", second).decode().split()
+    assert said == ["image", "text"]
+    healthy(path)
+
+
+async def test_the_files_of_a_child_that_failed_stay_where_they_are_and_the_model_is_told(
+    path: Path, root: Path
+) -> None:
+    before = files_in(root)
+    family = Family(path, ["half"], half=writes("made", "half\n"))
+    script = family.script
+
+    def fails(asked: ModelRequest) -> Reply:
+        said = sum(isinstance(message, Assistant) for message in asked.messages)
+        return say(None) if asked.agent == "child" and said else script(asked)
+
+    family.script = fails  # type: ignore[method-assign]
+    outcome = await family.run(root)
+    with Loops.open(path) as loops:
+        loops.cancel(f"{LOOP}.child-1", "enough", by=ADA)
+    assert outcome.status == "suspended"
+    assert (await family.resume()).status == "completed"
+    (took,) = ended(path, "ChildFailed")
+    child = git(path, "rev-parse", f"{took}^2").decode().strip()
+    assert files_in(root) == held(path) == before
+    assert family.told[-1] == [
+        "Error: child was cancelled: enough"
+        f"\n\n[Files: what child-1 had changed is not in yours. Its own files are in commit {child}, as workspace/.]"
+    ]
+    assert files_of(path, f"{child}:workspace")["made"] == ("100644", b"half\n")
+    healthy(path)
+
+
+async def test_an_agent_may_be_given_no_files(path: Path, root: Path) -> None:
+    family = Family(path, ["blind"], blind=writes("made", "?"))
+    family.lead = Agent("lead", tools=[family.child.as_tool("Acts.", workspace="none")])
+    await family.run(root)
+    assert family.places == {"blind": None}
+    assert "made" not in files_in(root)
+    with Loops.open(path) as loops, pytest.raises(NoFiles):
+        loops.files(f"{LOOP}.child-1")
+    healthy(path)
+
+
+async def test_a_child_that_cannot_touch_files_gets_no_folder_and_those_nested_in_it_do(path: Path, root: Path) -> None:
+    family = Family(path, ["deep"], deep=writes("made", "from below\n"))
+    middle = Agent("middle", tools=[family.child.as_tool("Acts.")])
+    family.lead = Agent("lead", tools=[middle.as_tool("Passes on.")])
+    script = family.script
+
+    def passes(asked: ModelRequest) -> Reply:
+        said = sum(isinstance(message, Assistant) for message in asked.messages)
+        if asked.agent == "lead" and not said:
+            return ask_for(("middle", {"prompt": "deep"}))
+        if asked.agent == "middle":
+            assert not (path / "caesura.workspaces" / f"{LOOP}.middle-1").exists() or said
+            return say("passed on") if said else ask_for(("child", {"prompt": "deep"}))
+        return script(asked)
+
+    family.script = passes  # type: ignore[method-assign]
+    await family.run(root)
+    assert files_in(root)["made"] == ("100644", b"from below\n")
+    assert held(path) == files_in(root) == held(path, f"{LOOP}.middle-1")
+    healthy(path)
+
+
+async def test_the_files_of_a_child_can_be_looked_at_and_kept_while_it_waits(path: Path, root: Path) -> None:
+    family = Family(path, ["late"], late=writes("made", "late\n"))
+    family.child = Agent("child", tools=[family.act.with_approval(True)])
+    family.lead = Agent("lead", tools=[family.child.as_tool("Acts.")])
+    outcome = await family.run(root)
+    name = f"{LOOP}.child-1"
+    with Loops.open(path) as loops:
+        place = Path(loops.files(name).folder)
+        assert loops.files(name).changes == ()
+        assert files_in(place) == files_in(root)
+        (place / "mine").write_text("by hand\n")
+        assert [tuple(change) for change in loops.files(name).changes] == [("A", "mine")]
+        loops.approve(outcome.pending[0], by=ADA)
+    with pytest.raises(UnkeptFiles, match=f"last commit of {name}: mine"):
+        await family.resume()
+    with Loops.open(path) as loops:
+        loops.keep_files(name, by=ADA)
+    assert (await family.resume()).status == "completed"
+    assert files_in(root)["mine"] == ("100644", b"by hand\n")
+    assert held(path) == files_in(root)
+    healthy(path)
+
+
+# What is in the way ------------------------------------------------------------------------------------------------
+
+
+async def test_files_changed_by_hand_meanwhile_are_noticed_before_a_merge_writes(path: Path, root: Path) -> None:
+    def change(place: Path) -> None:
+        (place / "made").write_text("by the child\n")
+        (root / "other").write_text("by hand\n")
+
+    family = Family(path, ["new"], new=change)
+    with pytest.raises(UnkeptFiles, match="other"):
+        await family.run(root)
+    before = files_in(root)
+    assert before["other"] == ("100644", b"by hand\n")
+    assert "made" not in before
+    with pytest.raises(UnkeptFiles, match="other"):
+        await family.resume()
+    assert files_in(root) == before
+    with Loops.open(path) as loops:
+        loops.keep_files(LOOP, by=ADA)
+    assert (await family.resume()).status == "completed"
+    assert held(path) == files_in(root) == {**before, "made": ("100644", b"by the child\n")}
+    healthy(path)
+
+
+async def test_what_no_commit_holds_is_not_overwritten_by_a_merge(path: Path, root: Path) -> None:
+    (root / ".gitignore").write_text("*.log\n")
+    (root / "a.log").write_text("mine\n")
+
+    def change(place: Path) -> None:
+        (place / ".gitignore").write_text("")
+        (place / "a.log").write_text("the child's\n")
+
+    family = Family(path, ["log"], log=change)
+    with pytest.raises(InTheWay, match=r"a\.log"):
+        await family.run(root)
+    assert (root / "a.log").read_text() == "mine\n"
+    assert ended(path) == []
+    (root / "a.log").rename(root / "b.log")
+    assert (await family.resume()).status == "completed"
+    assert (root / "a.log").read_text() == "the child's\n"
+    assert (root / "b.log").read_text() == "mine\n"
+    healthy(path)
+
+
+async def test_a_merge_waits_until_no_tool_of_the_parent_works_on_its_files(path: Path, root: Path) -> None:
+    ready = trio.Event()
+
+    @tool
+    async def slow(context: ToolContext) -> str:
+        assert context.workspace is not None
+        (context.workspace / "other").write_text("half\n")
+        await ready.wait()
+        assert "made" not in files_in(context.workspace)
+        (context.workspace / "other").write_text("whole\n")
+        return "slow"
+
+    family = Family(path, ["new"], new=writes("made", "by the child\n"))
+    family.lead = Agent("lead", tools=[slow, family.child.as_tool("Acts.")])
+
+    def script(asked: ModelRequest) -> Reply:
+        said = sum(isinstance(message, Assistant) for message in asked.messages)
+        if asked.agent == "child":
+            return say("did it") if said else ask_for(("act", {"what": "new"}))
+        return say("done") if said else ask_for(("child", {"prompt": "new"}), ("slow", {}))
+
+    async with Runtime.open(path, agents=[family.lead], model=ScriptedModel(script)) as runtime:  # noqa: SIM117
+        async with trio.open_nursery() as nursery:  # it must end while the runtime is open
+            nursery.start_soon(partial(runtime.run, "lead", "Go.", loop=LOOP, workspace=root))
+            with trio.fail_after(60), Loops.open(path) as loops:
+                while True:
+                    await trio.sleep(0.01)
+                    names = git(path, "branch", "--list", f"loops/{LOOP}.child-1")
+                    if names and loops.show(f"{LOOP}.child-1").state.ending is not None:
+                        break
+            for _ in range(20):
+                await trio.sleep(0.01)  # let the end of the child come to the parent
+            ready.set()
+    (took,) = ended(path)
+    assert event_of(path, f"{took}~") == "ToolReturned"
+    assert files_of(path, f"{took}~:workspace")["other"] == ("100644", b"whole\n")
+    assert "made" not in files_of(path, f"{took}~:workspace")
+    assert held(path) == files_in(root)
+    healthy(path)
+
+
+# Forks -------------------------------------------------------------------------------------------------------------
+
+
+async def test_forks_of_a_parent_with_children_under_way_have_children_with_files_of_their_own(
+    path: Path, root: Path
+) -> None:
+    family = Family(path, ["late"], late=writes("made", "late\n"))
+    family.child = Agent("child", tools=[family.act.with_approval(True)])
+    family.lead = Agent("lead", tools=[family.child.as_tool("Acts.")])
+    await family.run(root)
+    before = files_in(root)
+    git(path, "branch", "loops/plain", f"loops/{LOOP}")
+    with Loops.open(path) as loops:
+        loops.fork(LOOP, "other")
+        for loop in ("plain", "other"):
+            loops.approve(next(one for one in loops.pending(loop) if one.loop == f"{loop}.child-1"), by=ADA)
+    for loop in ("plain", "other"):
+        assert (await family.resume(loop)).status == "completed"
+        assert family.places["late"] == (path / "caesura.workspaces" / f"{loop}.child-1" / "files").absolute()
+        assert family.found["late"] == before
+        assert held(path, loop) == files_in(path / "caesura.workspaces" / loop / "files")
+        assert held(path, loop)["made"] == ("100644", b"late\n")
+    assert files_in(root) == before == held(path)
+    healthy(path)
+
+
+# Whatever happens --------------------------------------------------------------------------------------------------
+
+
+def go_on(path: Path, root: Path) -> Outcome:
+    """Go on after a crash as a person would, until it has ended; what is in a folder by then is in a commit."""
+    for _ in range(12):
+        try:
+            outcome = trio.run(drive_family, path, root)
+        except UnkeptFiles:
+            with Loops.open(path) as loops:
+                for name in [LOOP, *(f"{LOOP}.writer-{number}" for number in range(1, 5))]:
+                    if git(path, "branch", "--list", f"loops/{name}"):
+                        place = Path(loops.files(name).folder)
+                        if loops.show(name).state.ending is None and loops.files(name).changes:
+                            loops.keep_files(name, by=ADA)
+                            assert apart(files_in(place), held(path, name)) == []
+            continue
+        if outcome.status == "completed":
+            return outcome
+        with Loops.open(path) as loops:
+            for request in outcome.pending:
+                assert request.kind == "outcome"
+                loops.answer(request, "It had ended.", by=ADA)
+    raise AssertionError("the loop never ends")
+
+
+DEATHS = [
+    *(f"inside:{effect}" for effect in (2, 5, 9, 14)),
+    *(f"{moment}:{move}" for moment in ("before", "after") for move in (6, 9, 11, 13, 14, 15, 16, 17)),
+    *(f"write:{write}" for write in range(150, 900, 37)),
+]
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_a_kill_at_any_moment_loses_no_file_of_a_family(
+    processes: Processes, path: Path, root: Path, death: str
+) -> None:
+    (ended_,) = processes.wait(processes.start(("tests.workspaces.family_driven", path, root, LOOP, death)))
+    assert ended_.status in (-9, 0)
+    go_on(path, root)
+    assert apart(held(path), files_in(root)) == []
+    with Loops.open(path) as loops:
+        assert loops.files(LOOP).changes == ()
+    assert not [name for name in files_in(root) if ".caesura~" in name]
+    healthy(path)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_two_children_do_each_file_is_as_the_parent_or_a_child_has_it_and_none_is_lost(
+    path: Path, root: Path, seed: int
+) -> None:
+    def chaos(number: int) -> Do:
+        def change(place: Path) -> None:
+            chance = random.Random(seed * 10 + number)  # noqa: S311 - to be the same in each run
+            for _ in range(6):
+                something_happens(place, chance)
+
+        return change
+
+    family = Family(path, ["!own", "one", "two"], ["three"], **{
+        name: chaos(number) for number, name in enumerate(("own", "one", "two", "three"))
+    })  # fmt: skip
+    await family.run(root)
+    assert apart(held(path), files_in(root)) == []
+    for commit in ended(path):
+        child = git(path, "log", "-1", "--format=%P", commit).decode().split()[-1]
+        after, ours, theirs = (files_of(path, f"{one}:workspace") for one in (commit, f"{commit}~", child))
+        for name in after.keys() | ours.keys() | theirs.keys():
+            assert after.get(name) in (ours.get(name), theirs.get(name)), ascii(name)
+    healthy(path)
