@@ -288,6 +288,7 @@ def _children(commit: Recorded, past: Past) -> Iterator[str]:
         yield from _heard(commit, call, state)
         if before is not None and commit.event in ("ChildFinished", "ChildFailed"):
             yield from brought_back(before, after, call, state)
+            yield from () if call.id in known else copied(before, call, state)
     if left:
         yield f"it has {left[0]} as a parent, which is no child loop of its own"
     if after.absorbed != absorbed:

@@ -142,7 +142,7 @@ class Files:
         if now.tree == workspace.tree:
             self.settle(saved)
             return
-        if now.tree != settled and not (target and store.is_between(now.tree, settled, target)):
+        if not self._is_untouched(now, settled, target):
             raise self._unkept(saved.loop, now, workspace)
         with _written():
             store.make(saved.loop, workspace.tree)
@@ -191,8 +191,9 @@ class Files:
         """
         workspace = workspace_of(saved)
         store = self._history.store.workspaces()
-        now, settled, _ = self._now(saved, workspace)
-        untouched = now.tree == settled  # if they are others than those of the commit, resuming brings those
+        now, settled, target = self._now(saved, workspace)
+        # If they are others than those of the commit, resuming brings those.
+        untouched = self._is_untouched(now, settled, target)
         return LoopFiles(
             loop=saved.loop,
             folder=str(store.place(saved.loop)),
@@ -210,8 +211,8 @@ class Files:
         """
         workspace = workspace_of(saved)
         unfinished(saved.state, event)
-        now, settled, _ = self._now(saved, workspace)
-        if now.tree not in (workspace.tree, settled):
+        now, settled, target = self._now(saved, workspace)
+        if now.tree != workspace.tree and not self._is_untouched(now, settled, target):
             if settled not in ("", workspace.tree):
                 raise Apart(
                     f"The files of {saved.loop} were changed from older ones than its last commit has.",
@@ -247,6 +248,11 @@ class Files:
             found = self._history.store.workspaces().look(loop, kept, lambda text: redaction.text(text) != text)
         names = (one_line(redaction.text(name), 200) for name in found.left_out[:_LEFT_OUT])
         return Workspace(tree=found.tree, left_out=tuple(names)), found.settled, found.target
+
+    def _is_untouched(self, now: Workspace, settled: str, target: str) -> bool:
+        """Whether files are as a commit had them, or as a checkout that was cut short has left them."""
+        store = self._history.store.workspaces()
+        return now.tree == settled or (bool(target) and store.is_between(now.tree, settled, target))
 
     def _unkept(self, loop: LoopName, now: Workspace, then: Workspace) -> UnkeptFiles:
         store = self._history.store.workspaces()

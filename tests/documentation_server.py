@@ -23,6 +23,10 @@ def script(request: dict[str, Any]) -> dict[str, Any]:
         return _say(f"The logs up to {_day(told)} were read: every request was answered with 200 within 0.01 s.")
     if system["content"].startswith("You mend"):
         return _coder(results, [message["content"] for message in messages if message["role"] == "user"])
+    if system["content"].startswith("You share out"):
+        return _divider(results)
+    if system["content"].startswith("You change one"):
+        return _changer(results, messages[0]["content"])
     if not results and system["content"].startswith("You check"):
         return _call("First a look at its health.", "check", service="api")
     return _ops(results)
@@ -39,6 +43,27 @@ def _coder(results: list[str], told: list[str]) -> dict[str, Any]:
     if "any number" not in told[-1]:
         steps.append(_call("It passes. I note it.", "run_command", command="echo 'mean() is mended' >> CHANGES"))
     return steps[len(results)] if len(results) < len(steps) else _say("mean() is mended.")
+
+
+def _divider(results: list[str]) -> dict[str, Any]:
+    if not results:
+        calls = [("coder", {"prompt": "Translate hello."}), ("coder", {"prompt": "Translate bye."})]
+        note = {"path": "CHANGES", "old": "English", "new": "English and French"}
+        return _calls("One greeting each. I note it.", *calls, ("edit_file", note))
+    if len(results) == 3:
+        new = "French; hello is bonjour"
+        return _call("Of the note, both are right.", "edit_file", path="CHANGES", old="English and French", new=new)
+    return _say("It speaks French.")
+
+
+def _changer(results: list[str], prompt: str) -> dict[str, Any]:
+    steps = [_call("", "edit_file", path="greet.py", old='"Bye', new='"Au revoir')]
+    if "hello" in prompt:
+        steps = [
+            _call("", "edit_file", path="greet.py", old='"Hello', new='"Bonjour'),
+            _call("", "edit_file", path="CHANGES", old="English", new="English; hello is bonjour"),
+        ]
+    return steps[len(results)] if len(results) < len(steps) else _say("It is translated.")
 
 
 def _lead(results: list[str], told: str) -> dict[str, Any]:
@@ -94,7 +119,11 @@ def _say(content: str) -> dict[str, Any]:
 
 
 def _call(content: str, name: str, **arguments: str) -> dict[str, Any]:
-    return {"content": content, "tool_calls": [{"name": name, "arguments": arguments}]}
+    return _calls(content, (name, arguments))
+
+
+def _calls(content: str, *calls: tuple[str, dict[str, str]]) -> dict[str, Any]:
+    return {"content": content, "tool_calls": [{"name": name, "arguments": asked} for name, asked in calls]}
 
 
 async def main() -> None:

@@ -123,7 +123,10 @@ class Family:
 
 
 def writes(name: str, text: str) -> Do:
-    return lambda root: (root / name).write_text(text) and None
+    def write(root: Path) -> None:
+        (root / name).write_text(text)
+
+    return write
 
 
 def line(number: int, text: str) -> Do:

@@ -45,6 +45,7 @@ from caesura.continuations import (
     Rewound,
     Rule,
     Saved,
+    Started,
     Store,
     Suspended,
     Told,
@@ -54,6 +55,7 @@ from caesura.continuations import (
     User,
     describe,
     loop_name,
+    start,
 )
 from caesura.continuations._verify import CALL_MAY_CHANGE, MAY_CHANGE
 from caesura.continuations.verify import verify
@@ -187,6 +189,33 @@ def test_verifying_one_loop_looks_at_it_and_what_is_nested_in_it_alone() -> None
     assert verify(store, [loop_name("other")]).loops == 1
     assert verify(store, [loop_name("ops")]).loops == 3
     assert verify(store).loops == 4
+
+
+def test_the_files_of_nested_loops_are_those_that_they_were_given_and_brought_back() -> None:
+    def scene() -> World:
+        return World(MemoryStore(), [["look"]], files=FILES[0])
+
+    def forged(world: World, kind: type[Started] | type[ChildFinished], **changes: object) -> list[str]:
+        """What is found once the next event of a kind is another one."""
+        while (due := next(world.due(), None)) is not None:
+            wanted = isinstance(due.event, kind)
+            world.perform(due._replace(event=replace(due.event, **changes)) if wanted else due)
+        return faults(world.history.store)
+
+    assert forged(scene(), Started) == []
+    (fault, *_) = forged(scene(), Started, workspace=None, copied=False)
+    assert "team-1 works on no files, and its tool says otherwise" in fault
+    (fault,) = forged(scene(), ChildFinished, workspace=FILES[1])
+    assert "its files are not those that it had with those of team-1 merged into them" in fault
+    world = scene()
+    world.perform(next(world.due()))
+    child = next(world.due()).event
+    assert isinstance(child, Started)
+    state = replace(start(child), copy_of=FILES[1].tree)
+    store, name = world.history.store, loop_name("ops.team-1")
+    message = describe(name, None, child, state).message
+    store.move(name, None, store.write(state, parents=(), message=message, author=ROBOT, committer=ROBOT).id)
+    assert any("not those that it says they are a copy of" in fault for fault in faults(store))
 
 
 # Forgeries ---------------------------------------------------------------------------------------------------------

@@ -401,6 +401,8 @@ def test_a_checkout_that_was_cut_short_is_made_whole(processes: Processes, path:
             processes.start(("tests.workspaces.taken_up", path, "other", f"write:{write + number}"))
         )
         assert ended.status in (-9, 0)
+        with Loops.open(path) as loops:
+            assert loops.files("other").changes == ()  # by hand
         processes.run(("tests.workspaces.taken_up", path, "other"))
         assert files_in(place) == held(path, "loops/other")
 
