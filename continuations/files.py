@@ -174,7 +174,7 @@ class Files:
             NoFiles: it works on none.
             UnkeptFiles, InTheWay, Unkeepable, TooLarge, Unavailable: as in `take_up`.
         """
-        workspace, store, redaction = _workspace(saved), self._history.store.workspaces(), self._history.redaction
+        workspace, store, redaction = workspace_of(saved), self._history.store.workspaces(), self._history.redaction
         with _written():
             found = store.merge(base, workspace.tree, theirs, lambda text: redaction.text(text) != text)
         if found.tree != workspace.tree:
