@@ -112,6 +112,7 @@ from ._messages import (
     text_of,
 )
 from ._moves import AlreadyAnswered, AlreadyDecided, NotApplicable
+from ._patch import FilePatch, cut_to, file_patch, summed
 from ._people import NotEntitled, RequestExpired, StaleDecision
 from ._person import BadPerson, person
 from ._redact import BadRedaction, Redaction
@@ -134,7 +135,7 @@ from ._text import call_text, count, excerpt, one_line, printable, span
 from ._trajectory import Entry, EntryKind
 from ._validate import InvalidAnswer, misfit
 from ._variation import Variation
-from ._workspace import Origin, Workspace
+from ._workspace import FileContent, Origin, Workspace
 from .adoption import StillRunning, Unrelated
 from .archive import Nested
 from .bundles import Arrival, Diverged
@@ -278,6 +279,8 @@ __all__ = [
     "Fault",
     "FileChange",
     "FileConflict",
+    "FileContent",
+    "FilePatch",
     "Files",
     "FilesChanged",
     "Finish",
@@ -431,6 +434,7 @@ __all__ = [
     "compaction_fault",
     "compare",
     "count",
+    "cut_to",
     "decode_message",
     "describe",
     "differences",
@@ -439,6 +443,7 @@ __all__ = [
     "estimate_tokens",
     "excerpt",
     "export_loop",
+    "file_patch",
     "from_json",
     "idempotency_key",
     "import_loop",
@@ -465,6 +470,7 @@ __all__ = [
     "start",
     "start_variant",
     "step",
+    "summed",
     "tally",
     "text_of",
     "use_of",

@@ -26,6 +26,9 @@ CommitId = NewType("CommitId", str)
 TreeId = NewType("TreeId", str)
 """Names a git tree: 40 hexadecimal digits."""
 
+BlobId = NewType("BlobId", str)
+"""Names what is in a file, as git does: 40 hexadecimal digits."""
+
 WorkerId = NewType("WorkerId", str)
 """Names one process that drives loops; random, never used twice."""
 
@@ -126,3 +129,13 @@ def idempotency_key(loop: LoopName, call: CallId, nonce: str) -> Digest:
 def digest(data: bytes) -> Digest:
     """Name some bytes by their content."""
     return Digest(hashlib.sha256(data).hexdigest()[:16])
+
+
+def object_id(kind: str, data: bytes) -> str:
+    """The id that git gives an object."""
+    return hashlib.sha1(header(kind, len(data)) + data, usedforsecurity=False).hexdigest()
+
+
+def header(kind: str, size: int) -> bytes:
+    """What stands before an object's bytes in its hash and in its file."""
+    return b"%s %d\x00" % (kind.encode(), size)

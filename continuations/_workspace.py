@@ -1,7 +1,12 @@
 """The files that an agent works on, as a part of its loop's state."""
 
-from ._ids import CommitId, TreeId
+from typing import NamedTuple
+
+from ._ids import BlobId, CommitId, TreeId, object_id
 from ._messages import Value
+
+LINK, SCRIPT, PLAIN = 0o120000, 0o100755, 0o100644
+"""The modes that git gives a link, a file that may be run, and any other file."""
 
 
 class Workspace(Value, frozen=True, kw_only=True):
@@ -25,3 +30,15 @@ class Origin(Value, frozen=True, kw_only=True):
     repository: str
     commit: CommitId
     held_back: tuple[str, ...] = ()
+
+
+class FileContent(NamedTuple):
+    """A file: what is in it, and git's mode for it. What is in a link is where it leads."""
+
+    data: bytes
+    mode: int = PLAIN
+
+    @property
+    def id(self) -> BlobId:
+        """The id that git gives what is in it."""
+        return BlobId(object_id("blob", self.data))

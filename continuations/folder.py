@@ -8,10 +8,8 @@ from pathlib import Path
 
 from ._errors import ToolError
 from ._text import one_line
+from ._workspace import LINK, PLAIN, SCRIPT
 from .store._folder import (
-    LINK,
-    PLAIN,
-    SCRIPT,
     Stamp,
     Unkeepable,
     Unsettled,

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from caesura.continuations._ids import object_id
 from caesura.continuations.store import _disk, _packing
-from caesura.continuations.store._format import FILE, Entry, Kind, object_id, tree_bytes
+from caesura.continuations.store._format import FILE, Entry, Kind, tree_bytes
 from caesura.continuations.store._objects import Objects
 from caesura.continuations.store._packing import head, index_of, keeper, packed, write_pack
 from tests.repositories import git

@@ -18,8 +18,8 @@ from caesura.continuations import (
     Torn,
     User,
 )
+from caesura.continuations._ids import header, object_id
 from caesura.continuations.store import _disk
-from caesura.continuations.store._format import header, object_id
 from caesura.continuations.store._objects import MAX_OBJECT, Objects, read_loose
 from tests.damage import file_of
 from tests.repositories import OPS, STATE, X, git, overwrite

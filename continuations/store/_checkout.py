@@ -11,11 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from .._ids import object_id
+from .._workspace import LINK, PLAIN, SCRIPT
 from ._errors import Torn, torn
 from ._folder import (
-    LINK,
-    PLAIN,
-    SCRIPT,
     InTheWay,
     Unsettled,
     is_keepable,
@@ -28,7 +27,7 @@ from ._folder import (
     stamp_at,
     within,
 )
-from ._format import Entry, object_id
+from ._format import Entry
 from ._index import Index, Known, forget_tree, is_racy
 from ._objects import MAX_OBJECT, Objects
 from ._trees import Trees

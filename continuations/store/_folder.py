@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .._errors import CallerError, ConflictError
+from .._workspace import LINK, PLAIN, SCRIPT
 from ._owner import is_dead, mark
-
-LINK, SCRIPT, PLAIN = 0o120000, 0o100755, 0o100644
-"""The modes that git gives a link, a file that may be run, and any other file."""
 
 Stamp = tuple[int, int, int, int, int]
 """What tells a file from an earlier one of that name: times of change of the inode and the content in nanoseconds,

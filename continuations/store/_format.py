@@ -2,7 +2,6 @@
 
 import datetime as dt
 import functools
-import hashlib
 import re
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
@@ -58,16 +57,6 @@ class RawCommit(NamedTuple):
 def is_id(text: str) -> bool:
     """Whether a text is an object's id, written out."""
     return _ID.fullmatch(text) is not None
-
-
-def object_id(kind: Kind, data: bytes) -> str:
-    """The id of an object."""
-    return hashlib.sha1(header(kind, len(data)) + data, usedforsecurity=False).hexdigest()
-
-
-def header(kind: Kind, size: int) -> bytes:
-    """What stands before an object's bytes in its hash and in its file."""
-    return b"%s %d\x00" % (kind.encode(), size)
 
 
 def tree_bytes(entries: Iterable[Entry]) -> bytes:

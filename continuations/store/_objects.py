@@ -15,9 +15,10 @@ from pathlib import Path
 from threading import RLock
 
 from .._codec import Unreadable
+from .._ids import header, object_id
 from . import _disk
 from ._errors import gone, too_large, torn
-from ._format import KINDS, Kind, header, is_id, object_id
+from ._format import KINDS, Kind, is_id
 from ._journal import FOLDER, Journal
 from ._owner import is_dead, mark
 from ._packing import packed, write_pack

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from .._ids import header
 from . import _disk
 from ._errors import Torn, too_large, torn
-from ._format import NUMBERS, Kind, header
+from ._format import NUMBERS, Kind
 from ._packing import head
 
 _KINDS: dict[int, Kind] = {number: kind for kind, number in NUMBERS.items()}

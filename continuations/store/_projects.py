@@ -10,10 +10,10 @@ from typing import NamedTuple
 from .._errors import CallerError
 from .._ids import CommitId, TreeId
 from .._text import one_line
-from .._workspace import Origin
+from .._workspace import LINK, PLAIN, SCRIPT, Origin
 from ._errors import TooLarge, Torn
 from ._exclusive import in_turn
-from ._folder import LINK, MAX_FOLDERS, PLAIN, SCRIPT, Unkeepable, is_keepable, join
+from ._folder import MAX_FOLDERS, Unkeepable, is_keepable, join
 from ._format import FOLDER, Entry, Kind, read_commit
 from ._layout import WORKSPACE
 from ._objects import MAX_OBJECT, Batch, Objects

@@ -17,8 +17,9 @@ from .._messages import Message
 from .._specs import AgentSpec
 from .._state import Child, Continuation, Record
 from .._text import one_line
+from .._workspace import LINK
 from ._errors import Torn, too_large
-from ._folder import LINK, MAX_FOLDERS, is_keepable
+from ._folder import MAX_FOLDERS, is_keepable
 from ._format import Entry, Kind, Malformed, RawCommit
 from ._fsck import Header, strict_commit, strict_tree
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WIDTH, WORKSPACE, message_path

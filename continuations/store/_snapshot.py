@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from .._ids import object_id
 from ._errors import TooLarge
 from ._folder import (
     MAX_FOLDERS,
@@ -27,7 +28,7 @@ from ._folder import (
     unreadable,
     within,
 )
-from ._format import FOLDER, Entry, object_id
+from ._format import FOLDER, Entry
 from ._ignore import EVERYTHING, Ignore
 from ._index import Index, Known, forget_tree, is_racy
 from ._objects import MAX_OBJECT, Batch, Objects
