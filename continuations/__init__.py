@@ -112,7 +112,7 @@ from ._messages import (
     text_of,
 )
 from ._moves import AlreadyAnswered, AlreadyDecided, NotApplicable
-from ._patch import FilePatch, cut_to, file_patch, summed
+from ._patch import FilePatch, Preview, cut_to, file_patch, summed
 from ._people import NotEntitled, RequestExpired, StaleDecision
 from ._person import BadPerson, person
 from ._redact import BadRedaction, Redaction
@@ -153,6 +153,7 @@ from .loops import Loops, NoSuchRequest
 from .merging import Merging
 from .overview import LoopInfo, ready, utc_now
 from .policy import ApprovalRule, BadPolicy, Policy
+from .previews import NoPreview, WouldWrite, preview_of
 from .pruning import Cut, NotPrunable, Pruned
 from .records import Records
 from .repair import Hopeless, Mend, Plan, Repair
@@ -190,6 +191,7 @@ from .store import (
     Visibility,
     is_bundle,
 )
+from .unseen import FilesDiff
 from .variants import BadVariant, Variant, start_variant, variant_loop
 from .verify import Fault, Report
 
@@ -283,6 +285,7 @@ __all__ = [
     "FilePatch",
     "Files",
     "FilesChanged",
+    "FilesDiff",
     "Finish",
     "Folder",
     "Forked",
@@ -323,6 +326,7 @@ __all__ = [
     "NewerFormat",
     "NoFiles",
     "NoPerson",
+    "NoPreview",
     "NoProject",
     "NoSigningKey",
     "NoSuchLoop",
@@ -345,6 +349,7 @@ __all__ = [
     "Person",
     "Plan",
     "Policy",
+    "Preview",
     "Proposal",
     "Pruned",
     "Question",
@@ -426,6 +431,7 @@ __all__ = [
     "Woke",
     "WorkerId",
     "Workspace",
+    "WouldWrite",
     "address",
     "as_lines",
     "call_text",
@@ -459,6 +465,7 @@ __all__ = [
     "parent_name",
     "person",
     "plain_text",
+    "preview_of",
     "printable",
     "ready",
     "root_name",

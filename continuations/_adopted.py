@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from ._calls import Call, CallState
 from ._events import AgentChanged
-from ._moves import NotApplicable, closed, find, heard, moved, unfinished
+from ._moves import NotApplicable, closed, find, heard, moved, unfinished, with_call
 from ._state import Continuation
 
 
@@ -25,6 +25,9 @@ def adopted(state: Continuation, event: AgentChanged) -> Continuation:
         state = replace(state, budget=event.definition.budget, limit=event.definition.budget)
     for call in state.open_calls:
         old, new = before.tool(call.tool), state.tool(call)
+        if old != new and call.preview is not None:
+            call = replace(call, preview=None)  # it was the other tool's
+            state = with_call(state, call)
         begun = call.state is not CallState.APPROVED and (
             call.state is not CallState.DELEGATED or call.id in state.children
         )

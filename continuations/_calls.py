@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from ._changes import Change
 from ._ids import CallId, CommitId, Digest, WorkerId, digest
 from ._messages import Json, Time, Value
+from ._patch import Preview
 from ._specs import ToolKind
 
 
@@ -230,7 +231,8 @@ class Call(Value, frozen=True, kw_only=True):
     ends (a sleep). `remark` is what was noticed when it was proposed or last failed.
 
     `needs` is what a policy asks for, None if none governs it. `approvals` came before the `decision` that settled it.
-    `expires` is when the request, or the approval that has not been used, lapses.
+    `expires` is when the request, or the approval that has not been used, lapses. `preview` is what it would change in
+    the loop's files, if its tool says that and a person was asked.
     """
 
     id: CallId
@@ -252,6 +254,7 @@ class Call(Value, frozen=True, kw_only=True):
     needs: Needs | None = None
     approvals: tuple[Decision, ...] = ()
     expires: Time | None = None
+    preview: Preview | None = None
 
     @property
     def granted(self) -> tuple[Decision, ...]:

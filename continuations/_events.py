@@ -11,6 +11,7 @@ from ._event import Event
 from ._events_of_forks import Amended, Edited, Missed, Overridden, Recalled, Rehearsed, Reworded, Rewound
 from ._ids import CallId, CommitId, Digest, WorkerId
 from ._messages import Json, Message, Reply, Usage, User, Value
+from ._patch import Preview
 from ._rehearsal import Rehearsal
 from ._specs import AgentSpec, Budget
 from ._workspace import Origin, Workspace
@@ -37,7 +38,8 @@ class Proposal(Value, frozen=True, kw_only=True):
     """What the agent's own code says of one requested call, asked once.
 
     `error` is the result that the model reads if the call cannot be made as asked; `remark` is for the approver.
-    `needs` is what the worker's policy asks for: such a call wants approval whatever else is said of it.
+    `needs` is what the worker's policy asks for: such a call wants approval whatever else is said of it. `preview` is
+    what it would change in the loop's files; it is kept for whoever is asked.
     """
 
     nonce: str
@@ -47,6 +49,7 @@ class Proposal(Value, frozen=True, kw_only=True):
     question: Question | None = None
     wake_at: dt.datetime | None = None
     needs: Needs | None = None
+    preview: Preview | None = None
 
 
 class ModelReplied(Event, tag=True, frozen=True, kw_only=True):

@@ -27,8 +27,12 @@ _CONTEXT = 3
 _NOTHING = "0" * 40
 
 
+Kind = Literal["A", "M", "D"]
+"""What became of a file: it was added, modified or deleted."""
+
+
 class FilePatch(Value, frozen=True, kw_only=True):
-    """How one file differs: `kind` says whether it is ``A``dded, ``M``odified or ``D``eleted.
+    """How one file differs.
 
     `path` is as git shows it, quoted if it holds what cannot be seen; `added` and `removed` count lines, and are 0 if
     it is no text (`binary`). `text` is the file's part of a patch, without its last `cut` lines; `note` says why there
@@ -36,7 +40,7 @@ class FilePatch(Value, frozen=True, kw_only=True):
     """
 
     path: str
-    kind: Literal["A", "M", "D"]
+    kind: Kind
     added: int = 0
     removed: int = 0
     binary: bool = False
@@ -45,6 +49,16 @@ class FilePatch(Value, frozen=True, kw_only=True):
     note: str = ""
     before: BlobId = BlobId("")
     mode: int = 0
+
+
+class Preview(Value, frozen=True, kw_only=True):
+    """What a call would change in the files, as its tool said when the call was asked for.
+
+    `files` is as much of that as is kept; `failed` says why it is not known.
+    """
+
+    files: tuple[FilePatch, ...] = ()
+    failed: str = ""
 
 
 def file_patch(path: str, old: FileContent | None, new: FileContent | None) -> FilePatch:

@@ -67,6 +67,8 @@ def decided(state: Continuation, event: Decided) -> Continuation:
         if one.by.identity == event.by.identity:
             raise AlreadyDecided(call.id, one)
     arguments = call.arguments if event.edited is None else event.edited
+    if arguments != call.arguments:
+        call = replace(call, preview=None)  # it was of what the model asked for
     decision = Decision(
         choice=event.choice,
         by=event.by,

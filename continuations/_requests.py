@@ -9,6 +9,7 @@ from ._changes import Change
 from ._ids import Address, CommitId, Digest, LoopName, WorkerId, address, idempotency_key
 from ._messages import Assistant, Json, Value
 from ._moves import with_note
+from ._patch import Preview
 from ._state import Continuation, Record
 
 RequestKind = Literal["approval", "question", "outcome", "sleep", "gate"]
@@ -36,7 +37,8 @@ class Request(Value, frozen=True, kw_only=True):
     call, `tool` and `arguments` (JSON text) are what was asked for, `reason` is what the model said with it, and the
     digests, `attempt` (the last start there was) and `commit` bind a decision to all that. `answer` is the JSON schema
     of a question's answer. `change` is what a changed agent's gate asks about. `needs` is what a policy asks for,
-    `approvals` what has been given of it, and `expires` when it is too late for the rest.
+    `approvals` what has been given of it, and `expires` when it is too late for the rest. `preview` is what the call
+    would have changed in the loop's files when it was asked for: `Loops.outdated` says whether those are others by now.
     """
 
     id: Address
@@ -61,6 +63,7 @@ class Request(Value, frozen=True, kw_only=True):
     needs: Needs | None = None
     approvals: tuple[Decision, ...] = ()
     expires: dt.datetime | None = None
+    preview: Preview | None = None
 
     @property
     def attempts(self) -> int:
@@ -146,6 +149,7 @@ def _call(
         needs=call.needs,
         approvals=tuple(one for one in call.approvals if (one.arguments, one.tool) == bound),
         expires=call.expires,
+        preview=call.preview,
         attempt=_attempt(loop, call) if call.attempt else None,
     )
 

@@ -322,10 +322,11 @@ def _admit(state: Continuation, event: ModelReplied, call: Call, proposal: Propo
     if recorded(state, call):
         return moved(state, event, call, CallState.APPROVED, new=True)
     if call.needs is not None:
-        return moved(state, event, call, CallState.AWAITING, new=True, expires=call.needs.until(event.at))
+        until = call.needs.until(event.at)
+        return moved(state, event, call, CallState.AWAITING, new=True, expires=until, preview=proposal.preview)
     asks = proposal.needs_approval or (state.rehearsal is not None and call.kind == "function")
     if asks and decision is None:
-        return moved(state, event, call, CallState.AWAITING, new=True)
+        return moved(state, event, call, CallState.AWAITING, new=True, preview=proposal.preview)
     return moved(state, event, call, GRANTED[call.kind], new=True, decision=decision)
 
 

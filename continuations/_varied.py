@@ -101,7 +101,7 @@ def edited(state: Continuation, event: Edited) -> Continuation:
     tool = state.tool(call)
     free = tool is not None and tool.approval == "never" and call.needs is None and call.decision is None
     if call.state is not CallState.AWAITING and free:
-        return with_call(state, replace(call, arguments=event.arguments))
+        return with_call(state, replace(call, arguments=event.arguments, preview=None))
     return moved(
         state,
         event,
@@ -113,6 +113,7 @@ def edited(state: Continuation, event: Edited) -> Continuation:
         decision=None,
         expires=None if call.needs is None else call.needs.until(event.at),
         remark=f"{event.by.name} changed the arguments in a fork",
+        preview=None,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec.structs import replace
 
-from ._calls import Call, Gate, Person, allowed
+from ._calls import Call, CallState, Gate, Person, allowed
 from ._ids import CommitId
 from ._marks import MARKS
 from ._messages import Assistant, Result, User
@@ -80,6 +80,7 @@ CALL_MAY_CHANGE: Mapping[str, frozenset[str]] = {
     "needs": frozenset({"Voided"}),
     "approvals": frozenset({"Decided", "AgentChanged", "Expired", "Voided", "Resumed", "Repaired"}) | _FORKING,
     "expires": frozenset({"Decided", "AgentChanged", "Expired", "Voided", "ToolStarted", "Repaired"}) | _FORKING,
+    "preview": frozenset({"Decided", "AgentChanged", "Edited"}),
     "question": frozenset({"ToolAsked"}),
     "not_before": frozenset({"ToolStarted", "ToolFailed", "ToolAsked"}),
     "remark": frozenset(
@@ -205,6 +206,9 @@ def _call(commit: Recorded, before: Continuation, old: Call, new: Call) -> Itera
         events = CALL_MAY_CHANGE.get(field, frozenset({"*"}))
         if "*" not in events and event not in events and getattr(old, field) != getattr(new, field):
             yield f"{event} changed the {field} of {old.id}"
+    edited = event != "Decided" or old.arguments != new.arguments
+    if new.preview != old.preview and (new.preview is not None or not edited):
+        yield f"{old.id} has another preview than was shown"
     started = new.attempt - old.attempt
     if started not in ((1,) if event == "ToolStarted" else (0, 1)):
         yield f"{old.id} went from attempt {old.attempt} to attempt {new.attempt}"
@@ -233,6 +237,8 @@ def _asked_for(commit: Recorded, before: Continuation) -> Iterator[str]:
             yield f"{call.id} was {call.state} as soon as it was asked for"
         if call.attempt or call.runner is not None:
             yield f"{call.id} has attempts before it could start"
+        if call.preview is not None and call.state is not CallState.AWAITING:
+            yield f"{call.id} has a preview that nobody was to be shown"
 
 
 # Messages ----------------------------------------------------------------------------------------------------------

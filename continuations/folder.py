@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ._errors import ToolError
 from ._text import one_line
-from ._workspace import LINK, PLAIN, SCRIPT
+from ._workspace import LINK, PLAIN, SCRIPT, FileContent
 from .store._folder import (
     Stamp,
     Unkeepable,
@@ -63,14 +63,37 @@ class Folder:
         Raises:
             NotHere: there is none, or it is larger than `LARGEST`.
         """
-        path, (folder, last) = self.path(name), os.path.split(self.path(name))
-        with self._at(folder, path) as here:
+        found = self.content(name)
+        if found is None:
+            raise _no_file(self.path(name))
+        if found.mode == LINK:
+            raise _is_link(self.path(name))
+        return found.data
+
+    def content(self, name: str) -> FileContent | None:
+        """The file or the link at a path, or None if nothing is there.
+
+        Raises:
+            NotHere: something else is there, or it is larger than `LARGEST`.
+        """
+        path = self.path(name)
+        *folders, last = path.split("/")
+        at = ""
+        for part in folders:
+            with self._at(at, path) as here:
+                if stamp_at(here, part) is None:
+                    return None
+            at = join(at, part)
+        with self._at(at, path) as here:
             for _ in range(10):
                 stamp = stamp_at(here, last) if last else None
-                self._check_file(path, stamp)
+                if stamp is None and last:
+                    return None
+                if stamp is None or not mode_of(stamp):
+                    raise _no_file(path)
+                _check_size(path, stamp)
                 with suppress(Unsettled):
-                    assert stamp is not None  # noqa: S101  # checked just now
-                    return read(here, last, stamp)
+                    return FileContent(read(here, last, stamp), mode_of(stamp))
         raise NotHere(f"{path} does not stop changing.", hint="Try again.")
 
     def write(self, name: str, data: bytes) -> bool:
@@ -80,8 +103,7 @@ class Folder:
             NotHere: something else is there, or it would be larger than `LARGEST`.
         """
         path, (folder, last) = self.path(name), os.path.split(self.path(name))
-        if not last or len(data) > LARGEST:
-            raise NotHere(f"{path or name} cannot be written.", hint=f"Name a file; it can have {LARGEST:,} bytes.")
+        _check_data(path, data)
         at = ""
         for part in filter(None, folder.split("/")):
             with self._at(at, path) as here, suppress(FileExistsError):
@@ -90,13 +112,25 @@ class Folder:
         with self._at(folder, path) as here:
             stamp = stamp_at(here, last)
             if stamp is not None:
-                self._check_file(path, stamp)
+                _check_over(path, stamp)
             mode = PLAIN if stamp is None or mode_of(stamp) != SCRIPT else SCRIPT
             try:
                 put(here, last, mode, data, over=stamp is not None)
             except OSError as error:
                 raise NotHere(f"{path} cannot be written: {error.strerror}.", hint="Choose another name.") from error
             return stamp is not None
+
+    def written(self, name: str, data: bytes) -> FileContent:
+        """What would be at a path after `write`, which is not done.
+
+        Raises:
+            NotHere: as in `write`.
+        """
+        _check_data(self.path(name), data)
+        before = self.content(name)
+        if before is not None and before.mode == LINK:
+            raise _is_link(self.path(name))
+        return FileContent(data, PLAIN if before is None else before.mode)
 
     def check(self, name: str) -> None:
         """See whether something may be written to a path by other means, which follow no links.
@@ -153,14 +187,34 @@ class Folder:
         except (Unsettled, Unkeepable) as error:
             raise NotHere(f"There is no {one_line(path)}.", hint="List the folder to see what there is.") from error
 
-    @staticmethod
-    def _check_file(path: str, stamp: Stamp | None) -> None:
-        if stamp is None or not mode_of(stamp):
-            raise NotHere(f"There is no file {one_line(path)}.", hint="List the folder to see what there is.")
-        if mode_of(stamp) == LINK:
-            raise NotHere(f"{one_line(path)} is a link.", hint="Name the file that it leads to, if it is in here.")
-        if stamp[2] > LARGEST:
-            raise NotHere(f"{one_line(path)} has {stamp[2]:,} bytes.", hint=f"At most {LARGEST:,} are read.")
+
+def _check_data(path: str, data: bytes) -> None:
+    """Whether a file of a folder may have a path, and hold that."""
+    if not path or len(data) > LARGEST:
+        where = path or "The folder"
+        raise NotHere(f"{where} cannot be written.", hint=f"Name a file; it can have {LARGEST:,} bytes.")
+
+
+def _check_over(path: str, stamp: Stamp) -> None:
+    """Whether a file may be written over what is there."""
+    if not mode_of(stamp):
+        raise _no_file(path)
+    if mode_of(stamp) == LINK:
+        raise _is_link(path)
+    _check_size(path, stamp)
+
+
+def _check_size(path: str, stamp: Stamp) -> None:
+    if stamp[2] > LARGEST:
+        raise NotHere(f"{one_line(path)} has {stamp[2]:,} bytes.", hint=f"At most {LARGEST:,} are read.")
+
+
+def _no_file(path: str) -> NotHere:
+    return NotHere(f"There is no file {one_line(path)}.", hint="List the folder to see what there is.")
+
+
+def _is_link(path: str) -> NotHere:
+    return NotHere(f"{one_line(path)} is a link.", hint="Name the file that it leads to, if it is in here.")
 
 
 def _out_of_bounds(root: int, folder: str) -> None:

@@ -33,6 +33,7 @@ from .policy import Policy
 from .settled import check_first, once, same_answer, same_decision
 from .signatures import Signer, allowed_signers
 from .store import Durability, Store, Visibility
+from .unseen import Unseen
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class NoSuchRequest(CallerError):
     """Nothing of that address waits for anybody."""
 
 
-class Loops(Keep, Forking, Adoption, Compacting, Exporting):
+class Loops(Keep, Forking, Adoption, Compacting, Exporting, Unseen):
     """The loops of one repository, for whoever decides about them. Use it as a context manager, or close it.
 
     `redaction` says what, besides keys and tokens of known shapes, nothing that is written may hold. If the `policy`

@@ -38,6 +38,7 @@ from caesura.continuations import (
     Edited,
     Expired,
     FileConflict,
+    FileContent,
     FilesChanged,
     Function,
     Gate,
@@ -56,6 +57,7 @@ from caesura.continuations import (
     Origin,
     Overridden,
     Person,
+    Preview,
     Proposal,
     Question,
     Recalled,
@@ -94,6 +96,7 @@ from caesura.continuations import (
     as_lines,
     child_name,
     differences,
+    file_patch,
     loop_name,
     messages_digest,
     start,
@@ -226,6 +229,15 @@ needs = st.sampled_from(
 )
 """What policies ask for."""
 
+previews = st.sampled_from(
+    [
+        None,
+        Preview(failed="it took too long"),
+        Preview(files=(file_patch("a\nb", None, FileContent(b"\x1b[2J")), file_patch("c", FileContent(b"\0"), None))),
+    ]
+)
+"""What tools say that calls would change."""
+
 _usages = st.builds(Usage, input=st.integers(0, 500), output=st.integers(0, 500))
 
 
@@ -265,6 +277,7 @@ def replies(draw: st.DrawFn, state: Continuation, at: dt.datetime) -> ModelRepli
             proposal_for(state, request, f"nonce-{len(state.messages)}-{place}", ask=draw(st.booleans()), at=at),
             remark=draw(st.sampled_from(["", "more than usual"])),
             needs=draw(needs) if draw(st.sampled_from([True, False, False])) else None,
+            preview=draw(previews),
         )
         for place, request in enumerate(message.tool_calls)
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .._ids import LoopName, TreeId
+from .._workspace import PLAIN, SCRIPT, FileContent
 from . import _disk
 from ._checkout import Checkouts
 from ._exclusive import in_turn
@@ -200,9 +201,41 @@ class Workspaces:
 
     def changes(self, old: str, new: str) -> Iterator[FileChange]:
         """The files that two trees do not have alike, in the order of their paths."""
-        yield from self._changes("", old, new)
+        for path, was, now in self.differences(old, new):
+            yield FileChange("A" if was is None else "D" if now is None else "M", path)
 
-    def _changes(self, above: str, old: str, new: str) -> Iterator[FileChange]:
+    def content(self, entry: Entry) -> FileContent:
+        """The file that an entry of a tree is.
+
+        Raises:
+            Torn: it is missing, or not whole.
+        """
+        mode = entry.mode if not entry.is_file else SCRIPT if entry.mode & 0o100 else PLAIN
+        return FileContent(self._objects.get(entry.id, "blob"), mode)
+
+    def found(self, tree: str, path: str) -> FileContent | None:
+        """The file that a tree has at a path, if it has one there.
+
+        Raises:
+            Torn: it is missing, or not whole.
+        """
+        *folders, name = path.split("/")
+        for folder in folders:
+            above = self._trees.read(tree).get(folder)
+            if above is None or not above.is_folder:
+                return None
+            tree = above.id
+        entry = self._trees.read(tree).get(name)
+        return None if entry is None or entry.is_folder else self.content(entry)
+
+    def standing(self, loop: LoopName, tree: str) -> Path | None:
+        """The folder with a loop's files, if they are there: made or found as that tree has them. Nothing is made."""
+        own = self._folder / loop
+        index, root = load_index(own / _INDEX), self.place(loop)
+        return root if (index.settled, index.target) == (tree, "") and root.is_dir() else None
+
+    def differences(self, old: str, new: str, above: str = "") -> Iterator[tuple[str, Entry | None, Entry | None]]:
+        """The paths at which two trees do not have the same file, in order, with what each of them has there."""
         if old == new:
             return
         before = self._trees.read(old) if old else {}
@@ -212,16 +245,16 @@ class Workspaces:
             was, now = before.get(name), after.get(name)
             if was == now:
                 continue
-            folders = [one.id if one is not None and one.is_folder else "" for one in (was, now)]
-            yield from self._changes(f"{path}/", *folders)
+            inner, other = (one.id if one is not None and one.is_folder else "" for one in (was, now))
+            yield from self.differences(inner, other, f"{path}/")
             was, now = (None if one is None or one.is_folder else one for one in (was, now))
             if was is not None or now is not None:
-                yield FileChange("A" if was is None else "D" if now is None else "M", path)
+                yield path, was, now
 
     def is_between(self, now: str, old: str, new: str) -> bool:
         """Whether each file in one tree is as it is in one of two others: what a checkout that was cut short leaves."""
-        aside = {change.path for change in self._changes("", old, now)}
-        return all(change.path not in aside for change in self._changes("", now, new))
+        aside = {change.path for change in self.changes(old, now)}
+        return all(change.path not in aside for change in self.changes(now, new))
 
     def _own(self, loop: LoopName) -> Path:
         return (self._folder / loop / _FILES).absolute()

@@ -1,0 +1,108 @@
+"""What a person who is asked about a loop has not seen of its files: what it has changed since they last looked."""
+
+from collections.abc import Iterator
+
+from ._ids import BlobId, CommitId, loop_name
+from ._messages import Value
+from ._patch import FilePatch, Kind, file_patch, quoted, unquoted
+from ._requests import Request
+from ._trailers import trailers
+from .files import Filing, workspace_of
+from .folder import Folder, NotHere
+from .history import Saved, saved_from
+from .store import Store
+
+LOOKED = frozenset(
+    {"Started", "Imported", "Answered", "Told", "FilesChanged", "Repaired"}
+    | {"Rewound", "Amended", "Reworded", "Edited", "Overridden", "Rehearsed"}
+)
+"""The events of a person who had the loop before them as it was then, and those that begin it. One who decided says
+which commit they saw."""
+
+COMPARED = 8 * 2**20
+"""Bytes of files that are compared, unless the whole is asked for; files after that are only named."""
+
+
+class FilesDiff(Value, frozen=True, kw_only=True):
+    """How a loop's files in the commit `until` differ from those in `since`, in which a person saw the loop last."""
+
+    since: CommitId
+    until: CommitId
+    files: tuple[FilePatch, ...]
+
+
+class Unseen(Filing):
+    """What of the files of loops people have not seen."""
+
+    def unseen(self, of: Request | str, *, whole: bool = False) -> FilesDiff:
+        """What a loop has changed in its files since a person last looked at it: up to what a request shows, or now.
+
+        A person has looked at what they decided on (the commit that was shown to them), and at the loop when they
+        answered or told it something, kept or restored its files, or made a fork that departs from it; else it is
+        counted from the beginning. What was changed by hand since the last commit is in `files`. A file is only named,
+        with a note, if there is more before it than `COMPARED` bytes, unless the `whole` is asked for.
+
+        Raises:
+            NoSuchLoop, NoFiles: there is no such loop, or it works on none.
+            Torn: what it was before cannot be read.
+        """
+        if isinstance(of, Request):
+            saved = saved_from(of.loop, self._store.read(of.commit))
+        else:
+            saved = self._history.load(loop_name(of))
+        now = workspace_of(saved)
+        since = last_looked(self._store, saved.commit)
+        then = self._store.read(since).state.workspace
+        files = self._differing("" if then is None else then.tree, now.tree, None if whole else COMPARED)
+        return FilesDiff(since=since, until=saved.commit, files=tuple(files))
+
+    def _differing(self, old: str, new: str, most: int | None) -> Iterator[FilePatch]:
+        store = self._store.workspaces()
+        read = 0
+        for path, was, now in store.differences(old, new):
+            if most is not None and read > most:
+                kind: Kind = "A" if was is None else "D" if now is None else "M"
+                yield FilePatch(path=quoted(path), kind=kind, note="not compared: too much is changed")
+                continue
+            before, after = (None if one is None else store.content(one) for one in (was, now))
+            read += sum(len(one.data) for one in (before, after) if one is not None)
+            if before != after:
+                yield file_patch(path, before, after)
+
+    def outdated(self, request: Request) -> tuple[str, ...]:
+        """The files of a request's preview that are not as they were when it was made, as the preview names them.
+
+        What counts is the loop's folder, or, where that is not there or not in use, its last commit.
+
+        Raises:
+            NoSuchLoop: the loop is gone.
+        """
+        if request.preview is None or not request.preview.files:
+            return ()
+        saved = self._history.load(request.loop)
+        return tuple(
+            file.path for file in request.preview.files if self._stands(saved, file.path) != (file.before, file.mode)
+        )
+
+    def _stands(self, saved: Saved, shown: str) -> tuple[BlobId, int] | None:
+        """The id and the mode of what is at a path now; None if something is that no file can replace."""
+        tree, path = workspace_of(saved).tree, unquoted(shown)
+        store = self._store.workspaces()
+        folder = store.standing(saved.loop, tree)
+        try:
+            now = store.found(tree, path) if folder is None else Folder(folder).content(path)
+        except NotHere:
+            return None
+        return (BlobId(""), 0) if now is None else (now.id, now.mode)
+
+
+def last_looked(store: Store, head: CommitId) -> CommitId:
+    """The newest commit up to a head that a person has seen; the first one if they have seen none."""
+    seen = set[str]()
+    commit = head
+    for commit, message in store.line(head):
+        said = trailers(message)
+        if commit in seen or not LOOKED.isdisjoint(said.get("Event", ())):
+            break
+        seen.update(said.get("Seen", ()))
+    return commit
