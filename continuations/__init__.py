@@ -135,7 +135,7 @@ from ._text import call_text, count, excerpt, one_line, printable, span
 from ._trajectory import Entry, EntryKind
 from ._validate import InvalidAnswer, misfit
 from ._variation import Variation
-from ._workspace import FileContent, Origin, Workspace
+from ._workspace import LINK, PLAIN, SCRIPT, FileContent, Origin, Workspace
 from .adoption import StillRunning, Unrelated
 from .archive import Nested
 from .bundles import Arrival, Diverged
@@ -200,7 +200,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLOSED",
+    "LINK",
     "MAX_NAME",
+    "PLAIN",
+    "SCRIPT",
     "TERM",
     "TRANSITIONS",
     "Address",

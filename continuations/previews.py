@@ -33,7 +33,7 @@ def preview_of(folder: Path, would: WouldWrite, redaction: Redaction, *, lines: 
     found: dict[str, FilePatch] = {}
     for name, wanted in sorted(would.items()):
         path, before = files.path(name), files.content(name)
-        after = _content(wanted, before)
+        after = _content(path, wanted, before)
         if before == after:
             continue
         patch = file_patch(path, before, after)
@@ -43,11 +43,15 @@ def preview_of(folder: Path, would: WouldWrite, redaction: Redaction, *, lines: 
     return Preview(files=cut_to(list(found.values()), lines, characters))
 
 
-def _content(wanted: FileContent | bytes | str | None, before: FileContent | None) -> FileContent | None:
-    if wanted is None or isinstance(wanted, FileContent):
-        return wanted
-    data = wanted.encode() if isinstance(wanted, str) else bytes(wanted)
-    return FileContent(data, PLAIN if before is None or before.mode == LINK else before.mode)
+def _content(path: str, wanted: object, before: FileContent | None) -> FileContent | None:
+    match wanted:
+        case None | FileContent():
+            return wanted
+        case str() | bytes():
+            data = wanted.encode() if isinstance(wanted, str) else wanted
+            return FileContent(data, PLAIN if before is None or before.mode == LINK else before.mode)
+        case _:
+            raise NoPreview(f"{path} cannot hold {type(wanted).__name__}.", hint="Give text, bytes or None.")
 
 
 def _holds_secret(redaction: Redaction, content: FileContent | None) -> bool:

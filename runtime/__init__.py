@@ -10,12 +10,13 @@ from ._judged import judged_by
 from ._lease import BranchGone, Driven, LeaseLost
 from ._model import Model, ModelRequest, ModelUnavailable, TooLong
 from ._notices import Committed, Dropped, Listener, Notice, Progressed, Streamed, Thinking
+from ._proposed import ProposedCall, Writes
 from ._retry import Retry
 from ._runtime import NotARoot, Outcome, Runtime
 from ._services import NoModel
 from ._signature import ToolDefinition
 from ._suspensions import Moment, Suspension, after, after_model_calls, suspension
-from ._tools import AnyTool, BadArguments, ProposedCall, Tool, ToolTimeout, ask, sleep_until, tool
+from ._tools import AnyTool, BadArguments, Tool, ToolTimeout, ask, sleep_until, tool
 from ._trials import Evaluator, NotEvaluated, Trial
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "Trial",
     "UnknownAgent",
     "VanishedTool",
+    "Writes",
     "after",
     "after_model_calls",
     "ask",

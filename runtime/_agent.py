@@ -11,9 +11,10 @@ from caesura.continuations import AgentSpec, Budget, CallerError, ChildFiles, Mo
 
 from ._compaction import Compaction, Summarize
 from ._model import Model
+from ._proposed import Approval
 from ._schema import schema_of
 from ._suspensions import Suspension
-from ._tools import Approval, Tool, tool
+from ._tools import Tool, tool
 
 
 class BadAgent(CallerError):

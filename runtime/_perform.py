@@ -30,6 +30,7 @@ from ._attempts import Asked, Failed, Returned, Sleeping
 from ._context import ToolContext
 from ._model import ModelRequest, ModelUnavailable, TooLong
 from ._notices import Progressed, Streamed, Thinking
+from ._previews import with_previews
 from ._proposals import misfit_of, propose
 from ._services import Services
 
@@ -69,12 +70,13 @@ async def call_model(services: Services, agent: Agent, saved: Saved, memory: Map
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a fault in somebody's adapter must not lose the loop
         reason = f"{type(error).__name__}: {printable(str(error))}"
         return ModelFailed(at=services.now(), error=reason, shown=shown, compactions=state.context.times)
+    proposals = propose(agent, saved.loop, state, reply, services.governs)
     return ModelReplied(
         at=services.now(),
         reply=reply,
         shown=shown,
         compactions=state.context.times,
-        proposals=propose(agent, saved.loop, state, reply, services.governs),
+        proposals=await with_previews(services, agent, saved, reply, proposals),
         misfit=misfit_of(agent, reply),
         memory=memory,
     )

@@ -4,10 +4,10 @@ import datetime as dt
 import inspect
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Annotated, Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar, overload
+from typing import Annotated, Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 import msgspec
 import trio
@@ -16,6 +16,7 @@ from caesura.continuations import CallId, Json, LoopName, Question, ToolError, T
 
 from ._attempts import Ask, AttemptEnd, BadTime, Failed, SleepUntil, Unencodable, answer_schema, outcome_of
 from ._context import ToolContext
+from ._proposed import Approval, ProposedCall, Writes, approval_of, checked_writes
 from ._retry import Retry
 from ._schema import Misfit, brief
 from ._signature import Signature, ToolDefinition, signature_of
@@ -35,28 +36,12 @@ class ToolTimeout(ToolError, TimeoutError):
     """An attempt took longer than its tool's timeout. Whether it had its effect is not known."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProposedCall:
-    """A call that a model has asked for, as a predicate sees it that decides whether a person must approve.
-
-    `arguments` are valid, have the defaults filled in, and are plain values: None, bool, int, float, str, list, dict.
-    """
-
-    tool: str
-    arguments: Mapping[str, Json]
-    loop: LoopName
-    call: CallId
-
-
-Approval = bool | Callable[[ProposedCall], bool]
-"""Whether a person must approve a call first: always, never, or as a predicate says, which is asked once a call."""
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Tool(Generic[P, R]):
     """A function that a model may ask for; made by `tool`. Calling it calls the function: no schema, no timeout.
 
-    `spec` is what the model and the approvers see. `timeout` is in seconds, for one attempt.
+    `spec` is what the model and the approvers see. `timeout` is in seconds, for one attempt. `writes` says what a call
+    would write, for whoever is asked to approve it.
     """
 
     spec: ToolSpec
@@ -65,6 +50,7 @@ class Tool(Generic[P, R]):
     timeout: float | None
     retry: Retry | None
     signature: Signature
+    writes: Writes | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself, as a unit test does."""
@@ -81,7 +67,7 @@ class Tool(Generic[P, R]):
         Raises:
             ToolDefinition: the rule is neither a bool nor a plain predicate.
         """
-        spec = msgspec.structs.replace(self.spec, approval=_approval(self.name, needs_approval))
+        spec = msgspec.structs.replace(self.spec, approval=approval_of(self.name, needs_approval))
         return replace(self, needs_approval=needs_approval, spec=spec)
 
     def read(self, arguments: str) -> dict[str, Any]:
@@ -125,7 +111,7 @@ class Tool(Generic[P, R]):
         try:
             answer: object = self.needs_approval(proposed)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises, the call must wait
-            return True, plain_text(f"the approval predicate of {self.name} failed: {_described(error)}")
+            return True, plain_text(f"the approval predicate of {self.name} failed: {described(error)}")
         if isinstance(answer, bool):
             return answer, ""
         if inspect.iscoroutine(answer):
@@ -230,7 +216,7 @@ class Tool(Generic[P, R]):
     def _failed(self, error: BaseException, attempt: int, random: Callable[[], float]) -> Failed:
         again = self.retry is not None and self.retry.applies(error, attempt)
         return Failed(
-            error=plain_text(_described(error)),
+            error=plain_text(described(error)),
             retry_in=self.retry.delay(attempt, random()) if self.retry is not None and again else None,
         )
 
@@ -241,20 +227,10 @@ class Tool(Generic[P, R]):
         )
 
 
-def _approval(name: str, needs_approval: Approval) -> Literal["never", "always", "predicate"]:
-    if isinstance(needs_approval, bool):
-        return "always" if needs_approval else "never"
-    if not callable(needs_approval) or inspect.iscoroutinefunction(needs_approval):
-        raise ToolDefinition(
-            f"needs_approval of {name} is neither a bool nor a plain function.",
-            hint="Give True, False, or a function of a ProposedCall that returns a bool without waiting.",
-        )
-    return "predicate"
-
-
-def _described(error: BaseException) -> str:
+def described(error: BaseException) -> str:
+    """An error as the model, or whoever is asked, reads it."""
     if isinstance(error, BaseExceptionGroup):
-        return "; ".join(map(_described, error.exceptions))
+        return "; ".join(map(described, error.exceptions))
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - an error whose text cannot be made is still an error
@@ -271,6 +247,7 @@ def tool(
     idempotent: bool = False,
     timeout: float | None = None,
     retry: Retry | None = None,
+    writes: Writes | None = None,
     name: str | None = None,
     description: str | None = None,
 ) -> Tool[P, R]: ...
@@ -283,6 +260,7 @@ def tool(
     idempotent: bool = False,
     timeout: float | None = None,
     retry: Retry | None = None,
+    writes: Writes | None = None,
     name: str | None = None,
     description: str | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
@@ -296,6 +274,7 @@ def tool(
     idempotent: bool = False,
     timeout: float | None = None,
     retry: Retry | None = None,
+    writes: Writes | None = None,
     name: str | None = None,
     description: str | None = None,
 ) -> Tool[P, R] | Callable[[Callable[P, R]], Tool[P, R]]:
@@ -311,6 +290,7 @@ def tool(
         idempotent: whether a call that was under way when its worker went away may simply be made again.
         timeout: seconds that one attempt may take. What a plain function does after that is ignored, not stopped.
         retry: which errors are worth another attempt.
+        writes: says what a call would write in the loop's files, for whoever is asked to approve it; see `Writes`.
         name: in the place of the function's own name.
         description: in the place of the docstring's summary.
 
@@ -329,7 +309,7 @@ def tool(
             name=signature.name,
             description=signature.description,
             parameters=signature.parameters,
-            approval=_approval(signature.name, needs_approval),
+            approval=approval_of(signature.name, needs_approval),
             idempotent=idempotent,
         )
         return Tool(
@@ -339,6 +319,7 @@ def tool(
             timeout=timeout,
             retry=retry,
             signature=signature,
+            writes=checked_writes(signature.name, writes),
         )
 
     return make if function is None else make(function)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from caesura.continuations import CallId, LoopName, Question, ToolError
 from caesura.runtime._attempts import Ask, Asked, BadTime, Failed, Sleeping, SleepUntil
 from caesura.runtime._context import ToolContext
-from caesura.runtime._tools import BadArguments, ProposedCall, ask, sleep_until, tool
+from caesura.runtime._proposed import ProposedCall
+from caesura.runtime._tools import BadArguments, ask, sleep_until, tool
 
 NOON = dt.datetime(2030, 1, 31, 12, tzinfo=dt.UTC)
 LOOP, CALL = LoopName("release"), CallId("order-1")

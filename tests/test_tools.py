@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from caesura.continuations import CallId, LoopName
 from caesura.runtime._attempts import Returned
 from caesura.runtime._context import ToolContext
+from caesura.runtime._proposed import ProposedCall
 from caesura.runtime._retry import Retry
 from caesura.runtime._signature import ToolDefinition
-from caesura.runtime._tools import BadArguments, ProposedCall, ask, tool
+from caesura.runtime._tools import BadArguments, ask, tool
 
 NOON = dt.datetime(2030, 1, 31, 12, tzinfo=dt.UTC)
 LOOP, CALL = LoopName("release"), CallId("order-1")

@@ -1,7 +1,5 @@
 """Reading, finding, writing and mending files. All of it stays within the workspace, and follows no link."""
 
-import os
-import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -10,10 +8,11 @@ from typing import Annotated
 
 import msgspec
 
-from caesura.continuations import Folder, NotHere, ToolError, count
-from caesura.runtime import AnyTool, ToolContext, tool
+from caesura.continuations import Folder, NotHere, ToolError, WouldWrite, count
+from caesura.runtime import AnyTool, ProposedCall, ToolContext, tool
 
-from ._command import command_tool, environment
+from ._command import command_tool
+from ._patching import NotDone, git_apply, patched_paths, would_apply
 
 MOST_LINES = 2000
 MOST_NAMES = 500
@@ -26,10 +25,6 @@ Path_ = Annotated[str, msgspec.Meta(description="A path within the workspace, li
 
 class NoWorkspace(ToolError):
     """The loop works on no files."""
-
-
-class NotDone(ToolError):
-    """What was asked of a file does not fit it."""
 
 
 def folder_of(context: ToolContext) -> Path:
@@ -110,14 +105,25 @@ def search_files(
     return _listed(found(), MOST_FOUND)
 
 
-@tool
+def _would_write(call: ProposedCall, root: Path) -> WouldWrite:
+    path, content = call.arguments["path"], call.arguments["content"]
+    return {path: Folder(root).written(path, content.encode())}
+
+
+@tool(writes=_would_write)
 def write_file(context: ToolContext, path: Path_, content: str) -> str:
     """Write a whole file, a new one or in the place of an old one; folders are made as needed."""
     over = Folder(folder_of(context)).write(path, content.encode())
     return f"{path} is {'written anew' if over else 'made'}: {count(len(content.splitlines()), 'line')}."
 
 
-@tool
+def _would_edit(call: ProposedCall, root: Path) -> WouldWrite:
+    folder, path = Folder(root), call.arguments["path"]
+    text, _ = _edited(folder, path, call.arguments["old"], call.arguments["new"], all=call.arguments["all"])
+    return {path: folder.written(path, text.encode())}
+
+
+@tool(writes=_would_edit)
 def edit_file(context: ToolContext, path: Path_, old: str, new: str, all: bool = False) -> str:
     """Replace a piece of a file's text, which must stand in it exactly as given, and only once.
 
@@ -126,52 +132,28 @@ def edit_file(context: ToolContext, path: Path_, old: str, new: str, all: bool =
         all: Replace it wherever it stands.
     """
     folder = Folder(folder_of(context))
+    text, times = _edited(folder, path, old, new, all=all)
+    folder.write(path, text.encode())
+    return f"{path}: replaced {count(times, 'piece')}."
+
+
+def _edited(folder: Folder, path: str, old: str, new: str, *, all: bool) -> tuple[str, int]:
+    """A file's text with a piece replaced, and how often that stood there."""
     text = _text(folder, path)
     times = text.count(old) if old else 0
     if times == 0:
         raise NotDone(f"{path} does not hold the text to replace.", hint="Read it again: spaces and line ends count.")
     if times > 1 and not all:
         raise NotDone(f"{path} holds that text {times} times.", hint="Give more of what is around it, or set all.")
-    folder.write(path, text.replace(old, new).encode())
-    return f"{path}: replaced {count(times, 'piece')}."
+    return text.replace(old, new), times
 
 
-@tool
+@tool(writes=would_apply)
 def apply_patch(context: ToolContext, patch: str) -> str:
     """Apply a patch in the unified form of diff and git: all of it, or nothing if a part does not fit. No renames."""
     root = folder_of(context)
-    folder = Folder(root)
-    moves = _apply(root, patch, "--summary").stdout.splitlines()
-    if any(line.lstrip().startswith((b"rename ", b"copy ")) for line in moves):
-        raise NotDone("The patch renames or copies files.", hint="Give it as a file removed and a file added.")
-    for path in _paths(_apply(root, patch, "--numstat", "-z").stdout):
-        folder.check(path)
-    return _apply(root, patch, "--verbose").stderr.decode("utf-8", "replace").strip()
-
-
-def _apply(root: Path, patch: str, *options: str) -> "subprocess.CompletedProcess[bytes]":
-    """Let git apply a patch, which keeps to the folder, follows no link and does all of it or nothing."""
-    done = subprocess.run(  # noqa: S603  # our own words
-        ["git", "apply", "--whitespace=nowarn", *options, "-"],  # noqa: S607  # the git of whoever runs this
-        cwd=root,
-        # No repository above counts: git would take paths for those of its root.
-        env={**environment({}), "GIT_CEILING_DIRECTORIES": os.path.realpath(root.parent), "GIT_CONFIG_NOSYSTEM": "1"},
-        input=(patch if patch.endswith("\n") else f"{patch}\n").encode(),
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip()
-        raise NotDone(f"The patch does not apply: {said}", hint="Read the files again, and make a new patch.")
-    return done
-
-
-def _paths(numstat: bytes) -> Iterator[str]:
-    """The paths that a patch is about, each after two numbers."""
-    for piece in filter(None, numstat.split(b"\0")):
-        path = os.fsdecode(piece.split(b"\t", 2)[-1])
-        if path:
-            yield path
+    patched_paths(root, patch)
+    return git_apply(root, patch, "--verbose").stderr.decode("utf-8", "replace").strip()
 
 
 def file_tools(*, allow: Iterable[str] = (), timeout: float = 120.0) -> list[AnyTool]:
