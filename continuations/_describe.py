@@ -40,6 +40,7 @@ from ._events import (
 from ._events_of_forks import Amended, Edited, Missed, Overridden, Recalled, Rehearsed, Reworded, Rewound
 from ._ids import LoopName, idempotency_key
 from ._messages import Result, Value, plain_text, text_of
+from ._patch import summed
 from ._state import Continuation
 from ._text import call_text, count, excerpt, one_line, printable
 
@@ -236,6 +237,8 @@ def _and_files(said: str, note: str) -> str:
 def _arguments(call: Call) -> str:
     """A call with its arguments in full, and what was remarked about it."""
     lines = [f"{call.id}: {excerpt(call_text(call.tool, call.arguments, 2000))}"]
+    if call.preview is not None and call.preview.files:
+        lines.append(f"  it would change {summed(call.preview.files)}")
     if call.remark:
         lines.append(f"  {call.remark}")
     return "\n".join(lines)

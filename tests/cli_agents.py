@@ -9,6 +9,7 @@ from typing import Any
 
 import trio
 
+from caesura.adapters.files import edit_file, write_file
 from caesura.continuations import Assistant, Function, ModelSpec, Reply, Result, ToolRequest, Usage, User, text_of
 from caesura.runtime import Agent, ModelRequest, ToolContext, ask, sleep_until, tool
 
@@ -160,3 +161,12 @@ writer = Agent(
     tools=[note],
     model=Script(lambda results, prompt: "Done." if len(results) > 1 else [("note", {"name": f"n{len(results)}"})]),
 )
+
+
+def _mends(results: list[str], _: str) -> "str | Asked":
+    wild = {"path": "wild\x1b[31m\u202e", "content": "evil\x1b]0;owned\x07\r\n" + "line\n" * 299}
+    edits = {"path": "README", "old": "before", "new": "after\x1b[2J"}
+    return [[("write_file", wild)], [("edit_file", edits)]][len(results)] if len(results) < 2 else "mended"
+
+
+mender = Agent("mender", tools=[write_file, edit_file.with_approval(True)], model=Script(_mends))

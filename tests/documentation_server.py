@@ -27,6 +27,8 @@ def script(request: dict[str, Any]) -> dict[str, Any]:
         return _divider(results)
     if system["content"].startswith("You change one"):
         return _changer(results, messages[0]["content"])
+    if system["content"].startswith("You are polite"):
+        return _polite(results)
     if not results and system["content"].startswith("You check"):
         return _call("First a look at its health.", "check", service="api")
     return _ops(results)
@@ -64,6 +66,14 @@ def _changer(results: list[str], prompt: str) -> dict[str, Any]:
             _call("", "edit_file", path="CHANGES", old="English", new="English; hello is bonjour"),
         ]
     return steps[len(results)] if len(results) < len(steps) else _say("It is translated.")
+
+
+def _polite(results: list[str]) -> dict[str, Any]:
+    steps = [
+        _call("First a note.", "write_file", path="README", content="greet(name) greets, politely.\n"),
+        _call("Now the greeting.", "edit_file", path="greet.py", old='"Hello "', new='"Dear "'),
+    ]
+    return steps[len(results)] if len(results) < len(steps) else _say("It greets politely.")
 
 
 def _lead(results: list[str], told: str) -> dict[str, Any]:
@@ -118,7 +128,7 @@ def _say(content: str) -> dict[str, Any]:
     return {"content": content}
 
 
-def _call(content: str, name: str, **arguments: str) -> dict[str, Any]:
+def _call(content: str, name: str, /, **arguments: str) -> dict[str, Any]:
     return _calls(content, (name, arguments))
 
 

@@ -11,6 +11,7 @@ from ._json import decided_json
 from ._options import By, Json, Repo, place
 from ._output import Page, out, write_json
 from ._screen import waiting_page
+from ._shown_files import look_at
 
 
 def adopt(
@@ -58,7 +59,7 @@ def adopt(
         if losers:
             page.add(f"{'Dropped' if drop else 'In the archive'}: {', '.join(losers)}.")
         if pending:
-            page.add("").extend(waiting_page(None, pending, where.paste, utc_now()))
+            page.add("").extend(waiting_page(None, pending, where.paste, utc_now(), look_at(loops)))
         elif saved.state.status is Status.ACTIVE:
             page.extend(going_on(where, loops, loop_name(into)))
         out(page)

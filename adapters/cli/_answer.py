@@ -14,6 +14,7 @@ from ._json import decided_json
 from ._options import STDIN, By, Json, Place, Repo, place, text_from
 from ._output import Page, err, out, write_json
 from ._screen import request_page
+from ._shown_files import look_at
 
 
 def answer(
@@ -47,7 +48,7 @@ def answer(
             return
         if value is None:
             need_keyboard("Give the answer after the ID.")
-            err(request_page(shown, utc_now(), full=True))
+            err(request_page(shown, utc_now(), look_at(loops)(shown), where.paste, full=True))
             text = ask("Answer: ")
         else:
             text = _given(value)

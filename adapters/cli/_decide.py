@@ -16,6 +16,7 @@ from caesura.continuations import (
     loop_name,
     root_of,
     split_address,
+    summed,
     utc_now,
 )
 from caesura.continuations import (
@@ -30,6 +31,7 @@ from ._json import decided_json
 from ._options import By, Json, Place, Repo, object_from, place
 from ._output import Page, err, out, write_json
 from ._screen import request_page, summary, waiting_page
+from ._shown_files import look_at
 
 Ids = Annotated[str, Parameter(help="What to decide on, as 'caesura pending' names it.", show_default=False)]
 Always = Annotated[
@@ -83,7 +85,7 @@ def approve(
         new = _edited(loops, shown) if edit else given
         if not yes:
             need_keyboard("Add --yes to approve what stands there now.")
-        page = request_page(shown, utc_now(), full=True)
+        page = request_page(shown, utc_now(), look_at(loops)(shown), where.paste, full=True)
         if new is not None:
             page.add(("  with these arguments instead:", "yellow")).block(pretty_value(new), prefix="    │ ")
         if always is not None:
@@ -121,7 +123,7 @@ def reject(
         why = reason
         if why is None:
             need_keyboard("Say why with --reason TEXT.")
-            err(request_page(shown, utc_now(), full=True))
+            err(request_page(shown, utc_now(), look_at(loops)(shown), where.paste, full=True))
             what = "Give the loop up" if shown.kind == "gate" and shown.change is None else "Reject"
             why = ask(f"{what}, for which reason? (Ctrl-C leaves it as it is) ")
         return loops.reject(shown, why, always=always or "call", by=by)
@@ -169,7 +171,9 @@ def _said(loops: Loops, shown: Request, saved: Saved, choice: Choice) -> str:
     verb = "Approved" if saved.commit != shown.commit else "You had approved"
     still = [one for one in loops.pending(saved.loop) if one.id == shown.id]
     if not still:
-        return f"{verb} {shown.id}."
+        call = saved.state.call(split_address(shown.id)[1])
+        files = () if call is None or call.preview is None else call.preview.files
+        return f"{verb} {shown.id}: {summed(files)}." if files else f"{verb} {shown.id}."
     return f"{verb} {shown.id}: {len(still[0].approvals)} of {(still[0].needs or Needs()).approvals} approvals."
 
 
@@ -184,7 +188,7 @@ def tell_rest(where: Place, loops: Loops, saved: Saved, *, to: Callable[[Page], 
     page = Page()
     if rest:
         page.add(f"{summary(len(rest))} still in {root}:").add("")
-        page.extend(waiting_page(None, rest, where.paste, utc_now()))
+        page.extend(waiting_page(None, rest, where.paste, utc_now(), look_at(loops)))
     to(page.extend(going_on(where, loops, loop_name(root))))
 
 
@@ -202,5 +206,5 @@ def _edited(loops: Loops, shown: Request) -> JsonValue | None:
         raise BadUsage(f"{shown.id} has no arguments.", hint="Approve it as it is.")
     if not can_ask():
         return edit_arguments(shown.arguments, tool.parameters)
-    err(request_page(shown, utc_now(), full=True))
+    err(request_page(shown, utc_now(), look_at(loops)(shown), full=True))
     return edit_arguments(shown.arguments, tool.parameters)

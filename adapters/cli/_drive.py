@@ -18,6 +18,7 @@ from ._json import request_json, spent_json
 from ._options import Json, Repo, place, text_from
 from ._output import Page, err, write_json, write_text
 from ._screen import spent_text, summary, waiting_page
+from ._shown_files import look_at
 from ._task import Agents, ModelApi, ModelName, Task, make_task, task_of
 
 if TYPE_CHECKING:
@@ -241,7 +242,9 @@ def _tell(task: Task, outcome: "Outcome", *, interrupted: bool) -> None:
             else:
                 what = f": {summary(len(outcome.pending))}" if outcome.pending else ""
                 page.add((f"{loop} is suspended", "bold yellow"), f"{what} (so far {spent})")
-            err(page.add("").extend(waiting_page(loop, outcome.pending, paste, utc_now())))
+            with task.where.loops() as loops:
+                page.add("").extend(waiting_page(loop, outcome.pending, paste, utc_now(), look_at(loops)))
+            err(page)
 
 
 def _outcome_json(outcome: "Outcome") -> dict[str, Any]:

@@ -16,7 +16,6 @@ from caesura.continuations import (
     CallState,
     LoopName,
     Loops,
-    Request,
     count,
     root_of,
     utc_now,
@@ -27,6 +26,7 @@ from ._faults import Exit
 from ._output import Page
 from ._progress import Progress, progress
 from ._screen import waiting_page
+from ._shown_files import look_at
 
 if TYPE_CHECKING:
     from ._task import Task
@@ -140,20 +140,22 @@ class Driving:
     async def _show_what_waits(self) -> None:
         """While we wait with the loop: show each request once, when it comes."""
         async for _ in self._looks:
-            pending = await trio.to_thread.run_sync(self._pending)
-            new = [request for request in pending if request.id not in self._shown]
-            self._shown.update(request.id for request in new)
-            if new:
-                page = Page().add("").extend(waiting_page(None, new, self._task.where.paste, utc_now()))
+            page = await trio.to_thread.run_sync(self._new)
+            if page is not None:
                 self._progress.say(page.add(("waiting; decide in another terminal, it goes on here", "dim")))
 
-    def _pending(self) -> list[Request]:
+    def _new(self) -> Page | None:
+        """What waits and was not shown yet."""
         loop = self.loop
         if loop is None:
-            return []
+            return None
         with suppress(CaesuraError), Loops.open(self._task.where.repo) as loops:
-            return loops.pending(root_of(loop))
-        return []
+            new = [request for request in loops.pending(root_of(loop)) if request.id not in self._shown]
+            self._shown.update(request.id for request in new)
+            if new:
+                paste = self._task.where.paste
+                return Page().add("").extend(waiting_page(None, new, paste, utc_now(), look_at(loops)))
+        return None
 
 
 def _leave_anyway() -> None:

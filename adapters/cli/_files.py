@@ -8,7 +8,8 @@ from caesura.continuations import FileChange, LoopFiles, count
 
 from ._faults import BadUsage
 from ._options import By, Json, Repo, place
-from ._output import Page, out, write_json
+from ._output import Page, err, out, write_json, write_patch
+from ._shown_files import diff_json
 
 _ORIGIN = ("repository", "commit", "held_back")
 _KINDS = {"A": ("new:     ", "green"), "M": ("changed: ", "yellow"), "D": ("deleted: ", "red")}
@@ -20,6 +21,14 @@ def files(
     *,
     keep: Annotated[
         bool, Parameter(name="--keep", negative="", help="Commit the files as they are now, as a step of yours.")
+    ] = False,
+    diff: Annotated[
+        bool,
+        Parameter(
+            name="--diff",
+            negative="",
+            help="Print, as a patch that git takes, what the loop has changed since a person last looked at it.",
+        ),
     ] = False,
     restore: Annotated[
         bool,
@@ -39,12 +48,25 @@ def files(
     hold a secret are left out of every commit.
 
     With --json: {"loop", "folder", "changes": [{"kind", "path"}], "left_out": [path, ...], "origin": null or
-    {"repository", "commit", "held_back": [path, ...]}}.
+    {"repository", "commit", "held_back": [path, ...]}}; with --diff {"since", "until", "files":
+    [{"path", "kind", "added", "removed", "text", "note"}], "patch", "left_out"}.
     """
     if keep and restore:
         raise BadUsage(
             "The files cannot be kept and restored.", hint="Choose one; --restore keeps them in the history."
         )
+    if diff and (keep or restore):
+        raise BadUsage("--diff only shows.", hint="Keep or restore the files with a command of its own.")
+    if diff:
+        with place(repo).loops() as loops:
+            unseen = loops.unseen(loop, whole=True)
+        if json:
+            write_json(diff_json(unseen, whole=True))
+        elif unseen.files:
+            write_patch("".join(file.text for file in unseen.files))
+        else:
+            err(Page().add(f"{loop} has changed no file since a person looked ({unseen.since[:10]})."))
+        return
     with place(repo).loops() as loops:
         found = loops.files(loop)
         if keep or restore:

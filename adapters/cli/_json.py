@@ -8,10 +8,12 @@ import msgspec
 from caesura.continuations import Attempt, CallId, Decision, LoopInfo, Request, Saved, Spent, root_of, use_of
 
 from ._forms import parsed
+from ._shown_files import Shown, diff_json, preview_json
 
 
-def request_json(request: Request) -> dict[str, Any]:
-    """One request; `arguments` is a value, or the text if the model did not write JSON."""
+def request_json(request: Request, shown: Shown | None = None) -> dict[str, Any]:
+    """One request; `arguments` is a value, or the text if the model did not write JSON. `shown` is what was seen of its
+    loop's files, if somebody looked."""
     return {
         "id": request.id,
         "kind": request.kind,
@@ -36,6 +38,8 @@ def request_json(request: Request) -> dict[str, Any]:
         "approvals": [_decision(one) for one in request.approvals],
         "missing": request.missing if request.kind in ("approval", "outcome") else None,
         "by": list(request.needs.by) if request.needs else [],
+        "preview": preview_json(request.preview, None if shown is None else shown.outdated),
+        "changes": None if shown is None else diff_json(shown.unseen),
         "expires": request.expires.isoformat() if request.expires else None,
         "on_expiry": request.needs.on_expiry if request.needs and request.expires else None,
     }
@@ -110,6 +114,7 @@ def saved_json(saved: Saved, children: Mapping[CallId, dict[str, Any]]) -> dict[
                 "state": call.state.value,
                 "since": call.since.isoformat(),
                 "attempt": call.attempt,
+                "preview": preview_json(call.preview, None),
             }
             for call in state.open_calls
         ],

@@ -9,16 +9,19 @@ from cyclopts import Parameter
 
 from caesura.continuations import (
     CaesuraError,
+    CallerError,
     CallId,
     LoopInfo,
     LoopName,
     Loops,
+    Request,
     Saved,
     SavedStateError,
     child_name,
     count,
     parent_name,
     root_of,
+    split_address,
     utc_now,
 )
 
@@ -26,9 +29,10 @@ from ._decide import going_on
 from ._faults import Exit
 from ._forms import ago
 from ._json import info_json, request_json, saved_json
-from ._options import Json, Repo, place, shown
+from ._options import Json, Place, Repo, place, shown
 from ._output import Page, err, out, write_json
-from ._screen import summary, waiting_page
+from ._screen import request_page, summary, waiting_page, ways_out
+from ._shown_files import LINES, look_at, unseen_lines
 from ._transcript import status_piece, transcript
 
 
@@ -50,15 +54,17 @@ def pending(
         found, unreadable = loops.pending(loop), {} if loop else loops.unreadable(loops.waiting())
         roots = dict.fromkeys(root_of(request.loop) for request in found)
         steps = [going_on(where, loops, root, lead="") for root in roots]
-    if json:
-        write_json({"pending": [request_json(request) for request in found], "unreadable": _told(unreadable)})
-        return _complete(unreadable)
+        look = look_at(loops)
+        if json:
+            waiting = [request_json(request, look(request)) for request in found]
+            write_json({"pending": waiting, "unreadable": _told(unreadable)})
+            return _complete(unreadable)
+        page = waiting_page(None, found, where.paste, utc_now(), look)
     _warn(unreadable)
     if not found:
         everywhere = "Nothing waits in the loops that can be read." if unreadable else "Nothing waits."
         out(Page().add(f"Nothing waits in {loop}." if loop else everywhere))
         return _complete(unreadable)
-    page = waiting_page(None, found, where.paste, utc_now())
     page.add((f"{summary(len(found))}; then:", "dim"))
     for step in steps:
         page.extend(step, indent="  ")
@@ -136,7 +142,11 @@ def _table(found: list[LoopInfo]) -> Page:
 
 def show(
     revision: Annotated[
-        str, Parameter(help="A loop, or any git revision of one: a branch, 'name~3', a commit.", show_default=False)
+        str,
+        Parameter(
+            help="A loop, any git revision of one ('name~3', a commit), or what waits, as 'caesura pending' names it.",
+            show_default=False,
+        ),
     ],
     /,
     *,
@@ -144,25 +154,60 @@ def show(
     repo: Repo = None,
     json: Json = False,
 ) -> None:
-    """Show a loop as a transcript: what was said, the calls and their results, what is open, what is nested in it.
+    """Show a loop as a transcript: what was said, the calls and their results, what is open, what is nested in it. Or,
+    by its ID, something that waits, with what it would change in files, and what its loop has changed in them.
 
-    With --json: the state, with its messages as the model is sent them.
+    With --json: the state, with its messages as the model is sent them; or the request.
     """
     where = place(repo)
     with where.loops() as loops:
-        saved = loops.show(revision)
+        try:
+            saved = loops.show(revision)
+        except CallerError:
+            request = _request(loops, revision)
+            if request is None:
+                raise
+            _show_request(where, loops, request, json=json)
+            return
         at_head = _is_head(loops, revision)
         is_archived = not at_head and revision in loops.archived()
         if json:
             write_json(state_json(loops, saved, at_head=at_head))
             return
         page = state_page(loops, saved, utc_now(), at_head=at_head, full=full)
+        if at_head and saved.state.workspace is not None:
+            diff = loops.unseen(saved.loop)
+            if diff.files:
+                page.add("")
+                unseen_lines(page, diff, saved.loop, where.paste, lines=0 if not full else LINES, indent="")
     if is_archived:
         back = where.paste("archive", root_of(saved.loop), "--restore")
         err(Page().add(f"{saved.loop} is in the archive. ", ("bring it back: ", "dim"), (back, "green")))
     if saved.state.status == "suspended" and at_head:
         page.add("").add(("what it waits for: ", "dim"), (where.paste("pending", saved.loop), "green"))
     out(page)
+
+
+def _request(loops: Loops, address: str) -> Request | None:
+    """What waits at an address, or None if it is not that of anything in a loop.
+
+    Raises:
+        NoSuchRequest, AlreadyDecided, AlreadyAnswered: it is, and that does not wait.
+    """
+    try:
+        loops.show(split_address(address)[0])
+    except CallerError:
+        return None
+    return loops.request(address)
+
+
+def _show_request(where: Place, loops: Loops, request: Request, *, json: bool) -> None:
+    shown = look_at(loops)(request)
+    if json:
+        write_json(request_json(request, shown))
+        return
+    page = request_page(request, utc_now(), shown, where.paste, full=True)
+    out(page.extend(ways_out(request, where.paste)))
 
 
 def _told(unreadable: Mapping[LoopName, SavedStateError]) -> dict[str, str]:

@@ -74,6 +74,16 @@ def write_text(text: str) -> None:
     sys.stdout.flush()
 
 
+def write_patch(text: str) -> None:
+    """Write a result that git is to take, to the byte; if it goes to a terminal, safe for that."""
+    if sys.stdout.isatty():
+        sys.stdout.write("".join(f"{printable(line)}\n" for line in text.split("\n")[:-1]))
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+    sys.stdout.flush()
+
+
 def write_json(value: Any) -> None:
     """Write a result for a program: one object on one line, in ASCII, so that a terminal is safe from it too."""
     sys.stdout.write(json.dumps(value) + "\n")

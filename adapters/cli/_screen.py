@@ -9,6 +9,7 @@ from ._forms import ago, asked_for, clip, duration, moment, parsed, path_text, p
 from ._output import Page
 from ._paste import Paste
 from ._safe import compact_call
+from ._shown_files import Look, Shown, files_page
 
 _WIDTH = 90
 _LINES = 16
@@ -22,19 +23,27 @@ _WHAT = {
 }
 
 
-def waiting_page(loop: LoopName | None, pending: Sequence[Request], paste: Paste, now: dt.datetime) -> Page:
+def _unseen(_: Request) -> Shown:
+    return Shown()
+
+
+def waiting_page(
+    loop: LoopName | None, pending: Sequence[Request], paste: Paste, now: dt.datetime, look: Look = _unseen
+) -> Page:
     """Everything that waits in a loop, or in all of them, with what to type next."""
     page = Page()
     for request in pending:
-        page.extend(request_page(request, now)).extend(ways_out(request, paste)).add("")
+        page.extend(request_page(request, now, look(request), paste)).extend(ways_out(request, paste)).add("")
     if loop is not None:
         then = "then" if any(request.kind != "sleep" for request in pending) else "later"
         page.add((f"{then}: ", "dim"), paste.resume(loop))
     return page
 
 
-def request_page(request: Request, now: dt.datetime, *, full: bool = False) -> Page:
-    """One request: who asks, for what, why, since when; with `full`, nothing is cut."""
+def request_page(
+    request: Request, now: dt.datetime, files: Shown, paste: Paste | None = None, *, full: bool = False
+) -> Page:
+    """One request: who asks, for what, why, since when, and what of files; with `full`, nothing of the call is cut."""
     page = Page().add(
         (request.id, "bold"),
         "  ",
@@ -54,6 +63,7 @@ def request_page(request: Request, now: dt.datetime, *, full: bool = False) -> P
         page.add(("  the model said: ", "dim")).block(request.reason if full else clip(request.reason, 6, 600))
     if request.remark:
         page.add(("  remarked: ", "dim")).block(request.remark if full else clip(request.remark, 4, 400))
+    page.extend(files_page(request, files, paste, full=full))
     if request.kind == "outcome" and request.attempt is not None:
         _attempt(page, request.attempt, now)
     _policy(page, request, now)

@@ -87,6 +87,8 @@ def _record(value: dict[str, Any]) -> Iterator[str]:
             yield from _block("asks", call["question"]["text"])
         if "not_before" in call:
             yield f"  not before {call['not_before']}"
+        for file in call.get("preview", {}).get("files", ()):
+            yield f"  would change {file['path']}, +{file.get('added', 0)} -{file.get('removed', 0)}"
         if "decision" in call:
             yield from _decision(call["decision"])
         if "remark" in call:

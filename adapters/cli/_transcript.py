@@ -19,6 +19,7 @@ from caesura.continuations import (
 from ._forms import ago, clip, moment
 from ._output import Page
 from ._screen import spent_text
+from ._shown_files import preview_lines
 
 _COLOURS = {"completed": "green", "failed": "red", "cancelled": "red", "suspended": "yellow", "active": "cyan"}
 
@@ -46,7 +47,7 @@ def transcript(saved: Saved, children: Mapping[CallId, Page], now: dt.datetime, 
         page.add("").add(("user, once the open calls have their results", "bold")).block(
             _cut(text_of(told.content), full)
         )
-    _open(page, state, children, now)
+    _open(page, state, children, now, full=full)
     if state.gate is not None:
         page.add("").add(("stands still", "yellow"), f" ({state.gate.kind}, {state.gate.id}): {state.gate.reason}")
     if state.ending is not None and state.ending.status != "completed":
@@ -77,7 +78,7 @@ def _message(page: Page, message: Message, calls: dict[str, str], *, full: bool)
             page.block(_cut(message.content, full), prefix="    │ ")
 
 
-def _open(page: Page, state: Continuation, children: Mapping[CallId, Page], now: dt.datetime) -> None:
+def _open(page: Page, state: Continuation, children: Mapping[CallId, Page], now: dt.datetime, *, full: bool) -> None:
     if state.open_calls:
         page.add("").add(("open calls", "bold"))
     for call in state.open_calls:
@@ -96,6 +97,8 @@ def _open(page: Page, state: Continuation, children: Mapping[CallId, Page], now:
             page.add(f"      {len(call.granted)} of {call.needs.approvals} approvals", f": {names}" if names else "")
         if call.not_before is not None:
             page.add(f"      not before {moment(call.not_before)}")
+        if call.preview is not None and call.state in _STUCK:
+            preview_lines(page, call.preview, full=full, indent="      ")
         if call.id in children:
             page.extend(children[call.id], indent="      ")
 

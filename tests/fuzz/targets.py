@@ -20,12 +20,14 @@ from caesura.adapters.cli._json import request_json, saved_json
 from caesura.adapters.cli._output import Page
 from caesura.adapters.cli._paste import Paste
 from caesura.adapters.cli._screen import request_page, ways_out
+from caesura.adapters.cli._shown_files import Shown
 from caesura.adapters.cli._transcript import transcript
 from caesura.continuations import (
     BadRedaction,
     CaesuraError,
     CommitId,
     Continuation,
+    FilesDiff,
     GitStore,
     History,
     Loops,
@@ -137,10 +139,13 @@ def looked_at(state: Continuation) -> None:
 
 
 def _requested(request: Request) -> None:
+    files = () if request.preview is None else request.preview.files
+    diff = FilesDiff(since=request.commit, until=request.commit, files=files)
+    shown = Shown(unseen=diff, outdated=tuple(file.path for file in files), fault=request.remark)
     for full in (False, True):
-        safe(request_page(request, EPOCH, full=full))
+        safe(request_page(request, EPOCH, shown, Paste(), full=full))
     safe(ways_out(request, Paste()))
-    assert json.dumps(request_json(request)).isascii()
+    assert json.dumps(request_json(request, shown)).isascii()
 
 
 def _told(error: CaesuraError) -> None:
