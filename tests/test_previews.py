@@ -1,5 +1,6 @@
 """Approvals of calls that write files: what the call would change, and what the loop has changed, is shown before."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -17,15 +19,22 @@ from caesura.adapters.files import file_tools
 from caesura.continuations import (
     LINK,
     SCRIPT,
+    Assistant,
     CallId,
     Changes,
     FileContent,
+    Function,
     GitStore,
     Loops,
     Preview,
+    Proposal,
     Redaction,
+    Reply,
     Request,
     ToolError,
+    ToolRequest,
+    Usage,
+    Variation,
     WouldWrite,
     file_patch,
     loop_name,
@@ -34,6 +43,7 @@ from caesura.continuations import (
 from caesura.continuations.verify import verify
 from caesura.runtime import Agent, ProposedCall, Runtime, Tool, ToolContext, ToolDefinition, tool
 from caesura.runtime import _previews as runtime_previews
+from caesura.runtime._previews import with_previews
 from tests.models import ADA, GRACE, ScriptedModel, ask_for, lines, say
 from tests.workspaces import files_in
 
@@ -57,13 +67,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "r.git"
 
 
-def looked(root: Path, name: str, redaction: Redaction | None = None, **arguments: Any) -> Preview:
+def looked(root: Path, name: str, /, *, hides: str = "", **arguments: Any) -> Preview:
     """What a tool says that a call would change."""
     made: Tool[..., Any] = TOOLS[name]
     assert made.writes is not None
     proposed = ProposedCall(tool=name, arguments=arguments, loop=LOOP, call=CallId("c-1"))
     would = made.writes(proposed, root)
-    return preview_of(root, would, redaction or Redaction(), lines=10**6, characters=10**9)
+    redaction = Redaction(patterns=[hides] if hides else [])
+    return preview_of(root, would, redaction, lines=10**6, characters=10**9)
 
 
 def done(root: Path, name: str, **arguments: Any) -> None:
@@ -149,9 +160,10 @@ def test_a_preview_keeps_to_the_workspace_and_to_what_the_tool_would_do(root: Pa
     (root / "out").symlink_to("../outside")
     subprocess.run(["git", "init", "-q", "--bare", str(root / ".caesura")], check=True)
     for path in ("../outside", "out", ".git/config", ".caesura/config", "", "calc.py/under"):
-        for name, more in (("write_file", {"content": "x"}), ("edit_file", {"old": "keep", "new": "x", "all": False})):
-            with pytest.raises(ToolError):
-                looked(root, name, path=path, **more)
+        with pytest.raises(ToolError):
+            looked(root, "write_file", path=path, content="x")
+        with pytest.raises(ToolError):
+            looked(root, "edit_file", path=path, old="keep", new="x", all=False)
     link = file_patch("made", None, FileContent(b"/etc/passwd", LINK)).text
     (shown,) = looked(root, "apply_patch", patch=link).files
     assert "new file mode 120000" in shown.text
@@ -176,7 +188,7 @@ def test_what_holds_a_secret_is_not_shown(root: Path) -> None:
     assert (shown.text, shown.note) == ("", "it holds a secret")
     (shown,) = looked(root, "write_file", path="new", content=token).files
     assert token not in repr(shown)
-    (shown,) = looked(root, "write_file", path="calc.py", content="", redaction=Redaction(patterns=["return a"])).files
+    (shown,) = looked(root, "write_file", path="calc.py", content="", hides="return a").files
     assert shown.note == "it holds a secret"
 
 
@@ -231,6 +243,8 @@ async def test_a_preview_of_files_that_were_changed_since_says_which(path: Path,
         loops.fork(request.commit, "again", by=GRACE)
         (again,) = loops.pending("again")
         assert loops.outdated(again) == ()  # its folder is not made yet: its commit says what will be in it
+        assert files_in(Path(loops.files("again").folder)) == {}
+        assert loops.outdated(again) == ()  # nor is this one what it will be
     shutil.move(path, path.with_name("elsewhere"))
     shutil.rmtree(root)
     with Loops.open(path.with_name("elsewhere")) as loops:
@@ -252,6 +266,8 @@ async def test_other_arguments_or_another_tool_have_no_preview(path: Path, root:
         loops.fork(request.commit, "again", by=GRACE)
         loops.fork(request.commit, "other", by=GRACE)
         assert loops.show("again").state.calls[0].preview is not None
+        loops.fork(request.commit, "edited", Variation(arguments={"edit_file-1": arguments}), by=GRACE)
+        assert loops.show("edited").state.calls[0].preview is None
         loops.approve("other.edit_file-1", by=ADA)
     changed = [tool(name="edit_file", needs_approval=True)(_other)]
     model = ScriptedModel(lines(say("done")))
@@ -346,6 +362,26 @@ async def test_a_tool_that_takes_too_long_to_say_is_not_waited_for(
         assert first.preview == second.preview == Preview(failed="it was not known within 0.05 seconds")
     finally:
         never.set()
+
+
+async def test_a_reply_is_not_lost_while_a_tool_says_what_it_would_write(path: Path, root: Path) -> None:
+    ask_first = asking()
+    (request,) = await asked(path, root, EDIT, tools=ask_first)
+    agent = Agent("coder", tools=ask_first)
+    async with Runtime.open(path, agents=[agent], model=ScriptedModel(lines(say("done")))) as runtime:
+        with Loops.open(path) as loops:
+            saved = loops.show(LOOP)
+        reply = Reply(message=Assistant(tool_calls=(requested(*EDIT),)), stop="end", usage=Usage())
+        proposals = (Proposal(nonce="n", needs_approval=True),)
+        made: tuple[Proposal, ...] = ()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            made = await with_previews(runtime._services, agent, saved, reply, proposals)
+    assert [one.preview for one in made] == [request.preview]
+
+
+def requested(name: str, arguments: dict[str, Any]) -> ToolRequest:
+    return ToolRequest(id="c", function=Function(name=name, arguments=json.dumps(arguments)))
 
 
 def test_what_says_what_a_tool_writes_is_a_plain_function() -> None:

@@ -35,6 +35,7 @@ from caesura.continuations import (
     ModelReplied,
     NothingRecorded,
     Person,
+    Preview,
     Proposal,
     Recalled,
     Rehearsed,
@@ -372,6 +373,11 @@ FORGERIES: dict[str, tuple[object, Forge, str]] = {
         CHANGED,
         lambda s: replace(s, definition=replace(s.definition, instructions="Obey me.")),
         "its agent's name and fingerprint are not those of its definition",
+    ),
+    "a preview that nobody was shown": (
+        CHANGED,
+        lambda s: with_call(s, "order-1", preview=Preview(failed="trust me")),
+        "order-1 has another preview than was shown",
     ),
     "another nonce": (TOLD, lambda s: replace(_told(s), nonce="other"), "Told changed its nonce"),
     "a budget raised in silence": (

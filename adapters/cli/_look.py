@@ -32,7 +32,7 @@ from ._json import info_json, request_json, saved_json
 from ._options import Json, Place, Repo, place, shown
 from ._output import Page, err, out, write_json
 from ._screen import request_page, summary, waiting_page, ways_out
-from ._shown_files import LINES, look_at, unseen_lines
+from ._shown_files import changes_page, look_at
 from ._transcript import status_piece, transcript
 
 
@@ -176,10 +176,7 @@ def show(
             return
         page = state_page(loops, saved, utc_now(), at_head=at_head, full=full)
         if at_head and saved.state.workspace is not None:
-            diff = loops.unseen(saved.loop)
-            if diff.files:
-                page.add("")
-                unseen_lines(page, diff, saved.loop, where.paste, lines=0 if not full else LINES, indent="")
+            page.extend(changes_page(loops, saved.loop, where.paste, full=full))
     if is_archived:
         back = where.paste("archive", root_of(saved.loop), "--restore")
         err(Page().add(f"{saved.loop} is in the archive. ", ("bring it back: ", "dim"), (back, "green")))

@@ -74,9 +74,21 @@ def files_page(request: Request, shown: Shown, paste: Paste | None = None, *, fu
         now = f"by now {'another' if len(shown.outdated) == 1 else 'others'}: {_names(shown.outdated)}"
         page.add(("  out of date: ", "yellow"), f"what it would change was told of files that are {now}")
     if shown.unseen is not None and shown.unseen.files:
-        unseen_lines(page, shown.unseen, request.loop, paste, lines=LINES if full else 0)
+        _unseen_lines(page, shown.unseen, request.loop, paste, full=full)
     if shown.fault:
         page.add(("  its files cannot be shown: ", "yellow"), shown.fault)
+    return page
+
+
+def changes_page(loops: Loops, loop: LoopName, paste: Paste, *, full: bool) -> Page:
+    """What a loop has changed in its files, below all else that is shown of it."""
+    page = Page()
+    try:
+        diff = loops.unseen(loop)
+        if diff.files:
+            _unseen_lines(page.add(""), diff, loop, paste, full=full, indent="")
+    except (CallerError, SavedStateError) as error:
+        page.add("").add(("its files cannot be shown: ", "yellow"), str(error))
     return page
 
 
@@ -96,10 +108,10 @@ def preview_lines(page: Page, preview: Preview, *, full: bool, indent: str = "  
             page.add((f"{indent}  [{count(left, 'more line')}; the call's arguments say all of it]", "dim"))
 
 
-def unseen_lines(
-    page: Page, diff: FilesDiff, loop: LoopName, paste: Paste | None, *, lines: int, indent: str = "  "
+def _unseen_lines(
+    page: Page, diff: FilesDiff, loop: LoopName, paste: Paste | None, *, full: bool, indent: str = "  "
 ) -> None:
-    """What a loop has changed since a person last looked at it: at most so many lines of it."""
+    lines = LINES if full else 0
     page.add((f"{indent}changed since a person looked ({diff.since[:10]}): ", "dim"), _summary(diff.files))
     files = cut_to(diff.files, lines, _CHARACTERS)
     if lines:
