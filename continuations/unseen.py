@@ -1,15 +1,17 @@
 """What a person who is asked about a loop has not seen of its files: what it has changed since they last looked."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
-from ._ids import BlobId, CommitId, loop_name
+from ._ids import CommitId, loop_name
 from ._messages import Value
 from ._patch import FilePatch, Kind, file_patch, quoted, unquoted
 from ._requests import Request
 from ._trailers import trailers
+from ._workspace import FileContent
 from .files import Filing, workspace_of
 from .folder import Folder, NotHere
-from .history import Saved, saved_from
+from .history import saved_from
 from .store import Store
 
 LOOKED = frozenset(
@@ -19,8 +21,8 @@ LOOKED = frozenset(
 """The events of a person who had the loop before them as it was then, and those that begin it. One who decided says
 which commit they saw."""
 
-COMPARED = 8 * 2**20
-"""Bytes of files that are compared, unless the whole is asked for; files after that are only named."""
+COMPARED, FILES = 8 * 2**20, 500
+"""Bytes of files, and files, that are compared unless the whole is asked for; those after them are only named."""
 
 
 class FilesDiff(Value, frozen=True, kw_only=True):
@@ -40,7 +42,7 @@ class Unseen(Filing):
         A person has looked at what they decided on (the commit that was shown to them), and at the loop when they
         answered or told it something, kept or restored its files, or made a fork that departs from it; else it is
         counted from the beginning. What was changed by hand since the last commit is in `files`. A file is only named,
-        with a note, if there is more before it than `COMPARED` bytes, unless the `whole` is asked for.
+        with a note, if there is more before it than `COMPARED` or `FILES` allow, unless the `whole` is asked for.
 
         Raises:
             NoSuchLoop, NoFiles: there is no such loop, or it works on none.
@@ -53,14 +55,14 @@ class Unseen(Filing):
         now = workspace_of(saved)
         since = last_looked(self._store, saved.commit)
         then = self._store.read(since).state.workspace
-        files = self._differing("" if then is None else then.tree, now.tree, None if whole else COMPARED)
+        files = self._differing("" if then is None else then.tree, now.tree, whole=whole)
         return FilesDiff(since=since, until=saved.commit, files=tuple(files))
 
-    def _differing(self, old: str, new: str, most: int | None) -> Iterator[FilePatch]:
+    def _differing(self, old: str, new: str, *, whole: bool) -> Iterator[FilePatch]:
         store = self._store.workspaces()
         read = 0
-        for path, was, now in store.differences(old, new):
-            if most is not None and read > most:
+        for number, (path, was, now) in enumerate(store.differences(old, new)):
+            if not whole and (read > COMPARED or number >= FILES):
                 kind: Kind = "A" if was is None else "D" if now is None else "M"
                 yield FilePatch(path=quoted(path), kind=kind, note="not compared: too much is changed")
                 continue
@@ -79,21 +81,20 @@ class Unseen(Filing):
         """
         if request.preview is None or not request.preview.files:
             return ()
-        saved = self._history.load(request.loop)
-        return tuple(
-            file.path for file in request.preview.files if self._stands(saved, file.path) != (file.before, file.mode)
-        )
-
-    def _stands(self, saved: Saved, shown: str) -> tuple[BlobId, int] | None:
-        """The id and the mode of what is at a path now; None if something is that no file can replace."""
-        tree, path = workspace_of(saved).tree, unquoted(shown)
+        tree = workspace_of(self._history.load(request.loop)).tree
         store = self._store.workspaces()
-        folder = store.standing(saved.loop, tree)
-        try:
-            now = store.found(tree, path) if folder is None else Folder(folder).content(path)
-        except NotHere:
-            return None
-        return (BlobId(""), 0) if now is None else (now.id, now.mode)
+        folder = store.standing(request.loop, tree)
+        find = partial(store.found, tree) if folder is None else Folder(folder).content
+        return tuple(file.path for file in request.preview.files if _is_another(file, find))
+
+
+def _is_another(file: FilePatch, find: Callable[[str], FileContent | None]) -> bool:
+    """Whether what is found at a file's path is not what its patch begins with."""
+    try:
+        now = find(unquoted(file.path))
+    except NotHere:  # something that no file can replace
+        return True
+    return (file.before, file.mode) != (("", 0) if now is None else (now.id, now.mode))
 
 
 def last_looked(store: Store, head: CommitId) -> CommitId:

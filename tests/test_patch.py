@@ -117,6 +117,11 @@ def test_a_quoted_path_is_printable_and_says_which_it_is(path: str) -> None:
     assert unquoted(quoted(path)) == path
 
 
+@given(text=st.text())
+def test_whatever_a_stranger_quotes_is_some_path(text: str) -> None:
+    assert isinstance(unquoted(f'"{text}"'), str)
+
+
 @given(old=TEXTS, new=TEXTS)
 def test_the_lines_that_are_counted_are_those_that_differ(old: bytes, new: bytes) -> None:
     patch = file_patch("f", FileContent(old), FileContent(new)) if old != new else None

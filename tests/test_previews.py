@@ -483,11 +483,13 @@ def _wild(context: ToolContext) -> str:
     return "done"
 
 
-async def test_what_is_too_much_to_compare_is_named(path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("caesura.continuations.unseen.COMPARED", 1)
-    tools = [TOOLS["write_file"]]
+@pytest.mark.parametrize("limit", ["COMPARED", "FILES"])
+async def test_what_is_too_much_to_compare_is_named(
+    path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(f"caesura.continuations.unseen.{limit}", 1)
     calls = [("write_file", {"path": name, "content": "x\n"}) for name in "abc"]
-    await asked(path, root, *calls, tools=tools)
+    await asked(path, root, *calls, tools=[TOOLS["write_file"]])
     with Loops.open(path) as loops:
         files = loops.unseen(LOOP).files
         assert [(file.path, bool(file.text), bool(file.note)) for file in files] == [

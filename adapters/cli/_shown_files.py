@@ -123,7 +123,8 @@ def _unseen_lines(
 
 
 def _summary(files: Sequence[FilePatch]) -> str:
-    return f"{summed(files)}: {_names([file.path for file in files])}"
+    least = " at least" if any(file.note for file in files) else ""
+    return f"{summed(files)}{least}: {_names([file.path for file in files])}"
 
 
 def _names(paths: Sequence[str]) -> str:
