@@ -1,6 +1,5 @@
 """The files of child loops, merged into those of their parents by the commits that take their results."""
 
-import difflib
 from collections.abc import Iterator
 
 from msgspec.structs import replace
@@ -8,18 +7,18 @@ from msgspec.structs import replace
 from ._calls import Person
 from ._child_files import FileConflict
 from ._events import ChildFailed, ChildFinished
-from ._text import count, one_line
+from ._patch import cut_to, file_patch
+from ._text import count
+from ._workspace import LINK
 from .files import Files
 from .history import History, Saved
-from .store._folder import LINK
-from .store._format import Entry
 from .store._merging import Clash
 
 ChildEnd = ChildFinished | ChildFailed
 
 _SHOWN = 4_000
 _ALL_SHOWN = 16_000
-_COMPARED = 2_000
+_MOST_LINES = 1_000
 
 
 class Merging:
@@ -80,30 +79,13 @@ class Merging:
         theirs = clash.theirs
         if theirs is None or theirs.is_folder:
             return ""
-        data = self._content(theirs)
-        if theirs.mode == LINK:
-            return f"There it leads to {data.decode('utf-8', 'replace')}"
-        before = self._content(clash.base) if clash.base is not None and clash.base.is_file else b""
-        try:
-            old, new = before.decode().splitlines(), data.decode().splitlines()
-        except UnicodeDecodeError:
-            old, new = [], ["\0"]
-        if "\0" in "".join(new):
-            return f"There it has {count(len(data), 'byte')}, and is no text."
-        if max(len(old), len(new)) > _COMPARED:
-            return f"There it has {count(len(new), 'line')}, too many to compare."
-        name = one_line(clash.path, 300)
-        return _cut(difflib.unified_diff(old, new, f"a/{name}", f"b/{name}", lineterm=""))
-
-    def _content(self, entry: Entry) -> bytes:
-        return self._history.store.workspaces().content(entry)
-
-
-def _cut(lines: Iterator[str]) -> str:
-    kept, size = list[str](), 0
-    for line in lines:
-        size += len(line) + 1
-        if size > _SHOWN:
-            return "\n".join([*kept, f"[… {count(1 + sum(1 for _ in lines), 'more line')}]"])
-        kept.append(line)
-    return "\n".join(kept)
+        content = self._history.store.workspaces().content
+        now = content(theirs)
+        if now.mode == LINK:
+            return f"There it leads to {now.data.decode('utf-8', 'replace')}"
+        before = content(clash.base) if clash.base is not None and clash.base.is_file else None
+        patch = file_patch(clash.path, before, now)
+        if patch.binary:
+            return f"There it has {count(len(now.data), 'byte')}, and is no text."
+        (patch,) = cut_to([patch], _MOST_LINES, _SHOWN)
+        return patch.text.rstrip("\n") + (f"\n[… {count(patch.cut, 'more line')}]" if patch.cut else "")

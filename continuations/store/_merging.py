@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .._ids import TreeId
-from ._folder import LINK, join
+from .._workspace import LINK
+from ._folder import join
 from ._format import FOLDER, Entry
 from ._objects import MAX_OBJECT, Batch, Objects
 from ._plumbing import GitFailed, git

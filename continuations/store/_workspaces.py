@@ -178,10 +178,6 @@ class Workspaces:
         """
         return Merges(self._folder.parent, self._objects, self._trees, holds_secret).merge(base, ours, theirs)
 
-    def content(self, entry: Entry) -> bytes:
-        """What is in a file of a tree, or where a link leads."""
-        return self._objects.get(entry.id, "blob")
-
     def occupy(self, loop: LoopName) -> Callable[[], None]:
         """Keep other loops out of a loop's folder until what this returns is called, or this process ends.
 
