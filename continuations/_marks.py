@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from ._calls import Person
 from ._describe import SUBJECT, Description
-from ._ids import CommitId, LoopName
+from ._ids import CommitId, Digest, LoopName
 from ._messages import Time, Value
 from ._state import Continuation
 from ._text import count, excerpt, one_line
 from ._trailers import trailers
 
-MARKS = frozenset({"Chosen", "Scored"})
+MARKS = frozenset({"Chosen", "Scored", "Tried"})
 """The events that are only said."""
 
 _LONG = (50, 5_000)
@@ -56,7 +56,16 @@ class Scored(Value, frozen=True, kw_only=True):
     note: str = ""
 
 
-Mark = Chosen | Scored
+class Tried(Value, frozen=True, kw_only=True):
+    """A loop was made to try a variant. By the digest of all that was asked for, it is told from others of its name."""
+
+    at: Time
+    variant: str
+    digest: Digest
+    by: Person
+
+
+Mark = Chosen | Scored | Tried
 
 
 def describe_mark(loop: LoopName, mark: Mark, state: Continuation) -> Description:
@@ -75,6 +84,9 @@ def describe_mark(loop: LoopName, mark: Mark, state: Continuation) -> Descriptio
             body = excerpt(mark.note)
             said = [("Score", score), ("Evaluator", mark.evaluator)]
             said += [("Note", mark.note)] if mark.note else []
+        case Tried():
+            what, body = f"tried as {mark.variant}", ""
+            said = [("Variant", f"{mark.digest} {mark.variant}")]
     first = [("Loop", loop), ("Agent", state.agent), ("Event", type(mark).__name__), ("Status", state.status.value)]
     waiting = len(state.open_calls) + (state.gate is not None)
     if state.status == "suspended":
@@ -102,6 +114,13 @@ def score_of(message: str) -> Score | None:
     except ValueError:
         return None
     return Score(evaluator[0], value, said.get("Note", ("",))[0]) if math.isfinite(value) else None
+
+
+def variant_of(message: str) -> Digest | None:
+    """The digest of the variant that a commit says its loop was made for; None if it says none."""
+    said = trailers(message)
+    told = said.get("Variant", ())
+    return Digest(told[0].partition(" ")[0]) if said.get("Event") == ("Tried",) and len(told) == 1 else None
 
 
 def goes_on_from(message: str, parents: tuple[CommitId, ...]) -> CommitId | None:

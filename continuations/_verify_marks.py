@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ._ids import CommitId
-from ._marks import score_of
+from ._marks import score_of, variant_of
 from ._verify_bonds import Past, Recorded
 
 
@@ -21,6 +21,9 @@ def marked(commit: Recorded, message: str, parents: tuple[CommitId, ...], tree: 
         yield "its further parents are not the child loops that it nests"
     if chosen:
         yield from _chosen(commit, parents, past)
+    elif commit.event == "Tried":
+        if not variant_of(message):
+            yield "it tells no variant"
     elif score_of(message) is None:
         yield "it tells no score"
 

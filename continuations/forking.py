@@ -12,7 +12,8 @@ from ._calls import Person
 from ._errors import CallerError, SavedStateError
 from ._events import AnyEvent, Told
 from ._events_of_forks import Amended, Edited, Overridden, Rehearsed, Reworded, Rewound
-from ._ids import BadName, CallId, CommitId, LoopName, is_call_id, loop_name, root_name
+from ._ids import BadName, CallId, CommitId, Digest, LoopName, is_call_id, loop_name, root_name
+from ._marks import Tried
 from ._messages import Json, User
 from ._moves import NotApplicable, find
 from ._rehearsal import Recording, Rehearsal
@@ -67,11 +68,7 @@ class Forking(Archive):
             InvalidAnswer: other arguments do not fit their tool.
             NothingRecorded: there is nothing that its tools could be answered from.
         """
-        try:
-            commit = self._store.resolve(revision)
-        except CallerError:
-            commit = self._history.at(revision)[0].commit  # a nested loop without a branch of its own
-        source = re.split(r"[~^@:]", revision.removeprefix("loops/"))[0]
+        source, commit = self._source(revision)
         varied = variation or Variation()
         if name is not None:
             return self._fork(root_name(name), source, commit, varied, by)
@@ -81,10 +78,37 @@ class Forking(Archive):
                 return self._fork(root_name(f"{stem}-fork-{number}"), source, commit, varied, by)
         raise LoopExists(f"Every name for a fork of {stem} is taken.", hint="Name it yourself.")
 
+    def fork_to_try(
+        self, revision: str, name: str, variation: Variation, tried: tuple[str, Digest], *, by: Person | str | None
+    ) -> None:
+        """`fork`, with a last commit that says of which variant it was made, by its name and its digest.
+
+        Raises: as `fork` does.
+        """
+        loop, who = root_name(name), self._person(by)
+        source, commit = self._source(revision)
+        self._history.check_free(loop)
+        begin = self._varied(loop, commit, (source, *self._said(commit)), variation, who)
+        children = [child.commit for _, child in sorted(self._store.read(begin).state.children.items())]
+        mark = Tried(at=self._now(), variant=tried[0], digest=tried[1], by=who)
+        self._history.branch(loop, self._history.mark(loop, mark, begin, (begin, *children), who).commit)
+
+    def _said(self, commit: CommitId) -> tuple[str, ...]:
+        """The loop that a commit says it is a step of."""
+        return trailers(next(self._store.line(commit))[1]).get("Loop", ())
+
+    def _source(self, revision: str) -> tuple[str, CommitId]:
+        """The loop that a revision names, as far as it names one, and the commit."""
+        try:
+            commit = self._store.resolve(revision)
+        except CallerError:
+            commit = self._history.at(revision)[0].commit  # a nested loop without a branch of its own
+        return re.split(r"[~^@:]", revision.removeprefix("loops/"))[0], commit
+
     def _fork(
         self, loop: LoopName, source: str, commit: CommitId, varied: Variation, by: Person | str | None
     ) -> Forked:
-        said = trailers(next(self._store.line(commit))[1]).get("Loop", ())
+        said = self._said(commit)
         begin = commit
         if varied != Variation():
             self._history.check_free(loop)

@@ -3,17 +3,24 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import takewhile
+
+import msgspec
 
 from ._calls import Choice, Person
-from ._errors import CallerError
-from ._ids import CommitId, LoopName, root_name
+from ._errors import CaesuraError, CallerError
+from ._ids import CommitId, Digest, LoopName, digest, root_name
+from ._marks import variant_of
 from ._messages import Json
 from ._moves import AlreadyAnswered, AlreadyDecided
+from ._redact import Redaction
 from ._trailers import trailers
 from ._variation import Variation
 from .history import History, LoopExists, NoSuchLoop, Saved
 from .loops import Loops
+from .store import Move, Moved
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 
@@ -74,23 +81,74 @@ def start_variant(
 ) -> Saved:
     """Make a variant's loop, or find the one that was made of it; then decide in it what is still to be decided.
 
+    If that cannot be decided, a loop that was made for it here is taken away again.
+
     Raises:
-        LoopExists: there is another loop of its name.
+        LoopExists: there is another loop of its name, or it was made of a variant that asked for something else.
         NoSuchRequest: what it decides on does not wait.
         AlreadyDecided, AlreadyAnswered: somebody was first, and differs.
         CallerError, ConflictError: it cannot be made, as `Loops.fork` says.
     """
-    loop = variant_loop(revision, variant, name)
+    loop, asked = variant_loop(revision, variant, name), _digest(variant, history.redaction)
     try:
         saved = history.load(loop)
     except NoSuchLoop:
-        loops.fork(revision, loop, variant.variation, by=by)
+        loops.fork_to_try(revision, loop, variant.variation, (variant.name, asked), by=by)
+        try:
+            _decide(loops, loop, variant, by)
+        except CaesuraError:
+            _take_away(history, loop)
+            raise
     else:
-        if _forked_from(history, saved) != _commit(history, revision):
-            raise LoopExists(
-                f"There is a loop {loop!r} already, and it is no fork of {revision} as that is now.",
-                hint="Give what is tried of this commit another name.",
-            )
+        _check_same(history, saved, revision, variant.name, asked)
+        _decide(loops, loop, variant, by)
+    return history.load(loop)
+
+
+def _check_same(history: History, saved: Saved, revision: str, name: str, asked: Digest) -> None:
+    """That a loop was made of what is asked for now: what came of something else is not the answer to it.
+
+    Raises:
+        LoopExists: it was not.
+    """
+    if _forked_from(history, saved) != _commit(history, revision):
+        raise LoopExists(
+            f"There is a loop {saved.loop!r} already, and it is no fork of {revision} as that is now.",
+            hint="Give what is tried of this commit another name.",
+        )
+    told = (variant_of(message) for message in _own(history, saved))
+    made_of = next((digest for digest in told if digest is not None), None)
+    if made_of is None:
+        raise LoopExists(
+            f"There is a loop {saved.loop!r} already, and it was not made to try a variant.",
+            hint="Give the variant another name, or all of them: 'caesura try --name NAME'.",
+        )
+    if made_of != asked:
+        raise LoopExists(
+            f"{saved.loop} was made when {name} asked for something else than it does now.",
+            hint="Give the variant another name, or all of them: 'caesura try --name NAME'."
+            f" 'caesura show {saved.loop}' shows what came of the old one.",
+        )
+
+
+def _digest(variant: Variant, redaction: Redaction) -> Digest:
+    """Of all that a variant asks for; not of its name, and not of secrets in it."""
+    plain = Variant(name=variant.name)
+    fields = {name: getattr(variant, name) for name in Variant.__struct_fields__}
+    asked = {name: value for name, value in fields.items() if value != getattr(plain, name)}
+    return digest(msgspec.json.encode(redaction.json(msgspec.to_builtins(asked, str_keys=True)), order="sorted"))
+
+
+def _take_away(history: History, loop: LoopName) -> None:
+    """Let go of a loop that was only just made, unless a worker has taken it up since."""
+    if any("Worker" in trailers(message) for message in _own(history, history.load(loop))):
+        return
+    heads = {loop: history.load(loop).commit, **history.store.heads(loop)}
+    with suppress(Moved):
+        history.store.move_all([Move(loop=one, old=head, new=None) for one, head in heads.items()], "not made")
+
+
+def _decide(loops: Loops, loop: LoopName, variant: Variant, by: Person | str | None) -> None:
     for call in variant.approve:
         with _decided("approve"):
             loops.approve(f"{loop}.{call}", by=by)
@@ -100,7 +158,6 @@ def start_variant(
     for call, value in variant.answer.items():
         with _answered(value):
             loops.answer(f"{loop}.{call}", value, by=by)
-    return history.load(loop)
 
 
 def _commit(history: History, revision: str) -> CommitId:
@@ -113,7 +170,17 @@ def _commit(history: History, revision: str) -> CommitId:
 def _forked_from(history: History, saved: Saved) -> CommitId | None:
     """The commit of another loop that a loop began at."""
     line = history.store.line(saved.commit)
-    return next((commit for commit, message in line if trailers(message).get("Loop") != (saved.loop,)), None)
+    return next((commit for commit, message in line if not _is_own(saved, message)), None)
+
+
+def _own(history: History, saved: Saved) -> Iterator[str]:
+    """What a loop's commits say, down to where it began."""
+    messages = (message for _, message in history.store.line(saved.commit))
+    return takewhile(partial(_is_own, saved), messages)
+
+
+def _is_own(saved: Saved, message: str) -> bool:
+    return trailers(message).get("Loop") == (saved.loop,)
 
 
 @contextmanager

@@ -249,7 +249,8 @@ class Runtime:
 
         A variant's loop is named `name`, else as the revision, and with the variant's name. By that it is found again:
         to explore again, after a cancellation, say, is to go on where the loops are, and what has ended and was scored
-        is left as it is.
+        is left as it is. One that was made when a variant of its name asked for something else is not taken for it: the
+        trial has an error that says so.
 
         A loop that has completed is given to the `evaluator`; a score is a commit of its branch that changes nothing
         in it, with the trailers ``Score`` and ``Evaluator``.

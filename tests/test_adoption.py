@@ -300,6 +300,10 @@ FORGERIES: dict[str, tuple[str, Forge]] = {
         "it tells no score",
         lambda store, ops, yes: (ops.commit, (ops.commit,), scored(ops, "Score: much")),
     ),
+    "a variant that is none": (
+        "it tells no variant",
+        lambda store, ops, yes: (ops.commit, (ops.commit,), scored(ops, "Score: 1").replace("Scored", "Tried")),
+    ),
 }
 
 

@@ -137,7 +137,14 @@ def test_what_waits_fails_or_is_stopped_is_told_by_the_exit_status(shell: Shell)
     told = shell("try", "x", "--variants", "variants.toml", "--name", "poor", "--budget-steps", "1", "--limit", "1")
     assert told.status == 3
     assert [line.split()[1] for line in told.out.splitlines() if line[0] != " "][1:].count("stopped") == 2
-    assert shell("try", "x", "--variants", "variants.toml", "--name", "poor").status == 0
+    assert "The budget is spent: " in told.err
+    told = shell("try", "x", "--variants", "variants.toml", "--name", "poor")
+    assert told.status == 0
+    assert "best" not in told.err  # nobody has said which is
+    (shell.folder / "variants.toml").write_text(VARIANTS.replace("Hurry.", "Take care."))
+    told = shell("try", "x", "--variants", "variants.toml", "--name", "poor")
+    assert told.status == 1
+    assert "  error: poor-web was made when web asked for something else than it does now.\n  hint: " in told.out
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,17 @@ import trio
 from caesura.continuations import (
     BadVariant,
     Budget,
+    GitStore,
+    History,
     LoopExists,
+    Loops,
     NoSuchRequest,
     Reply,
     Saved,
     Status,
     User,
     Variant,
+    start_variant,
 )
 from caesura.runtime import (
     Agent,
@@ -126,14 +130,68 @@ async def test_to_explore_again_goes_on_and_runs_and_scores_nothing_twice(world:
     assert world.loops().info("x-yes").commit == heads[2].commit
 
 
+class Died(BaseException):
+    """The process is gone."""
+
+
+class Dying(Loops):
+    """Dies before it rejects anything."""
+
+    def reject(self, *_: Any, **__: Any) -> Saved:
+        raise Died
+
+
 async def test_a_variant_that_was_half_made_is_decided_and_not_run_as_it_is(world: World) -> None:
     async with world.open() as runtime:
         await started(world, runtime)
-        world.loops().fork("x", "x-no")  # and there it died
+        store = GitStore.open(tmp(world))
+        with pytest.raises(Died):
+            start_variant(History(store), Dying(store), "x", NO, by=ADA)
         (trial,) = await runtime.explore("x", [NO])
     assert trial.outcome is not None
     assert "not on a Friday" in trial.outcome.text
     assert RAN == []
+
+
+async def test_a_loop_is_not_taken_for_one_of_a_variant_that_asks_for_something_else_by_now(world: World) -> None:
+    """Else an old result would be told, and scored, as that of what was asked for now."""
+    first = Variant(name="a", tell="Hurry.", approve=("deploy-1",))
+    later: tuple[dict[str, Any], ...] = (
+        {"tell": "Do not hurry.", "approve": ("deploy-1",)},
+        {"approve": ("deploy-1",)},
+        {"tell": "Hurry."},
+        {"tell": "Hurry.", "reject": {"deploy-1": "no"}},
+        {"tell": "Hurry.", "approve": ("deploy-1",), "model": "other"},
+    )
+    async with world.open() as runtime:
+        await started(world, runtime)
+        await runtime.explore("x", [first], evaluator=length)
+        before = world.loops().info("x-a").commit
+        for asked in later:
+            (trial,) = await runtime.explore("x", [Variant(name="a", **asked)], evaluator=length)
+            assert isinstance(trial.error, LoopExists)
+            assert "x-a was made when a asked for something else than it does now" in str(trial.error)
+            assert (trial.outcome, trial.score) == (None, None)
+        world.loops().fork("x", "x-b")
+        (trial,) = await runtime.explore("x", [Variant(name="b")])
+        assert "it was not made to try a variant" in str(trial.error)
+        (trial,) = await runtime.explore("x", [first], evaluator=length)
+        assert trial.score is not None
+    assert world.loops().info("x-a").commit == before
+    assert RAN == ["api"]
+    assert world.loops().verify().faults == ()
+
+
+async def test_what_cannot_be_decided_leaves_no_fork_and_is_made_once_it_can(world: World) -> None:
+    async with world.open() as runtime:
+        await started(world, runtime)
+        bad = Variant(name="no", reject={"deploy-1": "not on a Friday"}, approve=("deploy-9",))
+        (trial,) = await runtime.explore("x", [bad])
+        assert isinstance(trial.error, NoSuchRequest)
+        assert [info.name for info in world.loops().all()] == ["x"]
+        (trial,) = await runtime.explore("x", [NO])
+    assert trial.outcome is not None
+    assert "not on a Friday" in trial.outcome.text
 
 
 async def test_a_loop_that_has_the_name_and_is_none_of_this_commit_is_not_taken_for_one(world: World) -> None:

@@ -198,6 +198,7 @@ EVENTS = {
     "Missed",
     "Chosen",
     "Scored",
+    "Tried",
     "Pruned",
 }
 GATES = {"pause", "condition", "budget", "reply", "model", "change", "repaired"}

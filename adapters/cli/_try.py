@@ -107,7 +107,10 @@ def try_(
     driving = Driving(task, source, table(rows))
     trials = trio.run(driving.drive, explore)
     if trials is not None:
-        _tell(task, revision, source, trials, json=json)
+        if json:
+            write_json({"revision": revision, "trials": [_trial_json(trial) for trial in trials]})
+        else:
+            _tell(task, source, trials, spent=budget is not None and not driving.interrupted)
         status = _status(trials)
     else:
         err(Page().add("Left at once; every step so far is committed. The same command goes on."))
@@ -133,16 +136,17 @@ def _status(trials: "Sequence[Trial]") -> Exit:
     return Exit.DONE
 
 
-def _tell(task: Task, revision: str, source: LoopName, trials: "Sequence[Trial]", *, json: bool) -> None:
-    if json:
-        write_json({"revision": revision, "trials": [_trial_json(trial) for trial in trials]})
-        return
+def _tell(task: Task, source: LoopName, trials: "Sequence[Trial]", *, spent: bool) -> None:
+    """Show what came of all; if one came to rest before its end, the budget for all of them is `spent`."""
     out(_page(trials))
     paste, page = task.where.paste, Page()
     if any(trial.status is Status.SUSPENDED for trial in trials):
         page.add(("what waits: ", "dim"), (paste("pending"), "green"))
+    stopped = [trial.variant.name for trial in trials if trial.status is Status.ACTIVE]
+    if spent and stopped:
+        page.add("The budget is spent: ", ", ".join(stopped), " stopped; the same command goes on with a larger one.")
     best, *others = trials
-    if best.status is Status.COMPLETED:
+    if best.score is not None:
         words = ["adopt", best.loop, "--into", source]
         words += [word for trial in others if trial.outcome is not None for word in ("--over", trial.loop)]
         page.add(("go on as the best: ", "dim"), (paste(*words), "green"))
