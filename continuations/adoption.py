@@ -12,6 +12,7 @@ from ._state import Continuation
 from ._trailers import trailers
 from .archive import Archive
 from .comparison import common
+from .files import Files
 from .history import History, Saved, taken
 from .leases import held
 from .store import Move, Store
@@ -52,6 +53,7 @@ class Adoption(Archive):
             Unrelated: `branch` and `into` have no past in common, or are the same.
             StillDriven: a living worker drives one of them.
             StillRunning: something runs in `branch` or `into`.
+            UnkeptFiles: files were changed by hand where one of them works, or one that would be dropped.
             NotApplicable: `into` is nested in a loop that waits for it no more.
             Moved: somebody moved one of them meanwhile. Nothing was done.
         """
@@ -68,6 +70,9 @@ class Adoption(Archive):
             _check_wanted(history, target)
             for saved in (before, chosen):
                 _check_rest(history, saved)
+            files = Files(history)
+            for saved in (before, chosen, *(rejected if drop else ())):
+                files.check_kept(saved)
             parting, _, _ = common(self._store, before.commit, chosen.commit)
             if parting is None or before.commit == chosen.commit:
                 raise Unrelated(

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ._calls import Person
-from ._errors import CallerError, ConflictError
+from ._errors import CallerError, ConflictError, SavedStateError
 from ._events import FilesChanged, ToolAsked, ToolFailed, ToolReturned
 from ._ids import LoopName, TreeId, loop_name, root_of
 from ._moves import unfinished
@@ -19,7 +19,7 @@ from ._workspace import Origin, Workspace
 from .archive import Archive
 from .history import History, Saved
 from .leases import held
-from .store import FileChange, TooLarge, Unavailable, Unkeepable
+from .store import FileChange, Occupied, TooLarge, Unavailable, Unkeepable
 from .store._merging import Merged
 
 ToolEnd = ToolReturned | ToolFailed | ToolAsked
@@ -67,9 +67,11 @@ class Files:
         for `intend` and `began`, and the files.
 
         Raises:
+            Occupied: it is the folder of a loop that has not ended.
             Unkeepable, TooLarge: the files there cannot be kept. Nothing was written.
             Unavailable: the store keeps no files, or they cannot be written.
         """
+        self._check_free(Path(folder))
         new = self._history.store.workspaces().begin(Path(folder))
         return new, self._look(new, "")[0]
 
@@ -83,10 +85,12 @@ class Files:
 
         Raises:
             NoProject, NoSuchRevision: nothing has that name.
-            Unkeepable: the folder is not empty.
+            Unkeepable, Occupied: the folder is not empty, or that of a loop that has not ended.
             TooLarge, Torn, Unavailable: the files cannot be had. Nothing was written.
         """
         redaction, store = self._history.redaction, self._history.store
+        if folder is not None:
+            self._check_free(Path(folder))
         with _written():
             tree, origin = store.projects().take(text, lambda said: redaction.text(said) != said, borrow=borrow)
             new = None if folder is None else store.workspaces().begin(Path(folder), empty=True)
@@ -103,6 +107,36 @@ class Files:
             self._history.store.workspaces().adopt(new, saved.loop)
         if saved.state.origin is None:  # else they are still to be put there
             self.settle(saved)
+
+    def _check_free(self, folder: Path) -> None:
+        for other in self._others(folder):
+            if other.state.ending is None:
+                raise Occupied(
+                    f"{folder} is the folder of {other.loop}, which is {other.state.status}.",
+                    hint=f"Go on with that, 'caesura resume {other.loop}', or fork it: a fork has a folder of its own.",
+                )
+
+    def _others(self, folder: Path) -> Iterator[Saved]:
+        """The loops that were told to work in a folder."""
+        for name in self._history.store.workspaces().at(folder):
+            with suppress(CallerError, SavedStateError):  # nothing of that name can be driven
+                saved = self._history.load(loop_name(name))
+                if saved.state.workspace is not None:
+                    yield saved
+
+    def check_kept(self, saved: Saved) -> None:
+        """Make sure that all which was changed by hand in a loop's folder is in a commit of it.
+
+        Raises:
+            UnkeptFiles: it is not.
+            Unkeepable, TooLarge, Unavailable: it cannot be read, or not be kept.
+        """
+        workspace = saved.state.workspace
+        if workspace is None or not self.folder(saved.loop).exists():
+            return
+        now, settled, _ = self._now(saved, workspace)
+        if now.tree not in (settled, workspace.tree):
+            raise self._unkept(saved, now, workspace)
 
     def settle(self, saved: Saved) -> None:
         """Note that a commit holds the files as they were looked at last."""
@@ -143,7 +177,7 @@ class Files:
             self.settle(saved)
             return
         if not self._is_untouched(now, settled, target):
-            raise self._unkept(saved.loop, now, workspace)
+            raise self._unkept(saved, now, workspace)
         with _written():
             store.make(saved.loop, workspace.tree)
 
@@ -254,15 +288,23 @@ class Files:
         store = self._history.store.workspaces()
         return now.tree == settled or (bool(target) and store.is_between(now.tree, settled, target))
 
-    def _unkept(self, loop: LoopName, now: Workspace, then: Workspace) -> UnkeptFiles:
-        store = self._history.store.workspaces()
+    def _unkept(self, saved: Saved, now: Workspace, then: Workspace) -> UnkeptFiles:
+        loop, store = saved.loop, self._history.store.workspaces()
+        place = store.place(loop)
         names = [one_line(change.path, 100) for change in store.changes(then.tree, now.tree)]
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        others = [other.loop for other in self._others(place) if other.loop != loop]
+        too = f" {', '.join(others)} worked there, too." if others else ""
+        hint = (
+            f"'caesura files {loop}' lists them; with --keep it commits them as yours, with --restore it puts back"
+            " those of the loop."
+        )
+        if saved.state.ending is not None:
+            hint += f" It has ended, so first let it go on: 'caesura tell {loop} TEXT'; or copy them to another place."
         return UnkeptFiles(
-            f"In {store.place(loop)}, {count(len(names), 'file')} {'differs' if len(names) == 1 else 'differ'} from the"
-            f" last commit of {loop}: {', '.join(names[:_NAMED])}{more}.",
-            hint=f"'caesura files {loop}' lists them; with --keep it commits them as yours, with --restore it puts back"
-            " those of the loop.",
+            f"In {place}, {count(len(names), 'file')} {'differs' if len(names) == 1 else 'differ'} from the"
+            f" last commit of {loop}: {', '.join(names[:_NAMED])}{more}.{too}",
+            hint=hint,
         )
 
 

@@ -329,11 +329,14 @@ async def test_tools_that_run_at_once_lose_none_of_each_others_files(path: Path,
 
 async def test_two_loops_do_not_work_in_one_folder_at_once(path: Path, root: Path) -> None:
     async with Runtime.open(path, agents=[Agent("w", tools=[])], model=ScriptedModel(lines(say("hi")))) as runtime:
+        await runtime.run("w", "Write.", loop="second", workspace=root)  # it ends, and the folder is free
 
         @tool
         async def work(context: ToolContext) -> str:
+            with Loops.open(path) as loops:
+                loops.tell("second", "Go on.", by=ADA)
             with pytest.raises(Occupied, match="works in"):
-                await runtime.run("w", "Write.", loop="second", workspace=root)
+                await runtime.resume("second")
             return "alone"
 
         model = ScriptedModel(lines(ask_for(("work", {})), say("done")))
@@ -341,6 +344,59 @@ async def test_two_loops_do_not_work_in_one_folder_at_once(path: Path, root: Pat
             await other.run("first", "Write.", loop=LOOP, workspace=root)
         assert results(model.requests[-1]) == ["alone"]
         assert (await runtime.resume("second")).status == "completed"
+
+
+async def test_a_loop_is_not_begun_in_the_folder_of_another_that_has_not_ended(path: Path, root: Path) -> None:
+    """The one would find the other's files, take them for what somebody changed by hand, and stop."""
+    async with Runtime.open(path, agents=[Agent("w")], model=ScriptedModel(lines(say("hi")))) as runtime:
+        await runtime.run("w", "Write.", loop=LOOP, workspace=root)
+        with Loops.open(path) as loops:
+            loops.tell(LOOP, "Go on.", by=ADA)
+        (root.parent / "link").symlink_to(root)
+        for folder in (root, root.parent / "link"):
+            with pytest.raises(Occupied, match=f"is the folder of {LOOP}, which is active") as caught:
+                await runtime.run("w", "Write.", loop="second", workspace=folder)
+            assert f"caesura resume {LOOP}" in caught.value.hint
+        await runtime.resume(LOOP)
+        await runtime.run("w", "Write.", loop="second", workspace=root)
+        (root / "README").write_text("by the second, say\n")
+        with Loops.open(path) as loops:
+            loops.tell(LOOP, "Go on.", by=ADA)
+            loops.tell("second", "Go on.", by=ADA)
+        with pytest.raises(UnkeptFiles, match="second worked there, too"):
+            await runtime.resume(LOOP)
+
+
+@pytest.mark.parametrize("drop", [True, False])
+async def test_no_loop_is_adopted_while_files_were_changed_by_hand_that_no_commit_has(
+    path: Path, root: Path, drop: bool
+) -> None:
+    """Their folders are nobody's afterwards, and no command would tell of what is in them."""
+    async with Runtime.open(path, agents=[Agent("w")], model=ScriptedModel(lines(say("hi")))) as runtime:
+        await runtime.run("w", "Write.", loop=LOOP, workspace=root)
+        with Loops.open(path) as loops:
+            for name in ("good", "bad"):
+                loops.fork(LOOP, name)
+                loops.tell(name, "Go on.", by=ADA)
+                await runtime.resume(name)
+        with Loops.open(path) as loops:
+            places = {name: Path(loops.files(name).folder) for name in ("good", "bad")}
+            (places["good"] / "README").write_text("by hand\n")
+            with pytest.raises(UnkeptFiles, match="last commit of good: README") as caught:
+                loops.adopt("good", LOOP, over=["bad"], drop=drop, by=ADA)
+            assert "caesura tell good" in caught.value.hint
+            assert loops.info("good").status == "completed"
+            loops.tell("good", "See what I have changed.", by=ADA)
+            loops.keep_files("good", by=ADA)
+            (places["bad"] / "new").write_text("by hand\n")
+            if drop:
+                with pytest.raises(UnkeptFiles, match="last commit of bad: new"):
+                    loops.adopt("good", LOOP, over=["bad"], drop=True, by=ADA)
+                (places["bad"] / "new").unlink()
+            loops.adopt("good", LOOP, over=["bad"], drop=drop, by=ADA)
+        await runtime.resume(LOOP)
+    assert (root / "README").read_text() == "by hand\n"
+    healthy(path)
 
 
 # Crashes -----------------------------------------------------------------------------------------------------------

@@ -59,6 +59,13 @@ class Workspaces:
             return Path(os.fsdecode(file.readall()))
         return self._own(loop)
 
+    def at(self, root: Path) -> Iterator[str]:
+        """The names of those that were told to work in a folder; not all of them need be loops any more."""
+        for file in self._folder.glob(f"*/{_PLACE}"):
+            with suppress(OSError):
+                if Path(os.fsdecode(file.read_bytes())) == root.resolve():
+                    yield file.parent.name
+
     def begin(self, root: Path, *, empty: bool = False) -> LoopName:
         """Prepare that a loop which is about to be made works in a folder that is there; the name that stands for the
         loop until it is. An `empty` one is made if it is not there, and gets the loop's files when these are taken up.
