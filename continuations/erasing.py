@@ -26,7 +26,8 @@ def erase(
     now: dt.datetime,
     agree: Callable[[tuple[LoopName, ...]], bool],
 ) -> Erased | None:
-    """Erase a root loop, and with `forks` those that share a commit with it; None if `agree` did not.
+    """Erase a root loop, and with `forks` those that share a commit with it; None if `agree` did not, and nothing was
+    in the way.
 
     Raises:
         NoSuchLoop: there is none of that name, and none was erased.
@@ -38,8 +39,6 @@ def erase(
     if not _known(store, root) and root not in keeper.erased():
         raise NoSuchLoop(f"There is no loop {root!r}.", hint="'caesura loops' lists the loops there are.")
     roots = keeper.kin(root) if forks else (root,)
-    if not agree(roots):
-        return None
     said = history.redaction.text(why)
 
     def message(loop: LoopName, refs: Mapping[str, CommitId]) -> str:
@@ -54,6 +53,10 @@ def erase(
         for one in leased:
             check_undriven(store, one, now)
 
+    if not agree(roots):
+        store.seal()  # git is about to look
+        keeper.check_erasable(roots, check)
+        return None
     return keeper.erase(roots, message, by, now, check)
 
 

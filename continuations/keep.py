@@ -109,7 +109,8 @@ class Keep(Archive):
 
         Of each loop the first commit stays as it is, and the last `keep` with their trees, authors, times and messages,
         under new ids; what lies between becomes one commit, or several, which say whose steps they stand for. What only
-        led there is gone from the repository. `agree` is shown what would be done, and may refuse: then nothing is.
+        led there is gone from the repository. `agree` is shown what would be done, and may refuse: then nothing is, and
+        what would have been in the way is raised all the same.
 
         Raises:
             NoSuchLoop, Nested: there is none of a name, or it is nested in another.
@@ -133,8 +134,8 @@ class Keep(Archive):
 
         What others hold too stays with them: a message of the same words, say. A commit on ``refs/archive/erased/``
         says who erased it, when, `why`, and where its refs were. With `forks`, loops that share a commit with it go,
-        too. `agree` is shown which loops would, and may refuse: then nothing is erased, and None is returned. An
-        erasure that was interrupted is finished by doing it again.
+        too. `agree` is shown which loops would, and may refuse: then nothing is erased, and None is returned, or what
+        would have been in the way is raised. An erasure that was interrupted is finished by doing it again.
 
         Raises:
             NoSuchLoop, Nested: there is none of that name, or it is nested in another.

@@ -7,7 +7,10 @@ commit by whoever prunes, or several: steps that changed what may be done, or by
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from ._calls import Person
 from ._describe import SUBJECT, Description
@@ -74,17 +77,17 @@ def prune(
     store = history.store
     chosen, cutter = tuple(roots), _Cutter(store, keep, by, now)
     cuts = tuple(planned.cut for root in chosen for planned in cutter.plan(root))
+
+    def check(root: LoopName, leased: Iterable[LoopName]) -> None:
+        if root in leased:
+            check_undriven(store, root, now)
+
     if not agree(cuts):
+        store.seal()  # git is about to look
+        for root in chosen:
+            store.keeper().check_prunable(root, cutter.tried(root), partial(check, root))
         return Pruned(cuts=cuts, gone=0, done=False)
-    gone = 0
-    for root in chosen:
-        moves = cutter.moves(root)
-
-        def check(leased: Iterable[LoopName], root: LoopName = root) -> None:
-            if root in leased:
-                check_undriven(store, root, now)
-
-        gone += store.keeper().prune(root, moves, check)
+    gone = sum(store.keeper().prune(root, cutter.moves(root), partial(check, root)) for root in chosen)
     return Pruned(cuts=cuts, gone=gone, done=True)
 
 
@@ -132,6 +135,17 @@ class _Cutter:
             named.update(
                 parent for place, commit in enumerate(line) if place not in gone for parent in commit.parents[1:]
             )
+
+    def tried(self, root: LoopName) -> list[Move]:
+        """What `moves` would be, but for what they lead to: nothing is written.
+
+        Raises:
+            NotPrunable: as it does.
+        """
+        heads, archived = self._heads(root), self._store.head(root) is None
+        with self._keeper.aside(heads) as store:
+            moves = _Cutter(store, self._keep, self._by, self._now).moves(root)
+        return [replace(move, archived=archived) for move in moves]
 
     def moves(self, root: LoopName) -> list[Move]:
         """Write the shorter histories; what makes them those of the loops.

@@ -67,6 +67,15 @@ def everything(folder: Path) -> bytes:
     return b"\n".join(parts)
 
 
+def agreed(names: tuple[LoopName, ...]) -> bool:
+    return True
+
+
+def shown(names: tuple[LoopName, ...]) -> bool:
+    """Wants to see what would be done, and why it would not be."""
+    return False
+
+
 def objects(folder: Path) -> set[str]:
     return set(git(folder, "cat-file", "--batch-all-objects", "--batch-check=%(objectname)").split())
 
@@ -254,8 +263,9 @@ HOLDERS: dict[str, Callable[[Path], object]] = {
 def test_what_else_leads_to_it_is_named_and_nothing_is_done(folder: Path, loops: Loops, name: str) -> None:
     HOLDERS[name](folder)
     before = snapshot(folder)
-    with pytest.raises(StillReached, match=name):
-        loops.erase("ops", by=ADA)
+    for asked in (agreed, shown):
+        with pytest.raises(StillReached, match=name):
+            loops.erase("ops", by=ADA, agree=asked)
     with pytest.raises(StillReached, match=name):
         loops.erase("ops", forks=True, by=ADA)
     assert snapshot(folder) == before
@@ -388,8 +398,9 @@ UNCLEAN: dict[str, Callable[[Path], object]] = {
 def test_what_may_hold_it_and_cannot_be_told_is_in_the_way(folder: Path, loops: Loops, what: str) -> None:
     UNCLEAN[what](folder)
     before = snapshot(folder)
-    with pytest.raises(Unclean, match=what):
-        loops.erase("ops", by=ADA)
+    for asked in (agreed, shown):
+        with pytest.raises(Unclean, match=what):
+            loops.erase("ops", by=ADA, agree=asked)
     assert snapshot(folder) == before
 
 
@@ -398,8 +409,9 @@ def test_nothing_is_erased_while_anybody_drives_a_loop(folder: Path, loops: Loop
     claim: Claim = claim_of(WorkerId("w"), utc_now())
     lease = store.move_lease(OTHER, None, msgspec.json.encode(claim))
     before = snapshot(folder)
-    with pytest.raises(StillDriven, match="other is being driven"):
-        loops.erase("ops", by=ADA)
+    for asked in (agreed, shown):
+        with pytest.raises(StillDriven, match="other is being driven"):
+            loops.erase("ops", by=ADA, agree=asked)
     assert snapshot(folder) == before
     store.move_lease(OTHER, lease, None)
     store.move_lease(OPS, None, b"of a worker that died")

@@ -33,7 +33,10 @@ from caesura.continuations import (
     StillDriven,
     Told,
     ToolRequest,
+    Unavailable,
+    Unclean,
     User,
+    Visibility,
     WorkerId,
     claim_of,
     compare,
@@ -230,6 +233,44 @@ def test_what_works_waits_is_nested_or_is_driven_keeps_its_history(folder: Path,
     # Others may work meanwhile.
     store.move_lease(loop_name("waits"), None, msgspec.json.encode(claim_of(WorkerId("w"), utc_now())))
     assert loops.prune("ops", keep=1, by=GRACE).done
+
+
+def test_what_would_be_in_the_way_is_told_before_anything_is_done(folder: Path, loops: Loops, tmp_path: Path) -> None:
+    """Whoever is shown what would be done is not refused what was promised when it is."""
+
+    def refused(what: str) -> None:
+        before = snapshot(folder)
+        with pytest.raises((NotPrunable, Unavailable, Unclean), match=what):
+            loops.prune("ops", keep=1, by=GRACE, agree=lambda cuts: False)
+        assert snapshot(folder) == before
+        with pytest.raises((NotPrunable, Unavailable, Unclean), match=what):
+            loops.prune("ops", keep=1, by=GRACE)
+
+    git(folder, "worktree", "add", "--quiet", str(tmp_path / "w"), "loops/ops")
+    refused("refs/heads/loops/ops is checked out")
+    git(folder, "worktree", "remove", str(tmp_path / "w"))
+    (folder / "objects" / "tmp_obj_stranger").touch()
+    refused("tmp_obj_stranger is half an object")
+    (folder / "objects" / "tmp_obj_stranger").unlink()
+    head = object_of(folder, "loops/ops")
+    forged = git(folder, "log", "-1", "--format=%B", head).replace("Status: completed", "Status: failed")
+    bad = git(folder, "commit-tree", f"{head}^{{tree}}", "-p", f"{head}~1", "-m", forged)
+    git(folder, "update-ref", "refs/heads/loops/ops", bad)
+    refused("ops would have a fault at")
+    git(folder, "update-ref", "refs/heads/loops/ops", head)
+    loops.archive("ops")
+    assert not loops.prune("ops", keep=1, by=GRACE, agree=lambda cuts: False).done
+    assert loops.prune("ops", keep=1, by=GRACE).done
+
+
+@pytest.mark.parametrize("visibility", ["step", "sealed"])
+def test_what_would_be_pruned_is_what_is(folder: Path, visibility: Visibility) -> None:
+    with Loops.open(folder, visibility=visibility) as loops:
+        loops.tell("ops", "Go on.", by=ADA)
+        loops.cancel("ops", by=ADA)
+        planned = loops.prune("ops", keep=1, by=GRACE, agree=lambda cuts: False)
+        assert planned.cuts
+        assert loops.prune("ops", keep=1, by=GRACE).cuts == planned.cuts
 
 
 def test_a_signed_history_stays_whole(folder: Path, loops: Loops) -> None:

@@ -71,12 +71,7 @@ class Eraser:
 
         def change(moves: Callable[[Sequence[Swap], str], None]) -> None:
             leases = LeaseFiles(self._folder)
-            check(leases.all())
-            self._forgetter.check_clean()
-            self._check_folders(chosen)
-            family = self._family(set(chosen))
-            content = self._content(family)
-            self._check_alone(family, content)
+            family, content = self._erasable(chosen, check)
             doomed = content.objects | (self._forgetter.plan(ERASING + name) or set())
             commits = content.commits | doomed
             left = {*family, *self._left_logs(chosen)}
@@ -108,19 +103,43 @@ class Eraser:
             self._refs.see_to_head(LOOPS + left)
         return done[-1]
 
+    def check_erasable(self, roots: Iterable[LoopName], check: Callable[[Iterable[LoopName]], None]) -> None:
+        """See `Keeper.check_erasable`."""
+        self._erasable(sorted(set(roots)), check)
+
+    def _erasable(
+        self, chosen: Sequence[LoopName], check: Callable[[Iterable[LoopName]], None]
+    ) -> tuple[dict[str, str], "_Content"]:
+        """The refs of what is to be erased, and what they lead to, if nothing is in the way."""
+        check(LeaseFiles(self._folder).all())
+        self._forgetter.check_clean()
+        self._check_folders(chosen)
+        family = self._family(set(chosen))
+        content = self._content(family)
+        self._check_alone(family, content)
+        return family, content
+
+    def check_prunable(
+        self, root: LoopName, moves: Sequence[Move], check: Callable[[Iterable[LoopName]], None]
+    ) -> bool:
+        """See `Keeper.check_prunable`."""
+        check(LeaseFiles(self._folder).all())
+        if not moves and self._forgetter.plan(PRUNING + root) is None:
+            return False
+        self._forgetter.check_clean()
+        for one in moves:
+            check_unused(self._folder, _ref(one), bare=self._bare)
+        return True
+
     def prune(self, root: LoopName, moves: Sequence[Move], check: Callable[[Iterable[LoopName]], None]) -> int:
         """See `Keeper.prune`."""
         done: list[int] = []
-        swaps = [Swap((ARCHIVE if one.archived else LOOPS) + one.loop, one.old, one.new) for one in moves]
+        swaps = [Swap(_ref(one), one.old, one.new) for one in moves]
 
         def change(move: Callable[[Sequence[Swap], str], None]) -> None:
-            check(LeaseFiles(self._folder).all())
-            begun = self._forgetter.plan(PRUNING + root)
-            if not swaps and begun is None:
+            if not self.check_prunable(root, moves, check):
                 return
-            self._forgetter.check_clean()
-            for one in swaps:
-                check_unused(self._folder, one.ref, bare=self._bare)
+            begun = self._forgetter.plan(PRUNING + root)
             heads = {one.ref: one.old for one in swaps if one.old is not None}
             content = self._content(heads)
             doomed = content.objects | (begun or set())
@@ -326,6 +345,11 @@ class _Content(NamedTuple):
 
 
 _NOTHING = _Content(set(), set(), set())
+
+
+def _ref(move: Move) -> str:
+    """The ref that a move is of."""
+    return (ARCHIVE if move.archived else LOOPS) + move.loop
 
 
 def _root(ref: str) -> LoopName | None:

@@ -50,11 +50,19 @@ class GitKeeper(Keeper):
         self._pool.write(batch)
         return name
 
+    def check_prunable(
+        self, root: LoopName, moves: Sequence[Move], check: Callable[[Iterable[LoopName]], None]
+    ) -> bool:
+        return self._eraser.check_prunable(root, moves, check)
+
     def prune(self, root: LoopName, moves: Sequence[Move], check: Callable[[Iterable[LoopName]], None]) -> int:
         return self._eraser.prune(root, moves, check)
 
     def kin(self, root: LoopName) -> tuple[LoopName, ...]:
         return self._eraser.kin(root)
+
+    def check_erasable(self, roots: Iterable[LoopName], check: Callable[[Iterable[LoopName]], None]) -> None:
+        self._eraser.check_erasable(roots, check)
 
     def erase(
         self,
@@ -79,6 +87,15 @@ class GitKeeper(Keeper):
                 git(aside, "bundle", "create", "--quiet", str(file.absolute()), "--branches")
             except GitFailed as error:
                 raise Unavailable(f"No bundle could be made: {error}.", hint="'caesura verify' says more.") from error
+
+    @contextmanager
+    def aside(self, heads: Mapping[LoopName, CommitId]) -> Iterator[Store]:
+        with beside(self._objects, {LOOPS + loop: commit for loop, commit in heads.items()}) as aside:
+            store = self._opened(aside)
+            try:
+                yield store
+            finally:
+                store.close()
 
     @contextmanager
     def unbundle(self, file: Path) -> Iterator[Bundle]:

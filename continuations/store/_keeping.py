@@ -71,12 +71,26 @@ class Keeper(Protocol):
         """
         ...
 
+    def aside(self, heads: Mapping[LoopName, CommitId]) -> AbstractContextManager[Store]:
+        """Loops at these heads in a store beside the repository, for as long as the context lasts: what is written
+        there never comes to be here."""
+        ...
+
     def written_again(
         self, commit: CommitId, parents: tuple[CommitId, ...], message: str, by: Person | None, at: dt.datetime
     ) -> CommitId:
         """Write a commit with the tree of another, after other parents, that no ref points to yet.
 
         It is made by whom the other was, when it was; or by a person, then.
+        """
+        ...
+
+    def check_prunable(
+        self, root: LoopName, moves: Sequence[Move], check: Callable[[Iterable[LoopName]], None]
+    ) -> bool:
+        """Make sure that `prune` would not be refused; whether there is anything for it to do.
+
+        Raises: as it does.
         """
         ...
 
@@ -94,6 +108,13 @@ class Keeper(Protocol):
 
     def kin(self, root: LoopName) -> tuple[LoopName, ...]:
         """A root loop, archived or not, and those that share a commit with it or with one of these: its forks."""
+        ...
+
+    def check_erasable(self, roots: Iterable[LoopName], check: Callable[[Iterable[LoopName]], None]) -> None:
+        """Make sure that `erase` would not be refused.
+
+        Raises: as it does.
+        """
         ...
 
     def erase(
