@@ -1,6 +1,7 @@
 """Bundles: loops carried from one machine to another in a file of git's own format, whole and checked on arrival."""
 
 import datetime as dt
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from ._messages import Value
 from .erasing import held_by
 from .history import History, LoopExists, NoSuchLoop
 from .leases import check_undriven
-from .store import BadBundle, Keeper, Move, Moved, Store, Torn
+from .store import BadBundle, Move, Moved, Store, Torn
 from .verify import verify
 
 
@@ -39,10 +40,14 @@ def write_bundle(store: Store, loops: tuple[LoopName, ...], file: Path) -> Mappi
         BadBundle: there is such a file.
         Unavailable: it cannot be written, or something is missing from the repository.
     """
-    heads, torn = store.heads(), store.torn()
+    heads, torn, shelved = store.heads(), store.torn(), store.heads(archived=True)
     for loop in loops:
         if parent_name(loop) is not None:
             raise NoSuchLoop(f"{loop} is nested in {root_of(loop)}.", hint=f"Export {root_of(loop)}, or fork {loop}.")
+        if loop not in heads and loop in shelved:
+            raise NoSuchLoop(
+                f"{loop} is in the archive.", hint=f"Bring it back first: 'caesura archive --restore {loop}'."
+            )
         if loop not in heads and loop not in torn:
             raise NoSuchLoop(f"There is no loop {loop!r}.", hint="'caesura loops' lists the loops there are.")
     for name, fault in torn.items():
@@ -79,7 +84,7 @@ def read_bundle(
                 hint="Nothing was imported. Let whoever made it run 'caesura verify' there.",
             )
         heads = _named(dict(bundle.store.heads()), name, file)
-        _check_wanted(store.keeper(), bundle.store, heads, file)
+        _check_wanted(store, bundle.store, heads, file)
         arrivals = tuple(_arrivals(store, bundle.store, heads))
         for root in sorted({root_of(arrival.loop) for arrival in arrivals if arrival.moved}):
             check_undriven(store, root, now)
@@ -114,18 +119,19 @@ def _named(heads: dict[LoopName, CommitId], name: str | None, file: Path) -> Map
     return {LoopName(root + loop.removeprefix(roots[0])): head for loop, head in heads.items()}
 
 
-def _check_wanted(keeper: Keeper, bundle: Store, heads: Mapping[LoopName, CommitId], file: Path) -> None:
+def _check_wanted(store: Store, bundle: Store, heads: Mapping[LoopName, CommitId], file: Path) -> None:
     """What was erased here must not come back by the way.
 
     Raises:
         BadBundle: a loop was erased here, and the bundle holds a commit of it.
     """
-    for loop, stone in keeper.erased().items():
+    for loop, stone in store.keeper().erased().items():
         gone = held_by(stone.message)
         if any(commit in gone for head in heads.values() for commit, _ in bundle.line(head)):
             raise BadBundle(
                 f"{loop} was erased here by {stone.author.name}, and {file} would bring it back.",
-                hint=f"If that is what you want: git update-ref -d refs/archive/erased/{loop}",
+                hint="If that is what you want: "
+                f"git -C {shlex.quote(store.location)} update-ref -d refs/archive/erased/{loop}",
             )
 
 

@@ -142,6 +142,36 @@ def test_a_loop_that_went_on_otherwise_is_refused_and_comes_in_under_another_nam
     assert loops.verify().faults == ()
 
 
+@pytest.mark.parametrize("share", range(1, 20, 2))
+def test_a_bundle_that_is_damaged_is_refused_where_all_of_it_is_here_already(
+    here: Path, file: Path, share: int
+) -> None:
+    """Git looks at nothing then; whoever imports it may delete the original, as it has arrived."""
+    data, before = file.read_bytes(), snapshot(here)
+    at = len(data) * share // 20
+    with Loops.open(here) as loops:
+        for torn in (data[:at], data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :]):
+            file.write_bytes(torn)
+            with pytest.raises(BadBundle):
+                loops.import_bundle(file)
+            assert snapshot(here) == before
+        file.write_bytes(data)
+        assert not any(one.moved for one in loops.import_bundle(file))
+
+
+def test_what_is_no_bundle_is_called_what_it_is(here: Path, loops: Loops, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "text").write_text("hello")
+    for name, what in (
+        ("nothing", "nothing cannot be read: No such file or directory"),
+        ("here", "here cannot be read: Is a directory"),
+        ("empty", "empty is empty"),
+        ("text", "text is no bundle of git's"),
+    ):
+        with pytest.raises(BadBundle, match=what):
+            loops.import_bundle(tmp_path / name)
+
+
 @pytest.mark.parametrize("share", range(1, 20))
 def test_a_bundle_that_is_cut_short_or_damaged_anywhere_leaves_nothing_behind(
     there: Path, file: Path, loops: Loops, share: int
@@ -258,6 +288,11 @@ def test_only_root_loops_that_are_there_are_exported(here: Path, tmp_path: Path,
             opened.export_bundle("ops.team-1", file=tmp_path / "x")
         with pytest.raises(NoSuchLoop, match="no loop 'other'"):
             opened.export_bundle("other", file=tmp_path / "x")
+        opened.archive("ops")
+        with pytest.raises(NoSuchLoop, match="ops is in the archive") as told:
+            opened.export_bundle("ops", file=tmp_path / "x")
+        assert "caesura archive --restore ops" in told.value.hint
+        opened.restore("ops")
         with pytest.raises(BadBundle, match="is there already"):
             opened.export_bundle("ops", file=file)
         tear(file_of(here, object_of(here, "loops/ops~2")), "missing")
@@ -289,7 +324,12 @@ def test_the_command_line_carries_a_loop_from_one_folder_to_another(tmp_path: Pa
     assert ours("import", "../back.bundle").out == (
         "onboard went on to where the bundle has it, with 1 loop nested in it.\n"
     )
-    assert theirs("import", "../nothing").status == 2
+    (tmp_path / "empty").touch()
+    for words in (("../nothing",), ("name", "../nothing")):
+        told = theirs("import", *words)
+        assert (told.status, "../nothing cannot be read: No such file" in told.err) == (2, True)
+    told = theirs("import", "../empty")
+    assert (told.status, "../empty is empty." in told.err) == (2, True)
     assert theirs("import", "second", "../back.bundle", "--undecided").status == 2
     assert [one["loop"] for one in theirs("import", "second", "../back.bundle", "--json").json["loops"]] == [
         "second",

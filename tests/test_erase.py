@@ -524,8 +524,9 @@ def test_what_was_erased_is_not_imported_again(folder: Path, loops: Loops, tmp_p
     loops.export_bundle("ops", file=tmp_path / "ops.bundle")
     loops.erase("ops", by=GRACE)
     before = snapshot(folder)
-    with pytest.raises(BadBundle, match="was erased here by Grace"):
+    with pytest.raises(BadBundle, match="was erased here by Grace") as told:
         loops.import_bundle(tmp_path / "ops.bundle")
+    assert f"git -C {folder} update-ref -d refs/archive/erased/ops" in told.value.hint
     with pytest.raises(BadBundle, match="was erased here by Grace"):
         loops.import_bundle(tmp_path / "ops.bundle", "under-another-name")
     assert snapshot(folder) == before

@@ -109,6 +109,8 @@ class GitKeeper(Keeper):
                     *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"),
                     *(str(file.absolute()), f"+{LOOPS}*:{LOOPS}*"),
                 )
+                if not any((aside / "objects" / "pack").glob("*.pack")):  # all is here already: git has not looked
+                    git(aside, "bundle", "unbundle", str(file.absolute()))
             except GitFailed as error:
                 raise BadBundle(
                     f"{file} cannot be read: {error}.", hint="Nothing was imported. Have it made and sent anew."

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from . import _disk
+from ._keeping import BadBundle
 from ._owner import mark
 from ._protocol import Unavailable
 
@@ -151,9 +152,16 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def is_bundle(file: Path) -> bool:
-    """Whether a file begins as a bundle does."""
+    """Whether a file begins as a bundle does.
+
+    Raises:
+        BadBundle: it cannot be read, or is empty: then it is nothing at all.
+    """
     try:
         with _disk.opened(file) as opened:
-            return opened.read(len(_MARKS[0])) in _MARKS
-    except OSError:
-        return False
+            start = opened.read(len(_MARKS[0]))
+    except OSError as error:
+        raise BadBundle(f"{file} cannot be read: {error.strerror}.", hint="Name a file that is there.") from error
+    if not start:
+        raise BadBundle(f"{file} is empty.", hint="Have it made and sent anew.")
+    return start in _MARKS
