@@ -1,6 +1,7 @@
 """Compaction: a shorter array of messages in the place of a long one, when it is due, what must survive it. Pure."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
@@ -221,10 +222,15 @@ def without_results(definition: AgentSpec, messages: Sequence[Message], keep: in
     return tuple(made)
 
 
+_NOTE = re.compile(r"\[[0-9,]+ characters, left out to save room\]")
+
+
 def _left_out(result: Result) -> Result:
     word = decision_in(result.content)
     if word == result.content:
         return result
+    if _NOTE.fullmatch(result.content[len(word) :].strip()):
+        return result  # it was left out before, and its length is known
     rest = len(result.content) - len(word)
     text = (f"{word}\n" if word else "") + f"[{rest:,} characters, left out to save room]"
     return replace(result, content=text) if len(text) < len(result.content) else result

@@ -481,3 +481,33 @@ class TestErrorsAndHelp:
         assert done.returncode == 1
         assert done.stderr.count("No space left on device") == 1
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("fork", "x", "--tell", ""), "--tell is empty."),
+        (("fork", "x", "--model="), "--model is empty."),
+        (("run", "Go", "--workspace", ""), "--workspace is empty."),
+        (("run", "Go", "--loop", " "), "--loop is empty."),
+        (("tell", "x", "Go", "--by", ""), "--by is empty."),
+        (("try", "x", "--variants", "", "--", "test", "--name", ""), "--variants is empty."),
+        (("erase", "x", "--dry-run", "--by", "Ada"), "'Ada' does not name a person."),
+        (("prune", "--finished", "--by=Ada"), "'Ada' does not name a person."),
+        (("init", "--repo="), "--repo is empty."),
+    ],
+)
+def test_what_an_option_is_given_must_be_something_even_where_it_comes_to_nothing(
+    tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    """An empty variable of a shell is a mistake, and not the current folder, or no name."""
+    shell = Shell(tmp_path)
+    told = shell(*words)
+    assert (told.status, said in told.err, "hint: " in told.err) == (2, True, True), told
+    assert not (tmp_path / ".caesura").exists()
+
+
+def test_a_reason_may_be_no_words(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    assert shell("run", f"{AGENTS}:lead", "Go", "--loop", "x").status == 3
+    assert shell("reject", "x.it-1.order-1", "--reason", "").status == 0

@@ -74,6 +74,16 @@ def test_a_loop_that_waits_is_compacted_shown_and_goes_on(shell: Shell) -> None:
     assert shell("fork", "x~4", "--name", "whole").status == 0
 
 
+def test_what_was_left_out_before_is_nothing_to_leave_out(shell: Shell) -> None:
+    """Else each compaction would be a commit, and would say of each result that it was as long as the note on it."""
+    assert shell("compact", "x", "--keep", "1").status == 0
+    before = shell("show", "x", "--json").json["commit"]
+    told = shell("compact", "x", "--keep", "1")
+    assert (told.status, "There is nothing to leave out of x" in told.err) == (1, True)
+    assert shell("show", "x", "--json").json["commit"] == before
+    assert [shell("compact", "x", "--keep", "0").status for _ in range(2)] == [0, 1]
+
+
 def test_for_programs_it_says_what_the_other_commands_say(shell: Shell) -> None:
     told = shell("compact", "x", "--keep", "0", "--json").json
     assert (told["loop"], told["status"]) == ("x", "suspended")

@@ -7,9 +7,14 @@ from typing import Any
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
+from caesura.continuations import person
+
 from ._commands import COMMANDS, READS_STDIN, TAKES_COMMAND
 from ._faults import BadUsage
 from ._options import COMMAND, STDIN
+
+_MAY_BE_EMPTY = frozenset({"--instructions", "--note", "--reason", "--why"})
+"""The options whose empty text is a text that somebody may want."""
 
 
 def app() -> App:
@@ -41,6 +46,7 @@ def call(words: Sequence[str]) -> int:
         CaesuraError: as the command does.
     """
     try:
+        _check_given(words)
         return int(app()(_marked(words)) or 0)
     except UnknownCommandError as error:
         name = words[0]
@@ -52,6 +58,38 @@ def call(words: Sequence[str]) -> int:
         name = words[0] if words and words[0] in COMMANDS else ""
         hint = f"'caesura {name} --help' says what it takes." if name else ""
         raise BadUsage(_sentence(error, name), hint=hint) from error
+
+
+def _check_given(words: Sequence[str]) -> None:
+    """See whether what options are given can be meant, also of those that may come to nothing.
+
+    Raises:
+        BadUsage: an option's value is empty.
+        BadPerson: nobody is named so.
+    """
+    if (
+        not words
+        or words[0] not in COMMANDS
+        or not any(not word.strip() or word == "--by" or "=" in word for word in words)
+    ):
+        return
+    takes = {
+        name
+        for one in alone(words[0]).assemble_argument_collection()
+        if one.token_count()[0]
+        for name in one.names
+        if name.startswith("--")
+    }
+    end = words.index("--") if "--" in words else len(words)
+    for place, word in enumerate(words[:end]):
+        option, given, value = word.partition("=")
+        if option not in takes or (not given and place + 1 == end):
+            continue
+        value = value if given else words[place + 1]
+        if not value.strip() and option not in _MAY_BE_EMPTY:
+            raise BadUsage(f"{option} is empty.", hint="Give it a value, or leave it out.")
+        if option == "--by":
+            person(value)
 
 
 def _marked(words: Sequence[str]) -> list[str]:
