@@ -109,13 +109,27 @@ def encodable(value: V) -> V:
     Raises:
         TooDeep: JSON in it nests deeper than `MAX_NESTING`.
     """
+    try:
+        data = _encoder.encode(value)
+    except RecursionError:
+        _check_nesting(value)
+        raise
+    except UnicodeEncodeError:
+        _check_nesting(value)
+        return msgspec.convert(_plain(msgspec.to_builtins(value)), type(value))
+    if _brackets(data) > MAX_NESTING:
+        _check_nesting(value)
+    return value
+
+
+def _check_nesting(value: object) -> None:
     if nests_deeper(value):
         raise TooDeep(f"A JSON value nests more than {MAX_NESTING} deep.", hint="Make it flatter, or keep it as text.")
-    try:
-        _encoder.encode(value)
-    except UnicodeEncodeError:
-        return msgspec.convert(_plain(msgspec.to_builtins(value)), type(value))
-    return value
+
+
+def _brackets(data: bytes) -> int:
+    """What JSON may nest deep at most: a look at it that takes next to no time, where to go down into it does."""
+    return data.count(b"{") + data.count(b"[")
 
 
 def _plain(value: Json) -> Json:
@@ -141,7 +155,8 @@ def _decode(decoder: Any, data: bytes, name: str) -> Any:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _unreadable(name, str(error)) from error
     # What was written is no deeper than this, itself included; a reader must not find out what its stack can bear.
-    if nests_deeper(decoded, MAX_NESTING + 10):
+    most = MAX_NESTING + 10
+    if _brackets(data) > most and nests_deeper(decoded, most):
         raise _unreadable(name, f"it nests more than {MAX_NESTING} deep")
     return decoded
 

@@ -48,7 +48,7 @@ SUBJECT = 72
 """Characters of a subject: what an ordinary terminal shows of `git log --oneline`."""
 
 # What a model or a tool says must not pass for a trailer, for which `git log --grep` looks at the start of a line.
-_TRAILER = re.compile(r"^(?=[A-Z][A-Za-z-]*:)", re.MULTILINE)
+_TRAILER = re.compile(r"[A-Z][A-Za-z-]*:")
 _LONG = (400, 40_000)
 """Lines and characters of what is shown of a changed agent: a person agrees to it."""
 _CONFLICTS = 100
@@ -66,7 +66,8 @@ class Description(Value, frozen=True, kw_only=True):
         """The whole message, as git keeps it."""
         trailers = "\n".join(f"{key}: {one_line(value, 200)}" for key, value in self.trailers)
         # A body that the subject says already would be read twice. Git shows it as it is, escape sequences too.
-        said = _TRAILER.sub("  ", printable(self.body).strip("\n"))
+        lines = printable(self.body).strip("\n").split("\n")
+        said = "\n".join([f"  {line}" if _TRAILER.match(line) else line for line in lines])
         body = "" if self.subject.endswith(" ".join(self.body.split())) else said
         # JSON may spell out half of a surrogate pair, which no commit can hold.
         return plain_text("\n\n".join(part for part in (self.subject, body, trailers) if part) + "\n")
@@ -144,10 +145,9 @@ def _call_event(
         else:
             what = "lifted" if event.choice == "approve" else "given up"
         return f"{what}: {reason}", excerpt(event.note)
-    shown = call_text(call.tool, call.arguments)
     match event:
         case ToolStarted():
-            return f"running {shown}", _arguments(call)
+            return f"running {_shown(call)}", _arguments(call)
         case ToolReturned(content=content):
             return f"{call.tool} returned: {content}", excerpt(content)
         case ToolFailed(error=error, retry_at=None):
@@ -173,16 +173,18 @@ def _call_event(
                 verb += " with edited arguments"
             verb += _so_far(call, event)
             reason = f": {note}" if choice == "reject" and note else ""
-            return f"{verb}: {shown}{reason}", "\n\n".join(
+            return f"{verb}: {_shown(call)}{reason}", "\n\n".join(
                 part for part in (excerpt(note), _arguments(call), _reach(event)) if part
             )
         case Expired():
             what = "rejected" if call.state is CallState.REJECTED else "asked anew"
-            return f"expired, {what}: {shown}", _arguments(call)
+            return f"expired, {what}: {_shown(call)}", _arguments(call)
         case Voided(reason=reason):
-            return f"approval void: {shown}", f"{excerpt(reason)}\n\n{_arguments(call)}"
+            return f"approval void: {_shown(call)}", f"{excerpt(reason)}\n\n{_arguments(call)}"
         case Answered(value=value):
-            return f"answered: {value}", "\n\n".join((call.question.text if call.question else shown, excerpt(value)))
+            return f"answered: {value}", "\n\n".join(
+                (call.question.text if call.question else _shown(call), excerpt(value))
+            )
         case Woke():
             return f"{call.tool} woke", ""
         case Recalled() | Missed():
@@ -232,6 +234,10 @@ def _asked(call: Call) -> str:
 
 def _and_files(said: str, note: str) -> str:
     return f"{said}\n\n{excerpt(note.strip())}" if note else said
+
+
+def _shown(call: Call) -> str:
+    return call_text(call.tool, call.arguments)
 
 
 def _arguments(call: Call) -> str:

@@ -44,7 +44,7 @@ SHAPES = (
     Shape("aws-key", ("akia", "asia", "abia", "acca"), rf"{_START}A(?:KIA|SIA|BIA|CCA)[A-Z0-9]{{16}}(?![A-Za-z0-9])"),
     Shape(
         "aws-secret",
-        ("access", "session"),
+        ("accesskey", "access_key", "sessiontoken", "session_token"),
         rf"(?P<kept>(?i:secret_?access_?key|session_?token){_QUOTED}[:=]>?{_QUOTED})[A-Za-z0-9/+=]{{40,}}",
     ),
     Shape("github-token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"gh[pousr]_[A-Za-z0-9]{36,}"),

@@ -3,6 +3,7 @@
 import json
 import re
 import textwrap
+from functools import lru_cache
 
 from ._json import from_json
 
@@ -17,13 +18,16 @@ _WIDTH = 78
 
 def printable(text: str) -> str:
     """Replace what could command a terminal or reorder what is read; tabs and newlines stay."""
-    if text.isprintable():  # by far the quicker look, and most of what is in one line
+    # By far the quicker look, and most texts are no more than printable lines.
+    if text.isprintable() or text.replace("\n", "").replace("\t", "").isprintable():
         return text
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def one_line(text: str, width: int = 72) -> str:
     """The text in one line of at most `width` characters."""
+    if len(text) <= width and " " not in text and text.isprintable():
+        return text  # one word
     line = " ".join(printable(text[: width * 8]).split())
     return line if len(line) <= width else line[: width - 1].rstrip() + "…"
 
@@ -48,15 +52,18 @@ def _wrapped(line: str) -> list[str]:
 
 def call_text(tool: str, arguments: str, width: int = 60) -> str:
     """A call as it would be written: ``order(item="laptop", amount=2400)``."""
+    return f"{one_line(tool, width)}({one_line(_inner(arguments), width)})"
+
+
+@lru_cache(8)  # a step says what is called in its subject, and again in its body
+def _inner(arguments: str) -> str:
     try:
         values = from_json(arguments)
     except ValueError:
         values = None
-    if isinstance(values, dict):
-        inner = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
-    else:
-        inner = arguments
-    return f"{one_line(tool, width)}({one_line(inner, width)})"
+    if not isinstance(values, dict):
+        return arguments
+    return ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
 
 
 def span(seconds: int) -> str:

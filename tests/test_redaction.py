@@ -249,7 +249,7 @@ def test_hostile_text_of_ten_megabytes_is_redacted(unit: str) -> None:
     REDACTION.text(text)
 
 
-_WORDS = st.text(st.sampled_from("-_.a]^:/\\é"), min_size=1, max_size=5)
+_WORDS = st.text(st.sampled_from("-_.ajxk]^:/\\é"), min_size=1, max_size=5)
 
 
 @given(st.sets(_WORDS, max_size=8), st.lists(_WORDS, max_size=6).map("".join))

@@ -18,6 +18,10 @@ NUMBERS: dict[Kind, int] = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
 FILE, FOLDER = 0o100644, 0o040000
 
 _ID = re.compile(r"[0-9a-f]{40}")
+# An entry; or the rest, if no more come, so that nothing is tried twice.
+_ENTRY = re.compile(rb"([0-7]{1,7}) ([^\x00]*)\x00(.{20})|.+", re.DOTALL)
+# Names that no entry may have, between the zeros that part them, and what no name may have in it.
+_ODD = ("\x00\x00", "\x00.\x00", "\x00..\x00", "\x00.git\x00", "/")
 _SIGNED = re.compile(rb"(?P<name>.*?) ?<(?P<email>[^<>]*)>[^<>]*")
 # What git takes away at the ends of names, and what it ends them at.
 _CRUD = " .,:;<>\"\\'"
@@ -80,22 +84,20 @@ def read_tree(data: bytes) -> tuple[Entry, ...]:
     Raises:
         Malformed: it is cut short, two entries share a name, or a name could lead out of its folder.
     """
-    entries: list[Entry] = []
-    at = 0
-    while at < len(data):
-        space, end = data.find(b" ", at, at + 8), data.find(b"\x00", at)
-        if space < 0 or end < space or end + 21 > len(data):
-            raise Malformed("it is cut short")
-        mode, name = data[at:space], data[space + 1 : end].decode("utf-8", "surrogateescape")
-        if not mode.isdigit() or b"8" in mode or b"9" in mode:
-            raise Malformed(f"an entry has the mode {mode!r}")
-        if not name or "/" in name or name in (".", "..") or name.lower() == ".git":
-            raise Malformed(f"an entry is named {name!r}")
-        entries.append(Entry(int(mode, 8), name, data[end + 1 : end + 21].hex()))
-        at = end + 21
-    if len({entry.name for entry in entries}) < len(entries):
+    found: list[tuple[bytes, bytes, bytes]] = _ENTRY.findall(data)  # in one go: a long loop has many
+    if found and not found[-1][0]:
+        raise Malformed("it is cut short, or an entry has no mode")
+    entries = tuple(
+        [Entry(int(mode, 8), name.decode("utf-8", "surrogateescape"), one.hex()) for mode, name, one in found]
+    )
+    names = [entry.name for entry in entries]
+    together = "\x00".join(["", *names, ""]).lower()
+    if entries and any(odd in together for odd in _ODD):
+        odd = next(name for name in names if any(one in f"\x00{name}\x00".lower() for one in _ODD))
+        raise Malformed(f"an entry is named {odd!r}")
+    if len(set(names)) < len(names):
         raise Malformed("two entries have the same name")
-    return tuple(entries)
+    return entries
 
 
 def commit_bytes(

@@ -170,13 +170,13 @@ class Objects:
         return kind, data
 
     def _look(self, name: str, limit: int, faults: list[Unreadable]) -> tuple[Kind, bytes] | None:
-        found = self._journaled(name, limit, faults)
+        found, raw = self._journaled(name, limit, faults), bytes.fromhex(name)
         if found is not None:
             return found
         for folder, packs in zip(self._folders, self._packs, strict=True):
             for pack in packs:  # they are at hand, and most objects are in one
                 try:
-                    found = pack.read(bytes.fromhex(name), limit)
+                    found = pack.read(raw, limit)
                     if found is not None:
                         return found
                 except Unreadable as fault:

@@ -147,7 +147,8 @@ class Pack:
             if len(deltas) > _CHAIN:
                 raise ValueError("it is a delta of deltas without end")
             offset = base
-        self._keep(offset, kind, data)
+        if deltas:  # else nothing was made of it, and it is for others to remember
+            self._keep(offset, kind, data)
         made = 0
         for place, delta in reversed(deltas):
             data = applied(data, delta, limit, name)
@@ -216,10 +217,11 @@ class Packs:
         self._folder = folder / "pack"
         self._there: set[Path] = set()
         self._open: dict[Path, Pack] = {}
+        self._all: tuple[Pack, ...] = ()
         self._faults: dict[Path, Torn] = {}
 
     def __iter__(self) -> Iterator[Pack]:
-        return iter(tuple(self._open.values()))
+        return iter(self._all)
 
     @property
     def faults(self) -> tuple[Torn, ...]:
@@ -243,6 +245,7 @@ class Packs:
                     self._open[index] = Pack(index)
                 except Torn as fault:
                     self._faults[index] = fault
+        self._all = tuple(self._open.values())
         return others
 
     def close(self) -> None:
@@ -250,6 +253,7 @@ class Packs:
         for pack in self._open.values():
             pack.close()
         self._open.clear()
+        self._all = ()
 
 
 class _Ids:

@@ -10,7 +10,7 @@ from .._ids import BadName, TreeId, split_address
 from .._state import Record
 from ._errors import too_large, torn
 from ._format import FILE, FOLDER, Entry, Malformed, entry_bytes, read_tree, tree_order
-from ._layout import MESSAGES, RECORD, WORKSPACE, message_path
+from ._layout import MESSAGES, RECORD, WIDTH, WORKSPACE, message_path
 from ._objects import Batch, Objects
 from ._revisions import MAX_COMMIT
 
@@ -30,6 +30,7 @@ EMPTY = TreeId("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
 """The tree of no files."""
 
 _CACHED = 1024
+_LEAVES = tuple(message_path(number)[-1] for number in range(WIDTH))
 
 
 @dataclass(kw_only=True)
@@ -61,26 +62,31 @@ class Weight:
 class _Tree:
     """The entries of a tree, and the bytes of each in a tree's order, so that one more costs no more than itself."""
 
-    def __init__(self, entries: dict[str, Entry]) -> None:
+    def __init__(self, entries: dict[str, Entry], lines: dict[str, bytes] | None = None) -> None:
         self.entries = entries
-        self.lines = {entry.name: entry_bytes(entry) for entry in sorted(entries.values(), key=tree_order)}
+        self._lines = lines
+
+    @property
+    def lines(self) -> dict[str, bytes]:
+        if self._lines is None:  # most trees are only read
+            ordered = sorted(self.entries.values(), key=tree_order)
+            self._lines = {entry.name: entry_bytes(entry) for entry in ordered}
+        return self._lines
 
     def copy(self) -> "_Tree":
-        made = _Tree.__new__(_Tree)
-        made.entries, made.lines = dict(self.entries), dict(self.lines)
-        return made
+        return _Tree(dict(self.entries), dict(self.lines))
 
     def put(self, entry: Entry) -> None:
         """Add an entry, or put it in the place of the one of its name."""
-        before = self.entries.get(entry.name)
-        last = self.entries[next(reversed(self.lines))] if self.lines else None
+        before, lines = self.entries.get(entry.name), self.lines
+        last = self.entries[next(reversed(lines))] if lines else None
         self.entries[entry.name] = entry
         if (before is not None and before.is_folder == entry.is_folder) or (
             before is None and (last is None or tree_order(last) < tree_order(entry))
         ):
-            self.lines[entry.name] = entry_bytes(entry)
+            lines[entry.name] = entry_bytes(entry)
         else:
-            self.lines = _Tree(self.entries).lines
+            self._lines = None
 
 
 class Trees:
@@ -148,30 +154,37 @@ class Trees:
             Unreadable: they are not.
             TooLarge: there are more than a loop can have.
         """
-        files = dict(self._walk(tree, (), [0]))
-        for index in range(len(files)):
-            path = message_path(index)
-            blob = files.get(path)
-            name = f"{MESSAGES}/{'/'.join(path)}"
-            if blob is None:
-                raise damaged(f"{name} is missing")
-            yield name, blob
-
-    def _walk(self, tree: str, above: tuple[str, ...], seen: list[int]) -> Iterator[tuple[tuple[str, ...], str]]:
-        if len(above) > 3:
-            raise damaged(f"{MESSAGES}/{'/'.join(above)} is a folder too deep")
-        for entry in self.read(tree).values():
-            path = (*above, entry.name)
-            if entry.is_folder:
-                seen[0] += 1
-                yield from self._walk(entry.id, path, seen)
-            elif entry.is_file:
-                seen[0] += 1
-                yield path, entry.id
-            else:
-                raise damaged(f"{MESSAGES}/{'/'.join(path)} is neither a file nor a folder")
-            if seen[0] > MAX_MESSAGES + MAX_MESSAGES // 32:  # with the folders that hold them
+        number = 0
+        for path, leaf in self._leaves(tree):
+            entries = self.read(leaf)
+            above = f"{MESSAGES}/{'/'.join(path)}"
+            if path != message_path(number)[:-1] or len(entries) > WIDTH:
+                raise damaged(f"{MESSAGES}/{'/'.join(message_path(number))} is missing")
+            number += len(entries)
+            if number > MAX_MESSAGES:
                 raise too_large(f"{MESSAGES}/", "more messages than can be read", f"{MAX_MESSAGES:,}")
+            for name, entry in zip(_LEAVES, entries.values(), strict=False):
+                if entry.name != name or not entry.is_file:
+                    raise damaged(f"{above}/{name} is missing, or not a file")
+                yield f"{above}/{name}", entry.id
+
+    def _leaves(self, tree: str) -> Iterator[tuple[tuple[str, ...], str]]:
+        """The folders that hold messages, with their paths, in their order."""
+        for entry in self.read(tree).values():
+            if entry.name != f"{WIDTH}":
+                yield (entry.name,), _folder(entry, entry.name)
+                continue
+            for batch in self.read(_folder(entry, entry.name)).values():
+                for inner in self.read(_folder(batch, entry.name, batch.name)).values():
+                    path = (entry.name, batch.name, inner.name)
+                    yield path, _folder(inner, *path)
+
+
+def _folder(entry: Entry, *path: str) -> str:
+    """The id of an entry that must be a folder."""
+    if not entry.is_folder:
+        raise damaged(f"{MESSAGES}/{'/'.join(path)} is not a folder")
+    return entry.id
 
 
 def can_be_call(name: str) -> bool:
