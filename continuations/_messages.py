@@ -126,6 +126,17 @@ class Reply(Value, frozen=True, kw_only=True):
     model: str = ""
 
 
+def goes_on(messages: tuple[Message, ...], before: tuple[Message, ...]) -> bool:
+    """Whether messages begin with those before them; quick for long ones that share them.
+
+    It is asked by their order and not of a slice, which would touch each of the messages to count one more reference.
+    """
+    try:
+        return messages >= before  # alike as far as either goes, and no fewer
+    except TypeError:  # two that differ: messages have no order
+        return False
+
+
 def text_of(content: Content) -> str:
     """What a person said, as plain text; images are named, not shown."""
     if isinstance(content, str):

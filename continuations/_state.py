@@ -108,7 +108,7 @@ class Record(Value, frozen=True, kw_only=True):
     copy_of: TreeId | None = None
 
 
-class Continuation(Record, frozen=True, kw_only=True):
+class Continuation(Record, frozen=True, kw_only=True, weakref=True):
     """A loop's whole state. `children` holds the newest committed state of each live child, by call."""
 
     definition: AgentSpec

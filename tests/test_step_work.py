@@ -1,5 +1,6 @@
 """What a step costs, counted and not timed: objects, bytes, files opened, syncs, at any length of the loop."""
 
+import weakref
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -204,3 +205,40 @@ def test_a_fork_reads_and_writes_as_much_at_any_length(tmp_path: Path, length: i
     assert work.paths("write") == [path / "caesura.lock.refs%heads%loops%fork"]
     with closing(GitStore.open(path)) as fresh:
         assert fresh.head(loop_name("fork")) == head.id
+
+
+@pytest.mark.parametrize("length", LEVELS)
+def test_a_sealed_loop_is_read_from_as_few_files_at_any_length(tmp_path: Path, length: int) -> None:
+    path = tmp_path / f"{length}.git"
+    with closing(GitStore.open(path, create=True, durability="crash", visibility="sealed")) as store:
+        head = written(store, length, written(store, 1))
+    work = Work()
+    with closing(GitStore.open(path)) as fresh, pytest.MonkeyPatch.context() as patch:
+        work.install(patch)
+        assert fresh.read(head.id).state == head.state
+    packs = [one for one in work.paths("opened") if path / "objects" / "pack" in one.parents]
+    assert len(packs) == len(set(packs)) == 2 * len(list(path.glob("objects/pack/*.pack")))
+    # The journal; and the commit was looked for as a file of its own, as no pack was open yet.
+    assert len(work.paths("opened")) - len(packs) == 2
+
+
+def test_what_somebody_holds_is_not_read_again_and_all_else_is_let_go(tmp_path: Path) -> None:
+    path = tmp_path / "r.git"
+    with closing(GitStore.open(path, create=True, durability="crash")) as store:
+        first = written(store, 3)
+        line = [first]
+        for length in range(4, 40):
+            line.append(written(store, length, line[-1]))
+    work = Work()
+    with closing(GitStore.open(path, durability="crash")) as fresh, pytest.MonkeyPatch.context() as patch:
+        head = fresh.read(line[-1].id)
+        let_go = weakref.ref(fresh.read(first.id).state)
+        for commit in line[1:-1]:
+            fresh.read(commit.id)
+        assert let_go() is None
+        work.install(patch)
+        assert fresh.read(head.id).state is head.state
+        assert work.paths("opened") == []
+        written(fresh, 41, head)
+        # Whether what it writes is there already: the commit, its tree, the record, messages/, a folder, 2 messages.
+        assert len([one for one in work.paths("opened") if path / "objects" in one.parents]) == 7

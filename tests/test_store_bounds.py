@@ -170,7 +170,7 @@ def test_folders_of_messages_that_hold_nothing_but_folders_are_refused(forge: Fo
     tree = forge.tree([])
     for _ in range(3):
         tree = forge.tree([Entry(FOLDER, f"{number:04}", tree) for number in range(2000)])
-    with pytest.raises(TooLarge, match="messages"):
+    with pytest.raises(Unreadable, match=r"messages/00/00\.json is missing"):
         forge.read(forge.commit(forge.root(messages=tree)))
 
 

@@ -1,11 +1,17 @@
-"""Commits with their continuations: read whole, and laid out as trees; those that were used last are remembered."""
+"""Commits with their continuations: read whole, and laid out as trees.
 
+What somebody holds is remembered, for it takes no memory that is not taken already; of the rest, what was used last.
+"""
+
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import NamedTuple
 
+from .._calls import Person
 from .._codec import (
     decode_definition,
     decode_message,
@@ -15,34 +21,51 @@ from .._codec import (
     encode_record,
 )
 from .._ids import CallId, CommitId, is_call_id
-from .._messages import Message
+from .._messages import Message, goes_on
 from .._specs import AgentSpec
 from .._state import Child, Continuation, Record
 from .._text import one_line
 from ._errors import too_large
 from ._forgetter import erasures
 from ._format import FILE, FOLDER, Entry, RawCommit, is_id
+from ._kept import Kept
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WORKSPACE, message_path
 from ._objects import Batch, Objects
 from ._protocol import Commit, NotALoop
 from ._revisions import Revisions
-from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, check_workspace, damaged, folder_in
+from ._trees import MAX_DEPTH, MAX_MESSAGES, Tree, Trees, Weight, check_workspace, damaged, folder_in
 
-_CACHED = 256
+_CHECKED, _TREES = 256, 64
+_KEPT, _KEPT_SIZE = 16, 32 * 2**20
+"""Commits that are kept though nobody holds their continuations, and how many bytes these may have together."""
 
 
 class Laid(NamedTuple):
-    """A continuation as a tree, and what it takes; `since` is how many erasures there had been when it was read."""
+    """A continuation as a tree, and what it takes; `since` is how many erasures there had been when it was read.
+
+    `path` is for the next step, which makes these trees anew.
+    """
 
     tree: str
     weight: Weight
     since: int
+    path: tuple[Tree, ...]
 
 
 class _Known(NamedTuple):
     """A commit that was read or written, and its tree."""
 
     commit: Commit
+    laid: Laid
+
+
+class _Remembered(NamedTuple):
+    """A commit that was read or written, but for its continuation, as long as somebody holds that."""
+
+    state: weakref.ref[Continuation]
+    parents: tuple[CommitId, ...]
+    author: Person
+    message: str
     laid: Laid
 
 
@@ -59,15 +82,17 @@ class Commits:
 
     def __init__(self, folder: Path, objects: Objects, revisions: Revisions) -> None:
         self._folder, self._objects, self._revisions = folder, objects, revisions
-        self._trees = Trees(objects)
-        self._cache: OrderedDict[CommitId, _Known] = OrderedDict()
+        self._trees = Trees(objects, kept=_TREES)
+        self._remembered: dict[CommitId, _Remembered] = {}
+        self._kept = Kept[CommitId, Continuation](_KEPT, _KEPT_SIZE)
         self._checked: OrderedDict[CommitId, _Checked] = OrderedDict()
         self._turn = RLock()
 
     def close(self) -> None:
         """Forget all."""
         with self._turn:
-            self._cache.clear()
+            self._remembered.clear()
+            self._kept.clear()
             self._checked.clear()
 
     def read(self, commit: CommitId) -> Commit:
@@ -84,7 +109,7 @@ class Commits:
                 self._check(commit, 0)
 
     def _check(self, commit: CommitId, above: int) -> Weight:
-        known = self._cache.get(commit)
+        known = self._remembered.get(commit)
         if known is not None:
             return known.laid.weight
         if commit in self._checked:
@@ -96,27 +121,27 @@ class Commits:
         for _, child in self._nested(tree, raw):
             weight.nest(self._check(child, above + 1))
         self._checked[commit] = _Checked(raw.message, weight, since)
-        if len(self._checked) > _CACHED:
+        if len(self._checked) > _CHECKED:
             self._checked.popitem(last=False)
         return weight
 
     def message(self, commit: CommitId) -> str:
         """What a commit says, if it is remembered."""
-        known, checked = self._cache.get(commit), self._checked.get(commit)
-        return known.commit.message if known is not None else "" if checked is None else checked.message
+        known, checked = self._remembered.get(commit), self._checked.get(commit)
+        return known.message if known is not None else "" if checked is None else checked.message
 
     def since(self, commit: CommitId) -> int | None:
         """How many erasures there had been when a commit was looked at, or what it builds upon; None if that is
         unknown."""
-        known, checked = self._cache.get(commit), self._checked.get(commit)
+        known, checked = self._remembered.get(commit), self._checked.get(commit)
         return known.laid.since if known is not None else None if checked is None else checked.since
 
     def was_there(self, commit: CommitId, erasures: int) -> None:
         """Note that a commit was there, with all that it leads to, after so many erasures."""
         with self._turn:
-            known = self._cache.get(commit)
+            known = self._remembered.get(commit)
             if known is not None and known.laid.since < erasures:
-                self._cache[commit] = known._replace(laid=known.laid._replace(since=erasures))
+                self._remembered[commit] = known._replace(laid=known.laid._replace(since=erasures))
 
     def laid(self, commit: CommitId) -> Laid:
         """A commit's tree."""
@@ -134,7 +159,8 @@ class Commits:
             base = None if parent is None else self._find(parent, 0)
             if base is not None:
                 since = min(since, base.laid.since)
-            return Laid(self._tree(batch, state, base, weight), weight, since)
+            tree = self._tree(batch, state, base, weight)
+            return Laid(tree, weight, since, self._trees.path(tree))
 
     def remember(self, commit: Commit, laid: Laid) -> Commit:
         """Remember a commit that was written."""
@@ -146,14 +172,16 @@ class Commits:
     def _tree(self, batch: Batch, state: Continuation, base: _Known | None, weight: Weight) -> str:
         """The tree of a state, reusing what the commit before it already has."""
         old = None if base is None else self._trees.read(base.laid.tree)
-        record, definition = encode_record(state), encode_definition(state.definition)
+        record = encode_record(state)
         entries = {RECORD: Entry(FILE, RECORD, batch.add("blob", record))}
         if base is not None and old is not None and base.commit.state.definition == state.definition:
-            entries[DEFINITION] = old[DEFINITION]
+            entries[DEFINITION], weight.definition = old[DEFINITION], base.laid.weight.definition
         else:
+            definition = encode_definition(state.definition)
             entries[DEFINITION] = Entry(FILE, DEFINITION, batch.add("blob", definition))
+            weight.definition = len(definition)
         entries[MESSAGES] = Entry(FOLDER, MESSAGES, self._messages_tree(batch, state.messages, base, weight))
-        weight.add(len(record) + len(definition))
+        weight.add(len(record) + weight.definition)
         if state.children:
             nested: dict[str, Entry] = {}
             for call, child in state.children.items():
@@ -171,7 +199,7 @@ class Commits:
         kept, tree, there = 0, None, set[str]()
         if base is not None:
             before, old = base.commit.state.messages, self._trees.read(base.laid.tree)[MESSAGES].id
-            if messages[: len(before)] == before:
+            if goes_on(messages, before):
                 kept, tree, weight.messages = len(before), old, base.laid.weight.messages
             else:  # compacted: of what is there already nothing need be written, or synced, again
                 there = {blob for _, blob in self._trees.messages(old)}
@@ -191,23 +219,31 @@ class Commits:
 
     def _find(self, commit: CommitId, above: int) -> _Known:
         """A commit, its continuation whole; it is nested in so many others."""
-        cached = self._cache.get(commit)
-        if cached is not None:
-            self._cache.move_to_end(commit)
-            return cached
+        known = self._remembered.get(commit)
+        state = None if known is None else known.state()
+        if known is not None and state is not None:
+            self._kept.keep(commit, state, known.laid.weight.size)
+            found = Commit(id=commit, state=state, parents=known.parents, author=known.author, message=known.message)
+            return _Known(found, known.laid)
         since = erasures(self._folder)
         raw = self._commit(commit, above)
         weight = Weight()
         state = self._load(commit, raw, above, weight)
         parents = tuple(map(CommitId, raw.parents))
         found = Commit(id=commit, state=state, parents=parents, author=raw.author, message=raw.message)
-        return self._remember(_Known(found, Laid(raw.tree, weight, since)))
+        return self._remember(_Known(found, Laid(raw.tree, weight, since, self._trees.path(raw.tree))))
 
     def _remember(self, known: _Known) -> _Known:
-        self._cache[known.commit.id] = known
-        if len(self._cache) > _CACHED:
-            self._cache.popitem(last=False)
+        commit, laid = known
+        held = weakref.ref(commit.state, partial(self._let_go, commit.id))
+        self._remembered[commit.id] = _Remembered(held, commit.parents, commit.author, commit.message, laid)
+        self._kept.keep(commit.id, commit.state, laid.weight.size)
         return known
+
+    def _let_go(self, commit: CommitId, state: weakref.ref[Continuation]) -> None:
+        known = self._remembered.get(commit)
+        if known is not None and known.state is state:  # else it was read again
+            self._remembered.pop(commit, None)
 
     def _commit(self, commit: CommitId, above: int) -> RawCommit:
         if not is_id(commit):
@@ -225,7 +261,9 @@ class Commits:
             raise NotALoop(f"Commit {commit[:7]} holds no continuation.", hint="Name a loop, or a commit of one.")
         record = decode_record(self._file(tree, RECORD, weight))
         check_workspace(record, tree.get(WORKSPACE))
-        return tree, record, decode_definition(self._file(tree, DEFINITION, weight))
+        definition = self._file(tree, DEFINITION, weight)
+        weight.definition = len(definition)
+        return tree, record, decode_definition(definition)
 
     def _load(self, commit: CommitId, raw: RawCommit, above: int, weight: Weight) -> Continuation:
         tree, record, definition = self._record(commit, raw, weight)

@@ -12,7 +12,7 @@ from .._calls import Person
 from .._codec import encode_definition, encode_message, encode_record
 from .._errors import SavedStateError
 from .._ids import CommitId, LoopName
-from .._messages import plain_text
+from .._messages import goes_on, plain_text
 from .._requests import asks
 from .._state import Continuation
 from .._text import one_line
@@ -157,7 +157,7 @@ class MemoryStore(Store):
     def _said(self, state: Continuation, parents: tuple[CommitId, ...]) -> "hashlib._Hash":
         """What the messages hash to. Those that the commit before has already are not encoded again."""
         before = self._commits[parents[0]].state.messages if parents and parents[0] in self._commits else ()
-        same = state.messages[: len(before)] == before
+        same = goes_on(state.messages, before)
         said = self._messages[parents[0]].copy() if before and same else hashlib.sha1(usedforsecurity=False)
         return _with(said, *map(encode_message, state.messages[len(before) if same else 0 :]))
 

@@ -1,15 +1,16 @@
 """Trees of continuations: laid out, and read back within bounds."""
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from threading import Lock
+from weakref import WeakValueDictionary
 
 from .._codec import Unreadable
 from .._ids import BadName, TreeId, split_address
 from .._state import Record
 from ._errors import too_large, torn
 from ._format import FILE, FOLDER, Entry, Malformed, entry_bytes, read_tree, tree_order
+from ._kept import Kept
 from ._layout import MESSAGES, RECORD, WIDTH, WORKSPACE, message_path
 from ._objects import Batch, Objects
 from ._revisions import MAX_COMMIT
@@ -29,7 +30,10 @@ MAX_DEPTH = 50
 EMPTY = TreeId("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
 """The tree of no files."""
 
-_CACHED = 1024
+_KEPT, _ENTRIES = 4096, 8192
+"""Trees that are kept, and how many entries these may have together: one takes some 400 bytes."""
+
+_DEEPEST = 2 + len(message_path(MAX_MESSAGES)[:-1])
 _LEAVES = tuple(message_path(number)[-1] for number in range(WIDTH))
 
 
@@ -38,6 +42,7 @@ class Weight:
     """What a continuation takes, with all that is nested in it: checked while it is read, and before it is written."""
 
     messages: int = 0
+    definition: int = 0
     size: int = 0
     nested: int = 0
     depth: int = 0
@@ -59,7 +64,7 @@ class Weight:
             raise too_large("The continuation", f"loops nested {self.depth} deep", f"{MAX_DEPTH}")
 
 
-class _Tree:
+class Tree:
     """The entries of a tree, and the bytes of each in a tree's order, so that one more costs no more than itself."""
 
     def __init__(self, entries: dict[str, Entry], lines: dict[str, bytes] | None = None) -> None:
@@ -73,8 +78,8 @@ class _Tree:
             self._lines = {entry.name: entry_bytes(entry) for entry in ordered}
         return self._lines
 
-    def copy(self) -> "_Tree":
-        return _Tree(dict(self.entries), dict(self.lines))
+    def copy(self) -> "Tree":
+        return Tree(dict(self.entries), dict(self.lines))
 
     def put(self, entry: Entry) -> None:
         """Add an entry, or put it in the place of the one of its name."""
@@ -90,11 +95,15 @@ class _Tree:
 
 
 class Trees:
-    """Reads and writes trees; remembers those that were used last. For any thread at any time."""
+    """Reads and writes trees; remembers those that somebody holds, and, of all others, so many that were used last.
 
-    def __init__(self, objects: Objects) -> None:
+    For any thread at any time.
+    """
+
+    def __init__(self, objects: Objects, *, kept: int = _KEPT) -> None:
         self._objects = objects
-        self._cache: OrderedDict[str, _Tree] = OrderedDict()
+        self._held = WeakValueDictionary[str, Tree]()
+        self._kept = Kept[str, Tree](kept, _ENTRIES)
         self._turn = Lock()
 
     def read(self, name: str) -> Mapping[str, Entry]:
@@ -105,37 +114,35 @@ class Trees:
         """
         return {} if name == EMPTY else self._read(name).entries  # to git it is there even where it is not
 
-    def _read(self, name: str) -> "_Tree":
+    def _read(self, name: str) -> "Tree":
         with self._turn:
-            known = self._cache.get(name)
-            if known is not None:
-                self._cache.move_to_end(name)
-                return known
+            known = self._kept.get(name) or self._held.get(name)
+        if known is not None:
+            return known
         try:
             entries = read_tree(self._objects.get(name, "tree", limit=MAX_COMMIT))
         except Malformed as error:
             raise torn(f"Tree {name}", "as it was written", str(error)) from error
-        return self._remember(name, _Tree({entry.name: entry for entry in entries}))
+        return self._remember(name, Tree({entry.name: entry for entry in entries}))
 
     def write(self, batch: Batch, entries: Mapping[str, Entry]) -> str:
         """Add a tree to what is to be written, and say its id."""
-        return self._write(batch, _Tree(dict(entries)))
+        return self._write(batch, Tree(dict(entries)))
 
-    def _write(self, batch: Batch, tree: "_Tree") -> str:
+    def _write(self, batch: Batch, tree: "Tree") -> str:
         name = batch.add("tree", b"".join(tree.lines.values()))
         self._remember(name, tree)
         return name
 
-    def _remember(self, name: str, tree: "_Tree") -> "_Tree":
+    def _remember(self, name: str, tree: "Tree") -> "Tree":
         with self._turn:
-            self._cache[name] = tree
-            if len(self._cache) > _CACHED:
-                self._cache.popitem(last=False)
+            self._held[name] = tree
+            self._kept.keep(name, tree, 1 + len(tree.entries))
         return tree
 
     def insert(self, batch: Batch, tree: str | None, blobs: Mapping[tuple[str, ...], str]) -> str:
         """A tree with these blobs added at their paths."""
-        made = _Tree({}) if tree is None else self._read(tree).copy()
+        made = Tree({}) if tree is None else self._read(tree).copy()
         folders: dict[str, dict[tuple[str, ...], str]] = {}
         for (name, *rest), blob in blobs.items():
             if rest:
@@ -146,6 +153,16 @@ class Trees:
             old = made.entries.get(name)
             made.put(Entry(FOLDER, name, self.insert(batch, None if old is None else old.id, inner)))
         return self._write(batch, made)
+
+    def path(self, root: str) -> tuple[Tree, ...]:
+        """The trees that the next step of a continuation makes anew: while they are held, they are not read again."""
+        found = [self._read(root)]
+        entry = found[0].entries.get(MESSAGES)
+        while entry is not None and entry.is_folder and entry.id != EMPTY and len(found) < _DEEPEST:
+            tree = self._read(entry.id)
+            found.append(tree)
+            entry = tree.entries[next(reversed(tree.entries))] if tree.entries else None
+        return tuple(found)
 
     def messages(self, tree: str) -> Iterator[tuple[str, str]]:
         """The messages' paths and blobs, in order; the files must be exactly those that the layout says.

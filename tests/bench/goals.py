@@ -314,7 +314,7 @@ def _sizes(*, quick: bool) -> dict[str, Measurement]:
         "refs": jobs("refs", 1_000_000, 50, 10),
         "waiting": jobs("waiting", 1_000_000, 60, 3),
         "runtime": Measurement(job=Job(task="runtime", steps=300), rounds=2 if quick else 5),
-        "memory": jobs("memory", 1000, 10, 3, 1, loops=40 if quick else 100),
+        "memory": jobs("memory", 1000, 10, 3, 1, loops=20 if quick else 50),
         "limits": jobs("limits", 0, 500, 200),
         **{f"crowd_{loops}": jobs("crowd", 0, 2, 1, loops=loops) for loops in (1, 10, 100, 1000)},
     }
