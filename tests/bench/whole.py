@@ -22,7 +22,7 @@ from .work import messages
 @tool
 async def look(place: int) -> str:
     """Look at a place."""
-    return _CONTENT[place % len(_CONTENT)]
+    return _CONTENT[(place + 7) % len(_CONTENT)]  # another text than the model's
 
 
 _CONTENT = [str(message["content"]) for message in messages(0, "tool", 16)]
