@@ -54,20 +54,30 @@ class Needles:
     """
 
     def __init__(self, words: Iterable[str]) -> None:
-        marked: dict[str, list[str]] = {}
+        self._marked: dict[str, list[str]] = {}
         self._plain: list[str] = []
+        self._around: dict[str, re.Pattern[str]] = {}
         for word in sorted(words):
             mark = next((char for char in _MARKS if char in word[1:]), None)
-            (self._plain if mark is None else marked.setdefault(mark, [])).append(word)
-        self._around = [(mark, re.compile(_around(mark, some)), some) for mark, some in marked.items()]
+            (self._plain if mark is None else self._marked.setdefault(mark, [])).append(word)
 
     def within(self, text: str) -> list[str]:
         """Those that are in a text."""
         found = [word for word in self._plain if word in text]
-        for mark, around, some in self._around:
-            if mark in text and around.search(text):
-                found += [word for word in some if word in text]
+        for mark, words in self._marked.items():
+            if mark in text and (len(text) < _FEWEST or self._pattern(mark).search(text)):
+                found += [word for word in words if word in text]
         return found
+
+    def _pattern(self, mark: str) -> re.Pattern[str]:
+        """What finds words around a mark, made when a text is long enough to need it."""
+        if mark not in self._around:
+            self._around[mark] = re.compile(_around(mark, self._marked[mark]))
+        return self._around[mark]
+
+
+_needles_of = lru_cache(8)(Needles)
+"""Most that redact anything look for the same words."""
 
 
 def _around(mark: str, words: Iterable[str]) -> str:
@@ -106,7 +116,7 @@ class Redaction:
 
     @cached_property  # what only reads need not know them
     def _needles(self) -> Needles:
-        return Needles({needle for rule in self._rules for needle in rule.needles})
+        return _needles_of(frozenset(needle for rule in self._rules for needle in rule.needles))
 
     @cached_property
     def _markers(self) -> re.Pattern[str]:

@@ -254,4 +254,5 @@ _WORDS = st.text(st.sampled_from("-_.ajxk]^:/\\é"), min_size=1, max_size=5)
 
 @given(st.sets(_WORDS, max_size=8), st.lists(_WORDS, max_size=6).map("".join))
 def test_the_words_that_are_looked_for_first_are_found_wherever_they_are(words: set[str], text: str) -> None:
-    assert set(Needles(words).within(text)) == {word for word in words if word in text}
+    for some in (text, text.rjust(1000, "b"), text.ljust(1000, "-")):
+        assert set(Needles(words).within(some)) == {word for word in words if word in some}

@@ -25,12 +25,13 @@ class JournaledRefs(Refs):
             Torn, Unavailable: it is nowhere that can be told; it cannot be a branch.
         """
         ref, old = move.ref, move.old
-        if old is None or self._file(ref).parent not in self._settled:
-            self._make_room(ref)
+        # What lasts is in the journal; whoever publishes it sees to the folder then.
+        if old is None:
+            self._make_room(ref, lasting=False)
         try:
             put = self.guard.put(ref)
         except FileNotFoundError:
-            self._make_room(ref)
+            self._make_room(ref, lasting=False)
             put = self.guard.put(ref)
         try:
             found = self.stored(ref)

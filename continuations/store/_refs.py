@@ -283,8 +283,11 @@ class Refs:
                 if tries == _TRIES - 1:
                     raise
 
-    def _make_room(self, ref: str) -> None:
-        """See to the folder that a ref is in, and take away empty ones that stand in its place."""
+    def _make_room(self, ref: str, *, lasting: bool = True) -> None:
+        """See to the folder that a ref is in, and take away empty ones that stand in its place.
+
+        If it is not to be `lasting`, a power cut may take the folder away again.
+        """
         folder = self._file(ref).parent
         for one in reversed([one for one in (folder, *folder.parents) if self._folder in one.parents]):
             try:
@@ -293,9 +296,10 @@ class Refs:
             except FileExistsError:
                 if not one.is_dir():
                     self._check_free(ref)
-            if self._durable and one not in self._settled:
-                _disk.sync(one.parent)  # somebody else may have made it, and not have waited
-            self._settled.add(one)
+            if lasting:
+                if self._durable and one not in self._settled:
+                    _disk.sync(one.parent)  # somebody else may have made it, and not have waited
+                self._settled.add(one)
         if self._file(ref).is_dir():
             for empty, _, _ in os.walk(self._file(ref), topdown=False):
                 with suppress(OSError):

@@ -1,6 +1,6 @@
 """Trees of continuations: laid out, and read back within bounds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from weakref import WeakValueDictionary
@@ -65,33 +65,32 @@ class Weight:
 
 
 class Tree:
-    """The entries of a tree, and the bytes of each in a tree's order, so that one more costs no more than itself."""
+    """The entries of a tree, in its order, and its bytes; one more at the end costs no more than itself."""
 
-    def __init__(self, entries: dict[str, Entry], lines: dict[str, bytes] | None = None) -> None:
-        self.entries = entries
-        self._lines = lines
-
-    @property
-    def lines(self) -> dict[str, bytes]:
-        if self._lines is None:  # most trees are only read
-            ordered = sorted(self.entries.values(), key=tree_order)
-            self._lines = {entry.name: entry_bytes(entry) for entry in ordered}
-        return self._lines
+    def __init__(self, entries: dict[str, Entry], data: bytes) -> None:
+        self.entries, self.data = entries, data
 
     def copy(self) -> "Tree":
-        return Tree(dict(self.entries), dict(self.lines))
+        return Tree(self.entries.copy(), self.data)
 
     def put(self, entry: Entry) -> None:
         """Add an entry, or put it in the place of the one of its name."""
-        before, lines = self.entries.get(entry.name), self.lines
-        last = self.entries[next(reversed(lines))] if lines else None
-        self.entries[entry.name] = entry
-        if (before is not None and before.is_folder == entry.is_folder) or (
-            before is None and (last is None or tree_order(last) < tree_order(entry))
-        ):
-            lines[entry.name] = entry_bytes(entry)
+        before = self.entries.get(entry.name)
+        last = self.entries[next(reversed(self.entries))] if self.entries else None
+        if before is None and (last is None or tree_order(last) < tree_order(entry)):
+            self.data += entry_bytes(entry)
+        elif before is not None and before is last and before.is_folder == entry.is_folder:
+            self.data = self.data[: -len(entry_bytes(before))] + entry_bytes(entry)
         else:
-            self._lines = None
+            others = ordered((self.entries | {entry.name: entry}).values())
+            self.entries, self.data = others.entries, others.data
+        self.entries[entry.name] = entry
+
+
+def ordered(entries: Iterable[Entry]) -> Tree:
+    """A tree of some entries, in the order that git has them in."""
+    in_order = sorted(entries, key=tree_order)
+    return Tree({entry.name: entry for entry in in_order}, b"".join(map(entry_bytes, in_order)))
 
 
 class Trees:
@@ -120,17 +119,18 @@ class Trees:
         if known is not None:
             return known
         try:
-            entries = read_tree(self._objects.get(name, "tree", limit=MAX_COMMIT))
+            data = self._objects.get(name, "tree", limit=MAX_COMMIT)
+            entries = read_tree(data)
         except Malformed as error:
             raise torn(f"Tree {name}", "as it was written", str(error)) from error
-        return self._remember(name, Tree({entry.name: entry for entry in entries}))
+        return self._remember(name, Tree({entry.name: entry for entry in entries}, data))
 
     def write(self, batch: Batch, entries: Mapping[str, Entry]) -> str:
         """Add a tree to what is to be written, and say its id."""
-        return self._write(batch, Tree(dict(entries)))
+        return self._write(batch, ordered(entries.values()))
 
     def _write(self, batch: Batch, tree: "Tree") -> str:
-        name = batch.add("tree", b"".join(tree.lines.values()))
+        name = batch.add("tree", tree.data)
         self._remember(name, tree)
         return name
 
@@ -142,7 +142,7 @@ class Trees:
 
     def insert(self, batch: Batch, tree: str | None, blobs: Mapping[tuple[str, ...], str]) -> str:
         """A tree with these blobs added at their paths."""
-        made = Tree({}) if tree is None else self._read(tree).copy()
+        made = Tree({}, b"") if tree is None else self._read(tree).copy()
         folders: dict[str, dict[tuple[str, ...], str]] = {}
         for (name, *rest), blob in blobs.items():
             if rest:
