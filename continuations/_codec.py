@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from ._errors import CallerError, SavedStateError
 from ._ids import is_call_id
-from ._json import MAX_NESTING, nests_deeper
+from ._json import MAX_NESTING, brackets, nests_deeper
 from ._messages import Json, Message, plain_text
 from ._specs import AgentSpec
 from ._state import FORMAT, Continuation, Record
@@ -117,7 +117,7 @@ def encodable(value: V) -> V:
     except UnicodeEncodeError:
         _check_nesting(value)
         return msgspec.convert(_plain(msgspec.to_builtins(value)), type(value))
-    if _brackets(data) > MAX_NESTING:
+    if brackets(data) > MAX_NESTING:
         _check_nesting(value)
     return value
 
@@ -125,11 +125,6 @@ def encodable(value: V) -> V:
 def _check_nesting(value: object) -> None:
     if nests_deeper(value):
         raise TooDeep(f"A JSON value nests more than {MAX_NESTING} deep.", hint="Make it flatter, or keep it as text.")
-
-
-def _brackets(data: bytes) -> int:
-    """What JSON may nest deep at most: a look at it that takes next to no time, where to go down into it does."""
-    return data.count(b"{") + data.count(b"[")
 
 
 def _plain(value: Json) -> Json:
@@ -156,7 +151,7 @@ def _decode(decoder: Any, data: bytes, name: str) -> Any:
         raise _unreadable(name, str(error)) from error
     # What was written is no deeper than this, itself included; a reader must not find out what its stack can bear.
     most = MAX_NESTING + 10
-    if _brackets(data) > most and nests_deeper(decoded, most):
+    if brackets(data) > most and nests_deeper(decoded, most):
         raise _unreadable(name, f"it nests more than {MAX_NESTING} deep")
     return decoded
 
