@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,12 +19,14 @@ from ._workspace import Origin, Workspace
 from .archive import Archive
 from .history import History, Saved
 from .leases import held
-from .store import FileChange, Occupied, TooLarge, Unavailable, Unkeepable
+from .store import FileChange, Occupied, TooLarge, Unkeepable
 from .store._merging import Merged
+from .store._refused import or_refused
 
 ToolEnd = ToolReturned | ToolFailed | ToolAsked
 E = TypeVar("E")
 
+_WHAT = "The files of a loop could not be written"
 _NAMED = 5
 _LEFT_OUT = 100
 
@@ -91,19 +93,19 @@ class Files:
         redaction, store = self._history.redaction, self._history.store
         if folder is not None:
             self._check_free(Path(folder))
-        with _written():
+        with or_refused(_WHAT):
             tree, origin = store.projects().take(text, lambda said: redaction.text(said) != said, borrow=borrow)
             new = None if folder is None else store.workspaces().begin(Path(folder), empty=True)
         return new, Workspace(tree=tree), origin
 
     def intend(self, new: LoopName, loop: LoopName, nonce: str) -> None:
         """Say what the loop will be called, and its nonce."""
-        with _written():
+        with or_refused(_WHAT):
             self._history.store.workspaces().intend(new, loop, nonce)
 
     def began(self, new: LoopName, saved: Saved) -> None:
         """Note that a loop has been made to work where `begin` was told."""
-        with _written():
+        with or_refused(_WHAT):
             self._history.store.workspaces().adopt(new, saved.loop)
         if saved.state.origin is None:  # else they are still to be put there
             self.settle(saved)
@@ -141,7 +143,7 @@ class Files:
     def settle(self, saved: Saved) -> None:
         """Note that a commit holds the files as they were looked at last."""
         if saved.state.workspace is not None:
-            with _written():
+            with or_refused(_WHAT):
                 self._history.store.workspaces().settle(saved.loop, saved.state.workspace.tree)
 
     def occupy(self, saved: Saved) -> Callable[[], None]:
@@ -154,7 +156,7 @@ class Files:
         if saved.state.workspace is None:
             return lambda: None
         store = self._history.store.workspaces()
-        with _written():
+        with or_refused(_WHAT):
             store.claim(saved.loop, saved.state.nonce)
             return store.occupy(saved.loop)
 
@@ -178,7 +180,7 @@ class Files:
             return
         if not self._is_untouched(now, settled, target):
             raise self._unkept(saved, now, workspace)
-        with _written():
+        with or_refused(_WHAT):
             store.make(saved.loop, workspace.tree)
 
     def sealed(self, saved: Saved, event: E) -> E:
@@ -209,11 +211,11 @@ class Files:
             UnkeptFiles, InTheWay, Unkeepable, TooLarge, Unavailable: as in `take_up`.
         """
         workspace, store, redaction = workspace_of(saved), self._history.store.workspaces(), self._history.redaction
-        with _written():
+        with or_refused(_WHAT):
             found = store.merge(base, workspace.tree, theirs, lambda text: redaction.text(text) != text)
         if found.tree != workspace.tree:
             self.take_up(saved)
-            with _written():
+            with or_refused(_WHAT):
                 store.check(saved.loop, found.tree)
         return found
 
@@ -225,14 +227,14 @@ class Files:
         """
         workspace = workspace_of(saved)
         store = self._history.store.workspaces()
-        now, settled, target = self._now(saved, workspace)
-        # If they are others than those of the commit, resuming brings those.
-        untouched = self._is_untouched(now, settled, target)
+        with or_refused(_WHAT):
+            store.claim(saved.loop, saved.state.nonce)
+        left_out, changes = store.peek(saved.loop, workspace.tree, self._holds_secret)
         return LoopFiles(
             loop=saved.loop,
             folder=str(store.place(saved.loop)),
-            changes=() if untouched else tuple(store.changes(workspace.tree, now.tree)),
-            left_out=now.left_out,
+            changes=changes,
+            left_out=self._named(left_out),
             origin=saved.state.origin,
         )
 
@@ -272,16 +274,21 @@ class Files:
 
     def _now(self, saved: Saved, kept: Workspace) -> tuple[Workspace, str, str]:
         """A loop's files as they are now, as they were when a commit held them, and as they were being made."""
-        with _written():
+        with or_refused(_WHAT):
             self._history.store.workspaces().claim(saved.loop, saved.state.nonce)
         return self._look(saved.loop, kept.tree)
 
     def _look(self, loop: LoopName, kept: str) -> tuple[Workspace, str, str]:
-        redaction = self._history.redaction
-        with _written():
-            found = self._history.store.workspaces().look(loop, kept, lambda text: redaction.text(text) != text)
-        names = (one_line(redaction.text(name), 200) for name in found.left_out[:_LEFT_OUT])
-        return Workspace(tree=found.tree, left_out=tuple(names)), found.settled, found.target
+        with or_refused(_WHAT):
+            found = self._history.store.workspaces().look(loop, kept, self._holds_secret)
+        return Workspace(tree=found.tree, left_out=self._named(found.left_out)), found.settled, found.target
+
+    def _holds_secret(self, text: str) -> bool:
+        return self._history.redaction.text(text) != text
+
+    def _named(self, left_out: tuple[str, ...]) -> tuple[str, ...]:
+        """Files that are left out, as they may be named in a commit."""
+        return tuple(one_line(self._history.redaction.text(name), 200) for name in left_out[:_LEFT_OUT])
 
     def _is_untouched(self, now: Workspace, settled: str, target: str) -> bool:
         """Whether files are as a commit had them, or as a checkout that was cut short has left them."""
@@ -328,17 +335,6 @@ def _with_note(event: E, note: str) -> E:
             return replace(event, error=event.error + note)
         case _:
             return event
-
-
-@contextmanager
-def _written() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(
-            f"The files of a loop could not be written: {error}.",
-            hint="Check permissions and free space; what no commit holds was not overwritten.",
-        ) from error
 
 
 class Filing(Archive):

@@ -53,7 +53,8 @@ def fault_of(error: BaseException) -> Fault:
             "Interrupted", "Interrupted.", "Nothing was lost; every step so far is committed.", _STOPPED, trace
         )
     if isinstance(cause, OSError):
-        return Fault(kind, str(cause), "Check the path, its permissions and the free space.", Exit.FAILED, trace)
+        said = f"{cause.strerror}: {cause.filename}." if cause.strerror and cause.filename else str(cause)
+        return Fault(kind, said, "Check the path, its permissions and the free space.", Exit.FAILED, trace)
     message = f"This should not have happened: {kind}: {cause}"
     return Fault(kind, message, "Every committed step is safe. CAESURA_DEBUG=1 shows where.", Exit.FAILED, trace)
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from caesura.continuations import Unavailable
+
 from ._textconv import print_text
 
 _DRIVER = "diff.caesura.textconv"
@@ -41,9 +43,15 @@ def set_up(repo: Path) -> bool:
     known = {line.split()[0] for line in there.splitlines() if line.strip()}
     missing = [f"{pattern} diff=caesura\n" for pattern in _PATTERNS if pattern not in known]
     if missing:
-        attributes.parent.mkdir(exist_ok=True)
-        with attributes.open("a", encoding="utf-8") as end:
-            end.write("\n" * (there != "" and not there.endswith("\n")) + "".join(missing))
+        try:
+            attributes.parent.mkdir(exist_ok=True)
+            with attributes.open("a", encoding="utf-8") as end:
+                end.write("\n" * (there != "" and not there.endswith("\n")) + "".join(missing))
+        except OSError as error:
+            raise Unavailable(
+                f"Git could not be told to show loops as text: {error.strerror}: {attributes}.",
+                hint="Loops work without that. See who may write there, then: caesura init",
+            ) from error
     return True
 
 

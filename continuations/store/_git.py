@@ -46,6 +46,7 @@ from ._protocol import (
     Visibility,
 )
 from ._reader import CheckedReader
+from ._refused import refused
 from ._revisions import Revisions
 from ._sealing import Sealer
 from ._settings import logged, person, precious
@@ -341,5 +342,7 @@ def _trouble(what: str, hint: str) -> Iterator[None]:
     """Turn git's and the system's errors into one of ours."""
     try:
         yield
-    except (pygit2.GitError, OSError, KeyError) as error:
+    except OSError as error:
+        raise refused(what, error) from error
+    except (pygit2.GitError, KeyError) as error:
         raise Unavailable(f"{what}: {error}.", hint=hint) from error

@@ -15,6 +15,7 @@ from ._objects import Batch, Objects
 from ._plumbing import GitFailed, beside, git, is_bundle, pack_of, take_over
 from ._protocol import Move, Store, Trace, Unavailable
 from ._reader import CheckedReader
+from ._refused import or_refused
 from ._together import JointRefs
 
 
@@ -47,7 +48,8 @@ class GitKeeper(Keeper):
             lines = [head[0], *(f"parent {one}".encode() for one in parents), *head[1 + len(raw.parents) :]]
             made = b"\n".join(lines) + b"\n\n" + message.encode()
         name = CommitId(batch.add("commit", made))
-        self._pool.write(batch)
+        with or_refused("A shorter history could not be written"):
+            self._pool.write(batch)
         return name
 
     def check_prunable(
@@ -56,7 +58,8 @@ class GitKeeper(Keeper):
         return self._eraser.check_prunable(root, moves, check)
 
     def prune(self, root: LoopName, moves: Sequence[Move], check: Callable[[Iterable[LoopName]], None]) -> int:
-        return self._eraser.prune(root, moves, check)
+        with or_refused(f"{root} could not be pruned"):
+            return self._eraser.prune(root, moves, check)
 
     def kin(self, root: LoopName) -> tuple[LoopName, ...]:
         return self._eraser.kin(root)
@@ -72,7 +75,8 @@ class GitKeeper(Keeper):
         at: dt.datetime,
         check: Callable[[Iterable[LoopName]], None],
     ) -> Erased:
-        return self._eraser.erase(roots, said, by, at, check)
+        with or_refused(f"{', '.join(roots)} could not be erased"):
+            return self._eraser.erase(roots, said, by, at, check)
 
     def erased(self) -> Mapping[LoopName, Trace]:
         stones = self._refs.loops(TOMBSTONES)
@@ -136,9 +140,5 @@ class _Unpacked(Bundle):
         pack = pack_of(self._aside, self._aside, heads.values(), reached=True)
         if pack is None:
             return  # there is nothing in it that is not here
-        try:
+        with or_refused("The bundle could not be unpacked"):
             take_over(pack, self._objects, durable=self._durable)
-        except OSError as error:
-            raise Unavailable(
-                f"The bundle could not be unpacked: {error}.", hint="Check permissions and space; nothing was imported."
-            ) from error

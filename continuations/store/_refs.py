@@ -19,6 +19,7 @@ from ._guard import Guard
 from ._journal import Journal
 from ._packed import PACKED, PackedRefs, View, is_line, is_ref
 from ._protocol import Locked, Moved, Unavailable
+from ._refused import refused
 
 TORN = ""
 """What a damaged ref is at: whoever knows that it is may put another into its place."""
@@ -239,10 +240,7 @@ class Refs:
         if not isinstance(error, OSError):
             return error
         if not isinstance(error, Held | BlockingIOError):
-            return Unavailable(
-                f"{ref} could not be written: {error}.",
-                hint="Check the repository's permissions and free space; nothing was lost.",
-            )
+            return refused(f"{ref} could not be written", error)
         if not isinstance(error, Held):
             return Locked(
                 f"{error.strerror}, for {LOCK_SECONDS:.0f} seconds now.", hint="Try again, or stop that process first."

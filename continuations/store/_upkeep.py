@@ -21,8 +21,8 @@ from ._holdings import Holdings, Upkeep, Upkept
 from ._objects import MAX_OBJECT, Objects
 from ._pack_refs import Branches
 from ._packs import Pack
-from ._protocol import Unavailable
 from ._refs import Refs
+from ._refused import or_refused
 from ._repack import Breathe, NotWhole, Repacking
 from ._waiting import Waiting
 
@@ -82,21 +82,16 @@ class GitUpkeep(Upkeep):
         )
 
     def run(self, *, thorough: bool = False, dry: bool = False) -> Upkept | None:
-        with nullcontext(True) if dry else keeping_up(self._folder) as first:
+        what = f"{self._folder} could not be tidied up"
+        with or_refused(what), nullcontext(True) if dry else keeping_up(self._folder) as first:
             if not first:
                 return None
             before = self.holdings()
-            try:
-                if not dry:
-                    self._tidy()
-                objects = self._pack_loose(bound=0 if thorough else LOOSE, dry=dry)
-                packs = self._roll_up(bound=1 if thorough else PACKS, dry=dry)
-                branches = self._branches.pack(bound=0 if thorough else BRANCHES, dry=dry)
-            except OSError as error:
-                raise Unavailable(
-                    f"{self._folder} could not be tidied up: {error}.",
-                    hint="Check its permissions and free space; nothing was lost.",
-                ) from error
+            if not dry:
+                self._tidy()
+            objects = self._pack_loose(bound=0 if thorough else LOOSE, dry=dry)
+            packs = self._roll_up(bound=1 if thorough else PACKS, dry=dry)
+            branches = self._branches.pack(bound=0 if thorough else BRANCHES, dry=dry)
             after = before if dry else self.holdings()
             return Upkept(objects=objects, packs=packs, branches=branches, before=before, after=after)
 

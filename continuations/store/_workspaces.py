@@ -27,6 +27,7 @@ from ._objects import Objects
 from ._owner import is_dead, mark
 from ._snapshot import Snapshots
 from ._trees import EMPTY, Trees
+from ._unwritten import Unwritten
 
 FOLDER = "caesura.workspaces"
 
@@ -147,6 +148,29 @@ class Workspaces:
             none = EMPTY if root == self._own(loop) else ""
             return Look(TreeId(found.tree), found.left_out, index.settled or none, index.target)
 
+    def peek(
+        self, loop: LoopName, kept: str, holds_secret: Callable[[str], bool]
+    ) -> tuple[tuple[str, ...], tuple[FileChange, ...]]:
+        """What is left out of the files as they are, and what somebody has changed in them, who are to have the tree
+        `kept`; for one who may not write to the repository.
+
+        Raises:
+            Unkeepable, TooLarge: as in `look`.
+        """
+        root = self.place(loop)
+        if root == self._own(loop) and not root.exists():
+            return (), ()  # it is yet to be made
+        objects = Unwritten(self._objects)
+        trees, index = Trees(objects), self._loaded(self._folder / loop / _INDEX)
+        if kept and not index.folders:
+            seed(index, trees, kept)
+        rules = own_rules(root, self._excludes())
+        found = Snapshots(root, objects, trees, rules, holds_secret).take(index)
+        settled, target = index.settled or (EMPTY if root == self._own(loop) else ""), index.target
+        if found.tree == settled or (target and _is_between(trees, found.tree, settled, target)):
+            return found.left_out, ()
+        return found.left_out, tuple(_changes(trees, kept, found.tree))
+
     def settle(self, loop: LoopName, tree: TreeId) -> None:
         """Note that a commit holds the files as they were looked at last."""
         with self._opened(loop) as (_, index):
@@ -204,8 +228,7 @@ class Workspaces:
 
     def changes(self, old: str, new: str) -> Iterator[FileChange]:
         """The files that two trees do not have alike, in the order of their paths."""
-        for path, was, now in self.differences(old, new):
-            yield FileChange("A" if was is None else "D" if now is None else "M", path)
+        yield from _changes(self._trees, old, new)
 
     def content(self, entry: Entry) -> FileContent:
         """The file that an entry of a tree is.
@@ -237,27 +260,13 @@ class Workspaces:
         index, root = load_index(own / _INDEX), self.place(loop)
         return root if (index.settled, index.target) == (tree, "") and root.is_dir() else None
 
-    def differences(self, old: str, new: str, above: str = "") -> Iterator[tuple[str, Entry | None, Entry | None]]:
+    def differences(self, old: str, new: str) -> Iterator[tuple[str, Entry | None, Entry | None]]:
         """The paths at which two trees do not have the same file, in order, with what each of them has there."""
-        if old == new:
-            return
-        before = self._trees.read(old) if old else {}
-        after = self._trees.read(new) if new else {}
-        for name in sorted(before.keys() | after.keys()):
-            path = f"{above}{name}"
-            was, now = before.get(name), after.get(name)
-            if was == now:
-                continue
-            inner, other = (one.id if one is not None and one.is_folder else "" for one in (was, now))
-            yield from self.differences(inner, other, f"{path}/")
-            was, now = (None if one is None or one.is_folder else one for one in (was, now))
-            if was is not None or now is not None:
-                yield path, was, now
+        yield from _differences(self._trees, old, new)
 
     def is_between(self, now: str, old: str, new: str) -> bool:
         """Whether each file in one tree is as it is in one of two others: what a checkout that was cut short leaves."""
-        aside = {change.path for change in self.changes(old, now)}
-        return all(change.path not in aside for change in self.changes(now, new))
+        return _is_between(self._trees, now, old, new)
 
     def _own(self, loop: LoopName) -> Path:
         return (self._folder / loop / _FILES).absolute()
@@ -291,10 +300,14 @@ class Workspaces:
         for left in file.parent.glob(f"{_INDEX}.*"):
             if is_dead(left.name.removeprefix(f"{_INDEX}.")):
                 _disk.unlink(left)
+        index = self._loaded(file)
+        self._known[loop] = signature, index
+        return index
+
+    def _loaded(self, file: Path) -> Index:
         index = load_index(file)
         if index.folders and not self._is_there(index.settled):
             index.folders = {}  # what is gone from the repository must be read again
-        self._known[loop] = signature, index
         return index
 
     def _save(self, loop: LoopName, index: Index) -> None:
@@ -304,6 +317,33 @@ class Workspaces:
 
     def _is_there(self, tree: str) -> bool:
         return bool(tree) and next(iter(self._objects.find(tree)), None) is not None
+
+
+def _changes(trees: Trees, old: str, new: str) -> Iterator[FileChange]:
+    for path, was, now in _differences(trees, old, new):
+        yield FileChange("A" if was is None else "D" if now is None else "M", path)
+
+
+def _differences(trees: Trees, old: str, new: str, above: str = "") -> Iterator[tuple[str, Entry | None, Entry | None]]:
+    if old == new:
+        return
+    before = trees.read(old) if old else {}
+    after = trees.read(new) if new else {}
+    for name in sorted(before.keys() | after.keys()):
+        path = f"{above}{name}"
+        was, now = before.get(name), after.get(name)
+        if was == now:
+            continue
+        inner, other = (one.id if one is not None and one.is_folder else "" for one in (was, now))
+        yield from _differences(trees, inner, other, f"{path}/")
+        was, now = (None if one is None or one.is_folder else one for one in (was, now))
+        if was is not None or now is not None:
+            yield path, was, now
+
+
+def _is_between(trees: Trees, now: str, old: str, new: str) -> bool:
+    aside = {path for path, _, _ in _differences(trees, old, now)}
+    return all(path not in aside for path, _, _ in _differences(trees, now, new))
 
 
 def _signature(file: Path) -> tuple[int, ...]:

@@ -1,0 +1,43 @@
+"""What the system refuses, as a person is told it: which file, why, and what to do about it."""
+
+import errno
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ._protocol import Unavailable
+
+
+def refused(what: str, error: OSError) -> Unavailable:
+    """Something could not be done with the files of a repository, because of one of them."""
+    if not error.strerror or not isinstance(error.filename, str | bytes | Path):
+        return Unavailable(f"{what}: {error}.", hint="Check the repository's permissions and free space.")
+    file = Path(error.filename if isinstance(error.filename, str | Path) else error.filename.decode(errors="replace"))
+    near = next(one for one in (file, *file.parents) if one.exists())
+    return Unavailable(f"{what}: {error.strerror}: {file}.", hint=_hint(error.errno, near))
+
+
+def _hint(number: int | None, near: Path) -> str:
+    match number:
+        case errno.EACCES | errno.EPERM:
+            return f"See whose it is, and who may write to it: ls -ld {shlex.quote(str(near))}"
+        case errno.EROFS:
+            return f"It is mounted to be read only: findmnt -T {shlex.quote(str(near))}"
+        case errno.ENOSPC | errno.EDQUOT:
+            return f"Make room there, then try again: df {shlex.quote(str(near))}"
+        case _:
+            return "Check the repository's permissions and free space."
+
+
+@contextmanager
+def or_refused(what: str) -> Iterator[None]:
+    """Turn what the system raises into an error of ours.
+
+    Raises:
+        Unavailable: it refused something.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise refused(what, error) from error

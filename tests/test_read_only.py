@@ -1,0 +1,102 @@
+"""A repository that may only be read: what reads does, and what would write names the file that it may not."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli_process import AGENTS, Shell
+
+_DROP_BOUND = 24  # prctl: take a capability away from what this process will execute
+_OVERRIDES = (1, 2, 3)  # what lets root read and write what it may not
+
+
+def _as_anybody() -> None:
+    """Let root, if that is who tests, be refused what others are."""
+    if os.geteuid() == 0:
+        for capability in _OVERRIDES:
+            ctypes.CDLL(None, use_errno=True).prctl(_DROP_BOUND, capability, 0, 0, 0)
+
+
+def caesura(shell: Shell, *words: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "caesura", *words],
+        cwd=shell.folder,
+        env=shell.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=_as_anybody,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    made = Shell(tmp_path)
+    (tmp_path / "project").mkdir()
+    (tmp_path / "caesura.toml").write_text(f'agents = "{AGENTS}:writer"\n')
+    assert made("run", "Write.", "--loop", "w", "--workspace", "project").status == 0
+    (tmp_path / "project" / "n0").write_text("by hand\n")
+    (tmp_path / "project" / "new").mkdir()
+    (tmp_path / "project" / "new" / "file").write_text("by hand\n")
+    paths = [tmp_path / ".caesura", *(tmp_path / ".caesura").rglob("*")]
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        probe = [sys.executable, "-c", f"open({str(tmp_path / '.caesura' / 'probe')!r}, 'w')"]
+        if subprocess.run(probe, capture_output=True, check=False, preexec_fn=_as_anybody).returncode == 0:
+            pytest.skip("nothing is refused to this user")
+        yield made
+    finally:
+        for path in paths:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def test_what_reads_does_not_write(shell: Shell) -> None:
+    for words in (
+        ("show", "w"),
+        ("loops", "--all"),
+        ("pending",),
+        ("verify",),
+        ("diff", "w~1", "w"),
+        ("export", "w"),
+        ("export", "w", "--bundle", "w.bundle"),
+        ("erase", "w", "--dry-run"),
+        ("prune", "w", "--keep", "1", "--dry-run"),
+        ("gc", "--dry-run"),
+    ):
+        status, _, said = caesura(shell, *words)
+        assert status == 0, (words, said)
+    status, out, said = caesura(shell, "files", "w")
+    assert (status, said) == (0, "")
+    assert out == f"{shell.folder / 'project'}\nchanged: n0\nnew:     new/file\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("gc",),
+        ("erase", "w", "--yes"),
+        ("prune", "w", "--keep", "1", "--yes"),
+        ("init",),
+        ("archive", "w"),
+        ("tell", "w", "More."),
+        ("files", "w", "--keep"),
+        ("compact", "w"),
+        ("fork", "w", "--name", "v"),
+    ],
+)
+def test_what_would_write_names_the_file_and_what_to_do(shell: Shell, words: tuple[str, ...]) -> None:
+    status, _, said = caesura(shell, *words)
+    assert status in (1, 2)
+    assert f"Permission denied: {shell.folder / '.caesura'}" in said
+    assert "[Errno" not in said
+    assert "hint: " in said
+    assert "ls -ld " in said or "caesura init" in said
