@@ -119,11 +119,25 @@ def asleep(state: Continuation, event: Woke) -> Call:
     return call
 
 
+_TOO_LATE = {
+    "Answered": "nothing is asked there any more",
+    "Cancelled": "it cannot be cancelled any more",
+    "Compacted": "its messages are not sent any more, so they cannot be shortened",
+    "Decided": "nothing is to be decided there any more",
+    "FilesChanged": "no more files can be kept in it",
+    "Resumed": "there is nothing to resume",
+    "Suspended": "it cannot be paused any more",
+    "Told": "nobody listens there any more",
+}
+"""What people ask for when a loop has ended, in their words."""
+
+
 def unfinished(state: Continuation, event: Event) -> None:
     """Check that the loop has not ended."""
     if state.ending is not None:
+        ended = "was cancelled" if state.ending.status == "cancelled" else f"has {state.ending.status}"
         raise NotApplicable(
-            f"The loop has {state.ending.status}; {event.name} cannot happen to it.",
+            f"The loop {ended}: {_TOO_LATE.get(event.name, 'nothing more can happen in it')}.",
             hint="Tell it something more if it completed, or fork it from an earlier commit.",
         )
 
@@ -160,7 +174,7 @@ def moved(
     """Move a call along one arrow of the table; `new` is the arrow from the moment it is asked for."""
     if not allowed(None if new else call.state, target, event.name):
         raise NotApplicable(
-            f"{call.id} is {call.state}; {event.name} cannot make it {target}.",
+            f"{call.id} is {call.state}, and cannot become {target} from there.",
             hint="Load the loop again: it has moved on.",
         )
     return with_call(state, replace(call, state=target, **changes))

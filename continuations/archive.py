@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ._errors import CallerError
 from ._ids import CommitId, LoopName, loop_name, parent_name, root_of
 from .care import Care
-from .history import NoSuchLoop, taken
+from .history import missing, taken
 from .leases import held
 from .store import Move, Moved
 
@@ -66,7 +66,7 @@ class Archive(Care):
         if root not in here:
             if root in there:
                 return []
-            raise NoSuchLoop(f"There is no loop {root!r}.", hint="'caesura loops' lists the loops there are.")
+            raise missing(self._store, root)
         if there:
             raise taken(root)
         moves: list[Move] = []

@@ -9,7 +9,7 @@ from ._errors import ConflictError
 from ._ids import CommitId, LoopName, parent_name, root_name, root_of
 from ._messages import Value
 from .erasing import held_by
-from .history import History, LoopExists, NoSuchLoop
+from .history import History, LoopExists, NoSuchLoop, missing
 from .leases import check_undriven
 from .store import BadBundle, Move, Moved, Store, Torn
 from .verify import verify
@@ -49,7 +49,7 @@ def write_bundle(store: Store, loops: tuple[LoopName, ...], file: Path) -> Mappi
                 f"{loop} is in the archive.", hint=f"Bring it back first: 'caesura archive --restore {loop}'."
             )
         if loop not in heads and loop not in torn:
-            raise NoSuchLoop(f"There is no loop {loop!r}.", hint="'caesura loops' lists the loops there are.")
+            raise missing(store, loop)
     for name, fault in torn.items():
         if root_of(name) in loops:
             raise Torn(str(fault), hint=fault.hint)

@@ -105,7 +105,7 @@ class History:
                     f"{loop} is in the archive.",
                     hint=f"'caesura archive --restore {root_of(loop)}' brings it back, 'caesura show {loop}' shows it.",
                 )
-            raise NoSuchLoop(f"There is no loop {loop!r}.", hint="'caesura loops' lists the loops there are.")
+            raise missing(self.store, loop)
         return found
 
     def _find(self, loop: LoopName) -> Saved | None:
@@ -375,6 +375,17 @@ class History:
             return
         with suppress(Moved):  # somebody else was first; the append that follows finds out whether it is the same
             self.store.move(saved.loop, None, saved.commit)
+
+
+def missing(store: Store, loop: LoopName) -> NoSuchLoop:
+    """There is no loop of a name, though perhaps some that were nested in it."""
+    left = next(iter((*store.heads(loop), *store.heads(loop, archived=True))), None)
+    if left is None:
+        return NoSuchLoop(f"There is no loop {loop!r}.", hint="'caesura loops' lists the loops there are.")
+    return NoSuchLoop(
+        f"There is no loop {loop!r} any more, only what was nested in it: {left}.",
+        hint=f"To go on with that alone: 'caesura fork {left}'.",
+    )
 
 
 def nested(saved: Saved) -> Mapping[CallId, Saved]:

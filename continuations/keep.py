@@ -36,15 +36,21 @@ class Keep(Archive):
                         found.append(name)
         return found
 
+    def erased(self) -> list[LoopName]:
+        """The root loops that were erased here, and are not there again."""
+        there = self._store.heads()
+        return [name for name in self._store.keeper().erased() if name not in there]
+
     def check_ended(self, loops: Iterable[str]) -> None:
         """Make sure that loops have ended, or are in the archive already.
 
         Raises:
             NoSuchLoop: there is none of a name.
+            Nested: it is nested in another.
             NotEnded: one still works, or waits for somebody.
         """
         for loop in loops:
-            name = loop_name(loop)
+            name = root_loop(loop)
             if self._store.head(name) is None and self._store.head(name, archived=True) is not None:
                 continue
             state = self._history.load(name).state

@@ -21,7 +21,7 @@ from ._text import count, one_line
 from ._trailers import trailers
 from ._verify import FIRST
 from ._verify_pruned import PRUNED, at_rest, same_authority
-from .history import History, NoSuchLoop
+from .history import History, missing
 from .leases import check_undriven
 from .signatures import split_signature
 from .store import Commit, Move, Store
@@ -119,7 +119,7 @@ class _Cutter:
         """
         heads = self._heads(root)
         if root not in heads:
-            raise NoSuchLoop(f"There is no loop {root!r}.", hint="'caesura loops' lists the loops there are.")
+            raise missing(self._store, root)
         check_undriven(self._store, root, self._now)
         if self._store.read(heads[root]).state.ending is None:
             raise NotPrunable(f"{root} has not ended.", hint="What works or waits keeps its history.")

@@ -262,7 +262,7 @@ class _Walk:
         for name in heads:
             parent = parent_name(name)
             if parent is not None and parent not in heads:
-                yield f"loops/{name} is nested in {parent}, which has no branch: it is a loop of its own by now."
+                yield f"loops/{name} is nested in {parent}, which has no branch: a fork of it goes on alone."
         for root in sorted({root_of(name) for name in heads}):
             lease = self._store.lease(root)
             if lease is not None and living(lease, self._now) is None:

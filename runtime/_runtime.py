@@ -222,6 +222,7 @@ class Runtime:
         """
         name = loop_name(loop)
         if parent_name(name) is not None:
+            await self._services.sync(self._services.history.load, root_of(name))  # it may be gone
             raise NotARoot(
                 f"{name} is nested in {root_of(name)} and goes on with it.",
                 hint=f"Use 'caesura resume {root_of(name)}', or fork {name} to go on with it alone.",

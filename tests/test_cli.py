@@ -410,6 +410,12 @@ class TestErrorsAndHelp:
         assert told in failed.err
         assert "hint: " in failed.err
 
+    def test_a_setting_that_is_none_of_a_few_is_told_which_there_are(self, shell: Shell) -> None:
+        (shell.folder / "caesura.toml").write_text('visibility = "soon"\n')
+        failed = shell("loops")
+        assert failed.status == 2
+        assert "It may be 'sealed' or 'step'." in failed.err or "It may be 'step' or 'sealed'." in failed.err
+
     def test_every_command_and_parameter_is_described(self, shell: Shell) -> None:
         overview = shell("--help").out
         assert "130  interrupted" in overview

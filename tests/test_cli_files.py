@@ -53,7 +53,7 @@ def test_what_was_changed_by_hand_is_put_back(shell: Shell) -> None:
     shell("tell", "w", "Go on.")
     (root / "README").write_text("after\n")
     told = shell("files", "w", "--restore")
-    assert told.out.endswith("1 file as the loop had them; what they were is in the commit before\n")
+    assert told.out.endswith("1 file as the loop had it; what it was is in the commit before\n")
     assert (root / "README").read_text() == "before\n"
     assert shell("resume", "w", "--agents", f"{AGENTS}:writer").status == 0
 

@@ -73,6 +73,45 @@ def test_what_has_ended_is_archived_found_by_its_name_and_brought_back(shell: Sh
     assert shell("tell", "done", "More.").status == 0
 
 
+def test_what_is_done_already_is_said_and_no_option_is_passed_over(shell: Shell) -> None:
+    assert shell("archive", "done", "--restore").out == "done is in no archive.\n"
+    assert shell("archive", "done").out == "done archived.\n"
+    told = shell("archive", "done")
+    assert (told.status, told.out) == (0, "done is in the archive already.\n")
+    for words in (
+        ("prune", "done", "--older-than", "30d", "--yes"),
+        ("prune", "--older-than", "30d"),
+        ("archive", "waits", "--older-than", "30d"),
+    ):
+        told = shell(*words)
+        assert (told.status, "--older-than chooses among --finished." in told.err) == (2, True)
+    told = shell("cancel", "waits")
+    told = shell("compact", "waits")
+    assert "The loop was cancelled: its messages are not sent any more" in told.err
+    for name in ("done", "waits"):
+        assert shell("erase", name, "--yes").status == 0
+    assert shell("loops").out.startswith("There are no loops in .caesura; 2 loops were erased.\n")
+
+
+def test_of_a_nested_loop_whose_root_is_gone_every_command_says_the_same(shell: Shell) -> None:
+    git(repository(shell), "update-ref", "-d", "refs/heads/loops/waits")
+    gone = "There is no loop 'waits' any more, only what was nested in it: waits.it-1."
+    for words in (
+        ("resume", "waits.it-1", "--agents", LEAD),
+        ("resume", "waits", "--agents", LEAD),
+        ("approve", "waits.it-1.order-1", "--yes"),
+        ("tell", "waits", "Go on."),
+        ("archive", "waits"),
+        ("prune", "waits"),
+        ("export", "waits", "--bundle", "b"),
+    ):
+        told = shell(*words)
+        assert (told.status, gone in told.err, "caesura fork waits.it-1" in told.err) == (2, True, True), told
+    told = shell("archive", "waits.it-1")
+    assert (told.status, "waits.it-1 is nested in waits" in told.err) == (2, True)
+    assert shell("fork", "waits.it-1").status == 0
+
+
 def test_what_has_not_ended_is_not_archived_and_none_is_if_one_cannot_be(shell: Shell) -> None:
     before = refs(shell)
     told = shell("archive", "done", "waits")

@@ -198,6 +198,8 @@ def test_adopting_drops_losers_if_so_asked_and_says_what_waits(shell: Shell) -> 
     told = shell("adopt", "a", "--into", "x", "--over", "b", "--drop", "--json")
     assert told.status == 0, told.err
     assert told.json["pending"][0]["id"] == "x.deploy-1"
+    assert shell("fork", "x", "--name", "c").status == shell("tell", "c", "Really.").status == 0
+    assert shell("adopt", "c", "--into", "x").out.endswith("\nthen: caesura resume x\n")
     assert (
         subprocess.run(
             ["git", "-C", shell.folder / ".caesura", "for-each-ref", "--format=%(refname)"],

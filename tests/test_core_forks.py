@@ -400,7 +400,7 @@ def test_a_loop_that_has_ended_is_asked_for_nothing_but_to_go_back_or_to_be_anot
         Edited(at=EPOCH, call=CallId("order-1"), arguments="{}", by=GRACE),
         Overridden(at=EPOCH, call=CallId("order-1"), content="no", by=GRACE),
     ):
-        with pytest.raises(NotApplicable, match="has cancelled"):
+        with pytest.raises(NotApplicable, match="was cancelled"):
             step(over, event)
     assert step(over, Rewound(at=EPOCH, kept=1, to=C, calls=(), by=GRACE)).ending is None
     assert rehearsing(over, RECORD).ending == over.ending

@@ -60,6 +60,7 @@ def adopt(
             page.add(f"{'Dropped' if drop else 'In the archive'}: {', '.join(losers)}.")
         if pending:
             page.add("").extend(waiting_page(None, pending, where.paste, utc_now(), look_at(loops)))
+            page.extend(going_on(where, loops, loop_name(into), lead="then: "))
         elif saved.state.status is Status.ACTIVE:
             page.extend(going_on(where, loops, loop_name(into)))
         out(page)

@@ -50,6 +50,8 @@ def archive(
         else:
             names = chosen(opened, loops, finished=finished, older_than=older_than)
             opened.check_ended(names)
+        shelf = opened.archived()
+        idle = {name for name in names if (name in shelf) != restore}  # there already
         for name in [] if dry_run else names:
             opened.restore(name) if restore else opened.archive(name)
     if json:
@@ -60,7 +62,8 @@ def archive(
         told = f"would be {told}"
     page = Page()
     for name in names:
-        page.add((name, "bold"), f" {told}.")
+        already = " is in no archive." if restore else " is in the archive already."
+        page.add((name, "bold"), already if name in idle else f" {told}.")
     out(page if names else Page().add("No loop has ended so long ago." if older_than else "No loop has ended."))
     if names and not restore and not dry_run:
         err(Page().add(("bring it back: ", "dim"), (where.paste("archive", names[0], "--restore"), "green")))
@@ -72,6 +75,8 @@ def chosen(opened: Loops, loops: tuple[str, ...], *, finished: bool, older_than:
     Raises:
         BadUsage: the words choose none, or contradict each other.
     """
+    if older_than is not None and not finished:
+        raise BadUsage("--older-than chooses among --finished.", hint="Add --finished, or leave it out.")
     if loops and finished:
         raise BadUsage("Name loops, or say --finished.", hint="Not both.")
     if loops:

@@ -1,10 +1,11 @@
 """Settings: ``caesura.toml``, or ``[tool.caesura]`` of ``pyproject.toml``, here or in a folder above."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import msgspec
 
@@ -113,7 +114,12 @@ def _config(file: Path, values: Any) -> Config:
         read = msgspec.convert(values, _File)
     except msgspec.ValidationError as error:
         known = ", ".join(_File.__struct_fields__)
-        raise BadConfig(f"{file}: {error}.", hint=f"It may hold {known}; 'caesura --help' shows how.") from error
+        hint = f"It may hold {known}; 'caesura --help' shows how."
+        field = re.search(r"`\$\.(\w+)`", str(error))
+        allowed = get_args(get_type_hints(_File).get(field[1])) if field else ()
+        if allowed and all(isinstance(one, str) for one in allowed):
+            hint = f"It may be {' or '.join(map(repr, allowed))}."
+        raise BadConfig(f"{file}: {error}.", hint=hint) from error
     return Config(
         folder=file.parent,
         found=True,

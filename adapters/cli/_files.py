@@ -87,7 +87,8 @@ def files(
     if not found.changes:
         page.add(("as in its last commit", "dim"))
     elif keep or restore:
-        what = "as the loop had them; what they were is in the commit before" if restore else "in a commit of yours"
+        them, they = ("it", "it was") if len(found.changes) == 1 else ("them", "they were")
+        what = f"as the loop had {them}; what {they} is in the commit before" if restore else "in a commit of yours"
         page.add((f"{changed} {what}", "green"))
     out(page)
 

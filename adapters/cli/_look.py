@@ -87,12 +87,13 @@ def loops(
     """
     where = place(repo)
     with where.loops() as opened:
-        shelved = 0
+        shelved, erased = 0, list[LoopName]()
         if archived:
             found, unreadable = opened.shelf(nested=all_)
         else:
             found, unreadable = opened.all(nested=all_), opened.unreadable()
             shelved = sum(1 for name in opened.archived() if parent_name(name) is None)
+            erased = [] if found else opened.erased()
     if json:
         write_json({"loops": [info_json(info) for info in found], "unreadable": _told(unreadable)})
         return _complete(unreadable)
@@ -103,7 +104,9 @@ def loops(
         out(Page().add("There are no loops in the archive."))
     else:
         start = where.paste("run", raw='"…"' if where.config.agents else 'MODULE.py:AGENT "…"')
-        out(Page().add(f"There are no loops in {shown(where.repo)} yet.").add("start one: ", (start, "green")))
+        yet = "; " + count(len(erased), "loop") + (" was erased" if len(erased) == 1 else " were erased")
+        told = yet if erased else "" if shelved or unreadable else " yet"
+        out(Page().add(f"There are no loops in {shown(where.repo)}{told}.").add("start one: ", (start, "green")))
     if shelved:
         err(
             Page().add(
