@@ -36,9 +36,8 @@ def adopted(state: Continuation, event: AgentChanged) -> Continuation:
         if call.decision is not None or new.approval != "never":
             remark = "the tool changed since this was approved" if call.decision else ""
             expires = None if call.needs is None else call.needs.until(event.at)
-            state = moved(
-                state, event, call, CallState.AWAITING, decision=None, approvals=(), expires=expires, remark=remark
-            )
+            asked = replace(call, since=event.at, decision=None, approvals=(), expires=expires, remark=remark)
+            state = moved(state, event, asked, CallState.AWAITING)
     for call_id in event.ends:
         state = _tool_gone(state, event, find(state, call_id))
     return state if state.open_calls else heard(state)

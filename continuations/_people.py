@@ -1,5 +1,7 @@
 """What people and other systems do to a loop: decide, or fail to in time, answer, tell."""
 
+import datetime as dt
+
 from msgspec.structs import replace
 
 from ._calls import Call, CallState, Choice, Decision, Gate, Needs, Person, Rule, Scope
@@ -200,9 +202,16 @@ def voided(state: Continuation, event: Voided) -> Continuation:
         needs=event.needs,
         approvals=standing,
         decision=None,
-        expires=event.needs.until(event.at),
+        expires=_lapses(call, event),
         remark=event.reason,
     )
+
+
+def _lapses(call: Call, event: Voided) -> dt.datetime | None:
+    """When a request lapses whose approvals are void: as if they had not been given, or whoever gives void ones could
+    keep it open for ever. One that had no time until now has it from now on."""
+    timed = call.needs is not None and call.needs.expires is not None and not call.attempt
+    return event.needs.until(call.since if timed else event.at)
 
 
 def _begun(state: Continuation, call: Call) -> bool:

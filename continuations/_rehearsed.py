@@ -45,7 +45,8 @@ def _asked(state: Continuation, event: Rehearsed | Missed, call: Call, remark: s
     if call.question is not None or call.kind == "sleep":
         return moved(state, event, call, CallState.WAITING, remark=remark)
     expires = None if call.needs is None else call.needs.until(event.at)
-    return moved(state, event, call, CallState.AWAITING, approvals=(), decision=None, expires=expires, remark=remark)
+    call = replace(call, since=event.at, approvals=(), decision=None, expires=expires, remark=remark)
+    return moved(state, event, call, CallState.AWAITING)
 
 
 def _looked_up(state: Continuation, event: Rehearsed, call: Call) -> Continuation:

@@ -71,7 +71,7 @@ CALL_MAY_CHANGE: Mapping[str, frozenset[str]] = {
     "arguments": frozenset({"Decided", "Edited"}),
     "state": frozenset({"*"}),
     "nonce": frozenset(),
-    "since": frozenset({"Expired", "Edited"}),
+    "since": frozenset({"Expired", "AgentChanged"}) | _FORKING,
     "attempt": frozenset({"ToolStarted", "Repaired"}),
     "started": frozenset({"ToolStarted"}),
     "runner": frozenset({"ToolStarted"}),

@@ -325,6 +325,22 @@ def test_a_call_that_started_without_approval_by_an_older_policy_waits_for_what_
     assert the_call(decide(state, GRACE)).state is CallState.APPROVED
 
 
+def test_void_approvals_give_a_request_no_more_time() -> None:
+    """Else whoever gives void ones, again and again, could keep it open for ever."""
+    state = asked(HOURS)
+    for hour in (1800, 3600, 5400):
+        state = decide(decide(state, at=later(hour)), GRACE, at=later(hour))
+        assert the_call(state).expires == later(hour + 7200)
+        state = void(replace(state, at=later(hour)), ADA, GRACE, needs=HOURS)
+        assert (the_call(state).since, the_call(state).expires) == (EPOCH, later(7200))
+    with pytest.raises(RequestExpired):
+        decide(state, at=later(7200))
+    late = void(replace(decide(decide(state), GRACE), at=later(7800)), ADA, needs=HOURS)
+    assert outstanding(late) == (Expire(call=CallId("order-1"), at=later(7200)),)
+    anew = expire(void(decide(decide(asked(ANEW)), GRACE), ADA, needs=ANEW), later(7200))
+    assert (the_call(anew).since, the_call(anew).expires) == (later(7200), later(14400))
+
+
 def test_what_runs_or_has_ended_cannot_be_voided() -> None:
     state = run(decide(asked(Needs())))
     with pytest.raises(NotApplicable):
