@@ -144,13 +144,14 @@ from .exporting import ExportedBranch
 from .files import Apart, Files, LoopFiles, NoFiles, UnkeptFiles
 from .folder import Folder, NotHere
 from .forking import Forked, NothingRecorded
-from .history import Contended, History, LoopExists, NoSuchLoop, Saved, SecretName, StrangeBranch
+from .history import Contended, History, LoopExists, Saved, SecretName, StrangeBranch
 from .interchange import BadDocument, NotExportable, export_loop, import_loop
 from .judgement import Judge, Objection
 from .keep import NotEnded
 from .leases import TERM, Claim, StillDriven, claim_of, living
 from .loops import Loops, NoSuchRequest
 from .merging import Merging
+from .missing import NoSuchLoop
 from .overview import LoopInfo, ready, utc_now
 from .policy import ApprovalRule, BadPolicy, Policy
 from .previews import NoPreview, WouldWrite, preview_of

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from ._errors import CallerError
 from ._ids import CommitId, LoopName, loop_name, parent_name, root_of
 from .care import Care
-from .history import missing, taken
+from .history import taken
 from .leases import held
+from .missing import missing
 from .store import Move, Moved
 
 _ATTEMPTS = 100

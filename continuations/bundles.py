@@ -9,8 +9,9 @@ from ._errors import ConflictError
 from ._ids import CommitId, LoopName, parent_name, root_name, root_of
 from ._messages import Value
 from .erasing import held_by
-from .history import History, LoopExists, NoSuchLoop, missing
+from .history import History, LoopExists
 from .leases import check_undriven
+from .missing import NoSuchLoop, missing
 from .store import BadBundle, Move, Moved, Store, Torn
 from .verify import verify
 

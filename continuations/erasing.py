@@ -8,8 +8,9 @@ from ._describe import SUBJECT, Description
 from ._ids import CommitId, LoopName, root_of
 from ._text import excerpt, one_line
 from ._trailers import trailers
-from .history import History, NoSuchLoop
+from .history import History
 from .leases import check_undriven
+from .missing import NoSuchLoop
 from .store import Erased, Store
 
 ERASED = "Erased"

@@ -18,6 +18,7 @@ from ._marks import Mark, Scored, describe_mark
 from ._redact import Redaction
 from ._state import Child, Continuation
 from ._step import start, step
+from .missing import NoSuchLoop, missing
 from .signatures import Sign
 from .store import Commit, Moved, Store, Torn
 from .store._errors import unreadable
@@ -27,10 +28,6 @@ V = TypeVar("V", bound=msgspec.Struct)
 _ATTEMPTS = 100
 _NEAR = 100
 _PEOPLE = 64
-
-
-class NoSuchLoop(CallerError):
-    """There is no loop of that name."""
 
 
 class LoopExists(CallerError):
@@ -375,17 +372,6 @@ class History:
             return
         with suppress(Moved):  # somebody else was first; the append that follows finds out whether it is the same
             self.store.move(saved.loop, None, saved.commit)
-
-
-def missing(store: Store, loop: LoopName) -> NoSuchLoop:
-    """There is no loop of a name, though perhaps some that were nested in it."""
-    left = next(iter((*store.heads(loop), *store.heads(loop, archived=True))), None)
-    if left is None:
-        return NoSuchLoop(f"There is no loop {loop!r}.", hint="'caesura loops' lists the loops there are.")
-    return NoSuchLoop(
-        f"There is no loop {loop!r} any more, only what was nested in it: {left}.",
-        hint=f"To go on with that alone: 'caesura fork {left}'.",
-    )
 
 
 def nested(saved: Saved) -> Mapping[CallId, Saved]:

@@ -24,10 +24,11 @@ from .adoption import Adoption
 from .compacting import Compacting
 from .exporting import Exporting
 from .forking import Forking
-from .history import History, NoSuchLoop, Saved, saved_from
+from .history import History, Saved, saved_from
 from .interchange import export_loop, import_loop
 from .keep import Keep
 from .leases import living
+from .missing import NoSuchLoop
 from .overview import LoopInfo, overview, utc_now, waiting
 from .policy import Policy
 from .settled import check_first, once, same_answer, same_decision

@@ -21,8 +21,9 @@ from ._text import count, one_line
 from ._trailers import trailers
 from ._verify import FIRST
 from ._verify_pruned import PRUNED, at_rest, same_authority
-from .history import History, missing
+from .history import History
 from .leases import check_undriven
+from .missing import missing
 from .signatures import split_signature
 from .store import Commit, Move, Store
 from .verify import verify

@@ -20,8 +20,9 @@ from ._step import step
 from ._text import count, one_line
 from ._trailers import trailers
 from ._verify import FIRST
-from .history import History, NoSuchLoop, Saved, saved_from
+from .history import History, Saved, saved_from
 from .leases import check_undriven
+from .missing import NoSuchLoop
 from .store import Mender, Reader, Store, Torn, Trace
 
 _PERSONAL = frozenset(

@@ -18,8 +18,9 @@ from ._moves import AlreadyAnswered, AlreadyDecided
 from ._redact import Redaction
 from ._trailers import trailers
 from ._variation import Variation
-from .history import History, LoopExists, NoSuchLoop, Saved
+from .history import History, LoopExists, Saved
 from .loops import Loops
+from .missing import NoSuchLoop
 from .store import Move, Moved
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")

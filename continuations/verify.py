@@ -12,8 +12,8 @@ from ._text import one_line
 from ._trailers import trailers
 from ._verify import FIRST, faults
 from ._verify_pruned import PRUNED
-from .history import NoSuchLoop
 from .leases import living
+from .missing import NoSuchLoop
 from .overview import utc_now
 from .store import Store, Torn
 
