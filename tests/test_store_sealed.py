@@ -8,9 +8,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from caesura.continuations import Commit, GitStore, Locked, LoopName, Moved, Unavailable, loop_name
+from caesura.continuations import (
+    Commit,
+    CommitId,
+    GitStore,
+    Locked,
+    LoopName,
+    Moved,
+    Unavailable,
+    Visibility,
+    loop_name,
+)
 from caesura.continuations.store import _disk, _later, _packing, _refs, _sealing
 from caesura.continuations.store._exclusive import Turns
 from caesura.continuations.store._journal import FOLDER, Journal
@@ -513,4 +524,66 @@ def test_a_whole_story_is_the_same_sealed_at_any_moment(folder: Path, store: Git
     saved = world.end(lambda _: "approve")
     store.seal()
     assert branches(folder)[world.saved().loop] == saved.commit
+    clean(folder)
+
+
+# What was taken back -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("built", ["on the same content", "on the commit"])
+@pytest.mark.parametrize("visibility", ["sealed", "step"])
+def test_what_another_process_had_to_take_back_is_not_built_upon(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch, built: str, visibility: Visibility
+) -> None:
+    """A frame can be read before it is known to be on the disk. If it never comes there, it is cut off; whoever has
+    read it in between, and left out of their own step what was in it already, would miss that for ever."""
+    first, own = step(store), loop_name("own")
+    other = GitStore.open(folder, visibility=visibility)
+    state, settle = msgspec.structs.replace(STATE, nonce="another"), _disk.settle
+
+    def written(by: GitStore, *parents: str) -> Commit:
+        named = tuple(map(CommitId, parents))
+        return by.write(state, parents=named, message=f"{len(parents)}\n", author=ADA, committer=ROBOT)
+
+    seen: list[Commit] = []
+
+    def fails(file: _disk.Growing) -> None:
+        monkeypatch.setattr(_disk, "settle", settle)
+        head = other.head(X)
+        assert head not in (None, first.id)
+        other.read(CommitId(str(head)))
+        seen.append(written(other, str(head)) if built == "on the commit" else written(other))
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    second = written(store, first.id)
+    monkeypatch.setattr(_disk, "settle", fails)
+    with pytest.raises(Unavailable):
+        store.move(X, first.id, second.id)
+    assert other.head(X) == first.id
+    again = seen[0]
+    if visibility == "sealed" or built == "on the commit":  # else all of it has files of its own
+        with pytest.raises(Moved):
+            other.move(own, None, again.id)
+        again = written(other)  # as one does who was told so
+    other.move(own, None, again.id)
+    assert other.read(again.id).state == state
+    other.seal()
+    store.move(X, first.id, written(store, first.id).id)
+    store.seal()
+    assert branches(folder).keys() == {X, own}
+    git(folder, "fsck", "--strict", "--no-dangling")
+    other.close()
+
+
+def test_a_step_that_was_refused_leaves_no_more_than_its_objects(
+    folder: Path, store: GitStore, other: GitStore
+) -> None:
+    """They come with the next frame, as git has the objects of a commit that came too late for its branch."""
+    first = step(store)
+    second = step(other, first)
+    with pytest.raises(Moved):
+        step(store, first, message="Too late.\n")
+    third = step(store, second)
+    store.seal()
+    assert branches(folder) == {X: third.id}
     clean(folder)

@@ -26,7 +26,6 @@ from .._specs import AgentSpec
 from .._state import Child, Continuation, Record
 from .._text import one_line
 from ._errors import too_large
-from ._forgetter import erasures
 from ._format import FILE, FOLDER, Entry, RawCommit, is_id
 from ._kept import Kept
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WORKSPACE, message_path
@@ -34,6 +33,7 @@ from ._objects import Batch, Objects
 from ._protocol import Commit, NotALoop
 from ._revisions import Revisions
 from ._trees import MAX_DEPTH, MAX_MESSAGES, Tree, Trees, Weight, check_workspace, damaged, folder_in
+from ._vanished import erasures
 
 _CHECKED, _TREES = 256, 64
 _KEPT, _KEPT_SIZE = 16, 32 * 2**20

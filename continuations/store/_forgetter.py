@@ -4,7 +4,6 @@ Git forgets nothing that may still be wanted, and where loops are kept it is tol
 is our own code: files of objects are deleted, packs are written anew without what is to go.
 """
 
-import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
@@ -20,16 +19,7 @@ from ._objects import Objects
 from ._packs import Pack
 from ._plumbing import GitFailed, git, pack_of, take_over
 from ._protocol import Moved, Unavailable
-
-_ERASURES = "caesura.erased"
-
-
-def erasures(folder: Path) -> int:
-    """How often something was erased here: what was there then need not be there now."""
-    try:
-        return os.stat(f"{folder}/{_ERASURES}").st_size  # noqa: PTH116  # each step asks, and a Path takes longer
-    except FileNotFoundError:
-        return 0
+from ._vanished import about_to_erase, erasures
 
 
 def check_there(folder: Path, commits: Collection[str], since: int | None) -> None:
@@ -151,7 +141,7 @@ class Forgetter:
         Raises:
             OSError: the disk is full, or may not be written. What is gone by then is gone.
         """
-        _disk.append(self._folder / _ERASURES, b".")  # who is about to name one of them looks again
+        about_to_erase(self._folder)  # who is about to name one of them looks again
         gone = {name for name in doomed if self._forget_loose(name)}
         for folder in sorted({name[:2] for name in gone}):
             self._settle(self._folder / "objects" / folder)

@@ -17,7 +17,7 @@ from .._text import one_line
 from ._commits import Commits, Laid
 from ._errors import Torn
 from ._exclusive import Turns, common
-from ._forgetter import check_there, erasures
+from ._forgetter import check_there
 from ._format import commit_bytes, is_id
 from ._frames import RefMove
 from ._group import Group
@@ -53,6 +53,7 @@ from ._settings import logged, person, precious
 from ._together import JointRefs, Swap, check_unused
 from ._trees import Trees
 from ._upkeep import GitUpkeep
+from ._vanished import erasures
 from ._waiting import Waiting
 from ._workspaces import Workspaces
 

@@ -14,6 +14,7 @@ from threading import RLock
 
 from . import _disk
 from ._frames import HEAD, HEADER, Damaged, Frame, RefMove, chain_of, frame_bytes, length, new_header, read_frame
+from ._vanished import about_to_erase
 
 FOLDER = "caesura.journal"
 """The folder in the repository that the journal is in."""
@@ -277,6 +278,9 @@ class Journal:
     def _take_back(self, growing: _disk.Growing, size: int, *, trusted: bool) -> None:
         """Make a frame undone that is there in part, or may not have reached the disk."""
         with self._turn:
+            if not trusted:
+                with suppress(OSError):  # another process may have read it, and be about to build on what it holds
+                    about_to_erase(self.folder.parent)
             with suppress(OSError):
                 _disk.cut(growing, size)
             self._let_go()

@@ -1,0 +1,25 @@
+"""How often something that was there is there no more: who builds on what they read before then looks again."""
+
+import os
+from pathlib import Path
+
+from . import _disk
+
+_COUNT = "caesura.erased"
+
+
+def erasures(folder: Path) -> int:
+    """How often something was erased here, or taken back: what was there then need not be there now."""
+    try:
+        return os.stat(f"{folder}/{_COUNT}").st_size  # noqa: PTH116  # each step asks, and a Path takes longer
+    except FileNotFoundError:
+        return 0
+
+
+def about_to_erase(folder: Path) -> None:
+    """Count one more, before anything goes.
+
+    Raises:
+        OSError: the disk is full, or may not be written.
+    """
+    _disk.append(folder / _COUNT, b".")
