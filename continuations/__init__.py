@@ -158,7 +158,7 @@ from .previews import NoPreview, WouldWrite, preview_of
 from .pruning import Cut, NotPrunable, Pruned
 from .records import Records
 from .repair import Hopeless, Mend, Plan, Repair
-from .signatures import AllowedSigners, Checked, NoSigningKey, Signer, SigningFailed, split_signature
+from .signatures import AllowedSigners, Checked, NoSigningKey, Signer, SigningFailed, signature_of, split_signature
 from .store import (
     BadBranch,
     BadBundle,
@@ -475,6 +475,7 @@ __all__ = [
     "root_name",
     "root_of",
     "score_of",
+    "signature_of",
     "span",
     "split_address",
     "split_signature",

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ._calls import Person
 from ._errors import CallerError
+from ._ids import CommitId
 from .policy import BadPolicy, Policy
 from .store import Store
 
@@ -113,6 +114,22 @@ def allowed_signers(policy: Policy) -> AllowedSigners | None:
     return AllowedSigners(
         Path(policy.allowed_signers), None if policy.revoked_signers is None else Path(policy.revoked_signers)
     )
+
+
+def signature_of(store: Store, commit: CommitId, policy: Policy | None, now: dt.datetime) -> Checked | None:
+    """What the signature of a commit is worth by a policy; None if it has none.
+
+    Raises:
+        BadPolicy: a file of signers is missing.
+        SigningFailed: there is no ssh-keygen.
+    """
+    signed, signature = split_signature(store.raw(commit))
+    if not signature:
+        return None
+    allowed = None if policy is None else allowed_signers(policy)
+    if allowed is None:
+        return Checked("", "has a signature, and no policy here says whose counts")
+    return allowed.check(signed, signature, store.read(commit).author, now)
 
 
 class Signer:

@@ -90,6 +90,20 @@ def test_who_cannot_decide_is_told_why_and_what_to_do(company: Company) -> None:
     assert shell("pending", "--json").json["pending"][0]["approvals"] == []
 
 
+def test_a_signed_commit_is_shown_with_what_its_signature_is_worth(company: Company) -> None:
+    shell = company.shell
+    assert "signed" not in shell("show", "onboard").out
+    assert shell("approve", ORDER, "--yes", **company.home(EDITH, company.keys.of(EDITH).file)).status == 0
+    last = shell("show", "onboard").out.splitlines()
+    assert any(
+        line.startswith("its commit is signed by a key that the policy lists for its author: SHA256:") for line in last
+    )
+    company.keys.list(GRACE)
+    assert f"its commit is not signed by a key that is listed for {EDITH.email}" in shell("show", "onboard").out
+    company.settings(f'agents = "{AGENTS}:it"\n')
+    assert "its commit has a signature, and no policy here says whose counts" in shell("show", "onboard").out
+
+
 def test_an_approval_that_was_not_signed_is_asked_for_again_and_the_screen_says_why(company: Company) -> None:
     shell = company.shell
     company.settings(f'agents = "{AGENTS}:it"\n[[policy.rules]]\ntools = "order"\n')

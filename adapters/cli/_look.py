@@ -11,16 +11,20 @@ from caesura.continuations import (
     CaesuraError,
     CallerError,
     CallId,
+    CommitId,
     LoopInfo,
     LoopName,
     Loops,
+    Policy,
     Request,
     Saved,
     SavedStateError,
+    Store,
     child_name,
     count,
     parent_name,
     root_of,
+    signature_of,
     split_address,
     utc_now,
 )
@@ -163,7 +167,8 @@ def show(
     With --json: the state, with its messages as the model is sent them; or the request.
     """
     where = place(repo)
-    with where.loops() as loops:
+    with where.store() as store:
+        loops = where.over(store)
         try:
             saved = loops.show(revision)
         except CallerError:
@@ -180,6 +185,9 @@ def show(
         page = state_page(loops, saved, utc_now(), at_head=at_head, full=full)
         if at_head and saved.state.workspace is not None:
             page.extend(changes_page(loops, saved.loop, where.paste, full=full))
+        signature = _signature(store, saved.commit, where.config.policy)
+    if signature:
+        page.add("").add(signature)
     if is_archived:
         back = where.paste("archive", root_of(saved.loop), "--restore")
         err(Page().add(f"{saved.loop} is in the archive. ", ("bring it back: ", "dim"), (back, "green")))
@@ -208,6 +216,19 @@ def _show_request(where: Place, loops: Loops, request: Request, *, json: bool) -
         return
     page = request_page(request, utc_now(), shown, where.paste, full=True)
     out(page.extend(ways_out(request, where.paste)))
+
+
+def _signature(store: Store, commit: CommitId, policy: Policy | None) -> tuple[str, str] | None:
+    """What is to be told of a commit's signature, if it has one."""
+    try:
+        checked = signature_of(store, commit, policy, utc_now())
+    except CaesuraError as error:  # the loop can be shown without
+        return f"its commit is signed, and that was not checked: {error}", "yellow"
+    if checked is None:
+        return None
+    if checked.fault:
+        return f"its commit {checked.fault}", "yellow"
+    return f"its commit is signed by a key that the policy lists for its author: {checked.key}", "green"
 
 
 def _told(unreadable: Mapping[LoopName, SavedStateError]) -> dict[str, str]:

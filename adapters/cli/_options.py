@@ -52,7 +52,11 @@ class Place:
             Unavailable: there is no repository.
         """
         with self.store() as store:
-            yield Loops(store, policy=self.config.policy, redaction=self.config.redaction)
+            yield self.over(store)
+
+    def over(self, store: Store) -> Loops:
+        """The loops of a repository that was opened as one to read commits from."""
+        return Loops(store, policy=self.config.policy, redaction=self.config.redaction)
 
     @contextmanager
     def store(self) -> Iterator[Store]:
