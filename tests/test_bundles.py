@@ -164,7 +164,7 @@ def test_what_is_no_bundle_is_called_what_it_is(here: Path, loops: Loops, tmp_pa
     (tmp_path / "text").write_text("hello")
     for name, what in (
         ("nothing", "nothing cannot be read: No such file or directory"),
-        ("here", "here cannot be read: Is a directory"),
+        ("here", "here cannot be read: Not a file"),
         ("empty", "empty is empty"),
         ("text", "text is no bundle of git's"),
     ):

@@ -315,3 +315,17 @@ def test_git_cannot_hold_a_branch_within_a_branch_also_when_it_is_packed(store: 
     (folder / "refs/heads/loops/z/empty").mkdir(parents=True)  # which git leaves behind
     store.move(loop_name("z"), None, commit)
     assert git(folder, "rev-parse", "loops/z") == commit
+
+
+def test_what_is_no_file_is_refused_and_not_held_open(tmp_path: Path) -> None:
+    """A worker asks for branches whose names are folders' again and again."""
+    (tmp_path / "refs").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    free = os.dup(0)
+    os.close(free)
+    for name in ("refs", "pipe"):
+        with pytest.raises(IsADirectoryError, match="Not a file"):
+            _disk.opened(tmp_path / name)
+    again = os.dup(0)
+    os.close(again)
+    assert again == free

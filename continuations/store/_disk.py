@@ -3,6 +3,7 @@
 Called by the module's name (``_disk.write``), never imported one by one: that is what lets a test stand between.
 """
 
+import errno
 import fcntl
 import os
 import stat
@@ -27,11 +28,11 @@ def opened(path: Path) -> FileIO:
         FileNotFoundError, NotADirectoryError: there is none.
         OSError: it is no file, or may not be read.
     """
-    file = FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise IsADirectoryError(f"{path} is no file")
-    return file
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)  # a file that is made of a folder is none, and closes nothing
+        raise IsADirectoryError(errno.EISDIR, "Not a file", str(path))
+    return FileIO(descriptor)
 
 
 def write(path: Path, data: bytes, mode: int = 0o666) -> None:
