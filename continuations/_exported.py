@@ -59,6 +59,8 @@ def _told(event: str, call: Call | None) -> str:
             return "changed by hand"
         case "Rewound":
             return "went back"
+        case "Pruned":
+            return "earlier steps"
         case _:
             return event
 

@@ -350,6 +350,18 @@ async def test_what_was_held_back_is_as_it_was_unless_the_loop_put_something_the
     git(project, "fsck", "--strict", "--no-dangling")
 
 
+async def test_a_pruned_loop_begins_with_what_its_earlier_steps_did(path: Path, project: Path) -> None:
+    await written(path, "a", "b", "c", origin=f"{project}@main")
+    with Loops.open(path) as loops:
+        loops.export_files(LOOP, "before")
+        loops.prune(LOOP, keep=1, by=GRACE)
+        loops.export_files(LOOP, "after")
+        with pytest.raises(BranchInUse):
+            loops.export_files(LOOP, "before")
+    assert files_of(project, "after") == files_of(project, "before")
+    assert log(project, "%an: %s", "main..after") == ["Grace Hopper: writer: earlier steps: a, b and 1 more"]
+
+
 # Whatever happens --------------------------------------------------------------------------------------------------
 
 

@@ -261,6 +261,7 @@ def _unborn(tmp_path: Path) -> str:
 
 WRONG: dict[str, tuple[Callable[[Path], str], type[CallerError], str]] = {
     "no folder": (lambda tmp: f"{tmp}/nowhere@main", NoProject, "no folder"),
+    "nothing": (lambda _: "", NoProject, "no folder"),
     "no repository": (lambda tmp: f"{tmp}@main", NoProject, "no git repository"),
     "within one": (lambda tmp: f"{tmp}/project/src@main", NoProject, "no git repository"),
     "no revision": (lambda tmp: f"{tmp}/project@nothing", NoSuchRevision, "no commit 'nothing'"),

@@ -120,7 +120,8 @@ def _returned(made: ExportedBranch, *, json: bool) -> None:
         out(page.add(where, (" has all of it already", "dim"), f", at {made.commit[:10]}."))
     else:
         out(page.add((where, "bold"), f" is at {made.commit[:10]}: {count(made.commits, 'commit')} of the loop's."))
-    err(Page().add(("take it over: ", "dim"), (f"git -C {project} merge {made.branch}", "green")))
+    if (Path(made.project) / ".git").exists():  # in a bare repository nothing is merged
+        err(Page().add(("take it over: ", "dim"), (f"git -C {project} merge {made.branch}", "green")))
 
 
 def import_(

@@ -81,7 +81,7 @@ class Project:
         places = [len(text), *(at for at, mark in enumerate(text) if mark == "@")]
         for at in places:
             path, revision = text[:at] or ".", text[at + 1 :] or _HERE
-            if Path(path).expanduser().is_dir():
+            if text and Path(path).expanduser().is_dir():
                 project = cls.open(path)
                 return Named(project, project.resolve(revision))
         raise NoProject(

@@ -142,7 +142,7 @@ class Projects:
                 if was is not None and not leads(aside, was, tip):
                     raise BranchInUse(
                         f"{branch} in {project.path} has commits that the loop has not.",
-                        hint=f"Bring the loop to another branch, and merge: 'git -C {project.path} merge …'.",
+                        hint=f"Name another branch, and merge the two: 'git -C {project.path} merge NAME'.",
                     )
                 project.check_free(branch)
                 git(aside, "update-ref", BRANCHES + branch, tip)
