@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from caesura.continuations import (
     NoFiles,
     NoProject,
     NothingToBring,
+    Reply,
 )
 from caesura.continuations._exported import describe_files
-from caesura.runtime import Agent, Runtime, ToolContext, tool
+from caesura.runtime import Agent, ModelRequest, Runtime, ToolContext, tool
 from tests.models import ADA, GRACE, ScriptedModel, ask_for, lines, rounds, say
 from tests.repositories import STATE
 from tests.strategies import EPOCH
@@ -176,6 +178,25 @@ async def test_approvers_of_what_ran_at_the_same_time_are_named_too(path: Path, 
     (names,) = log(project, "%(trailers:key=Co-authored-by,valueonly,separator=%x2C)", f"main..{BRANCH}")
     assert sorted(names.split(",")) == [str(ADA), str(GRACE)]
     assert files_of(project, BRANCH).keys() >= {"a", "b"}
+
+
+async def test_who_approved_in_a_nested_loop_is_a_co_author_of_what_it_changed(path: Path, project: Path) -> None:
+    lead = Agent("lead", tools=[WRITER.as_tool("Writes.", name="writer")])
+
+    def script(asked: ModelRequest) -> Reply | Awaitable[Reply]:
+        if asked.agent == "writer":
+            return writes("a").script(asked)
+        return [ask_for(("writer", {"prompt": "Write."})), say("done")][min(rounds(asked), 1)]
+
+    async with Runtime.open(path, agents=[lead], model=ScriptedModel(script)) as runtime:
+        outcome = await runtime.run("lead", "Lead.", loop=LOOP, origin=f"{project}@main")
+        with Loops.open(path) as loops:
+            loops.approve(outcome.pending[0], by=GRACE)
+        await runtime.resume(LOOP)
+    with Loops.open(path) as loops:
+        loops.export_files(LOOP, BRANCH)
+    form = "%an|%(trailers:key=Co-authored-by,valueonly,separator=%x2C)|%s"
+    assert log(project, form, f"main..{BRANCH}") == ["lead|Grace Hopper <grace@example.com>|lead: writer: a"]
 
 
 def test_nobody_is_both_author_and_co_author() -> None:
