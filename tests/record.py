@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from caesura.continuations import (
     AgentSpec,
     ApprovalRule,
+    Assistant,
     Budget,
     Changes,
     GitStore,
@@ -35,6 +36,7 @@ from caesura.continuations import (
     Result,
     Saved,
     Usage,
+    User,
     Variant,
     Variation,
 )
@@ -403,6 +405,35 @@ async def files(at: Recorder) -> None:
         loops.fork("on-files", "files-of-before", Variation(drop=3), by=GRACE)
 
 
+async def copies(at: Recorder) -> None:
+    """A loop whose children worked on copies of its files: one came back with a conflict, one failed, one waits."""
+
+    @tool
+    def note(text: str, context: ToolContext) -> str:
+        """Write a note."""
+        assert context.workspace is not None
+        (context.workspace / "notes.txt").write_text(text)
+        return "noted"
+
+    scribe = Agent("scribe", "Note.", tools=[note, order])
+    lead, folder = Agent("lead", "Share.", tools=[note, scribe.as_tool("Notes.")]), at.folder / "shared"
+    folder.mkdir()
+
+    def script(asked: ModelRequest) -> Reply:
+        said = sum(isinstance(message, Assistant) for message in asked.messages)
+        if asked.agent == "lead":
+            prompts = [("scribe", {"prompt": prompt}) for prompt in ("once", "waits", "fails")]
+            return say("done") if said else ask_for(("note", {"text": "tea is in"}), *prompts)
+        prompt = asked.messages[0]
+        calls = [ask_for(("note", {"text": "tea is out"})), *([] if prompt == User(content="once") else [ask_for(TEA)])]
+        return calls[said] if said < len(calls) else say("noted")
+
+    await at.run("with-copies", lead, script, workspace=folder)
+    with at.loops() as loops:
+        loops.cancel("with-copies.scribe-3", "enough", by=GRACE)
+    await at.resume("with-copies", lead)
+
+
 async def choices(at: Recorder) -> None:
     """Variants that were tried and scored, of which one was adopted; and a loop that was pruned."""
 
@@ -452,6 +483,7 @@ STORIES = (
     policies,
     forks,
     files,
+    copies,
     choices,
     repairs,
     imports,

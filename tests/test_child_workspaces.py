@@ -17,7 +17,7 @@ from caesura.continuations import (
     UnkeptFiles,
     User,
 )
-from caesura.runtime import Agent, ModelRequest, Outcome, Runtime, ToolContext, tool
+from caesura.runtime import Agent, Committed, ModelRequest, Notice, Outcome, Runtime, ToolContext, tool
 from tests.models import ADA, ScriptedModel, ask_for, results, say
 from tests.processes import Processes
 from tests.workspaces import (
@@ -397,6 +397,55 @@ async def test_forks_of_a_parent_with_children_under_way_have_children_with_file
         assert held(path, loop) == files_in(path / "caesura.workspaces" / loop / "files")
         assert held(path, loop)["made"] == ("100644", b"late\n")
     assert files_in(root) == before == held(path)
+    healthy(path)
+
+
+async def test_a_child_that_only_its_parents_commit_holds_gets_its_files_before_it_goes_on(
+    path: Path, root: Path
+) -> None:
+    absorbed = trio.Event()
+
+    def heard(notice: Notice) -> None:
+        if isinstance(notice, Committed) and notice.subject.startswith("lead: quick returned"):
+            absorbed.set()
+
+    @tool(idempotent=True)
+    async def slow(context: ToolContext) -> str:
+        with trio.fail_after(60):
+            await absorbed.wait()
+        assert context.workspace is not None
+        found.append(files_in(context.workspace))
+        (context.workspace / "late").write_text("late\n")
+        return "slow"
+
+    def script(asked: ModelRequest) -> Reply:
+        said = sum(isinstance(message, Assistant) for message in asked.messages)
+        if asked.agent == "quick" or said:
+            return say("done")
+        return ask_for(*([("slow", {})] if asked.agent == "child" else calls))
+
+    found: list[Kept] = []
+    calls = [(name, {"prompt": "Go."}) for name in ("child", "quick")]
+    child, quick = Agent("child", tools=[slow]), Agent("quick")
+    lead = Agent("lead", tools=[child.as_tool("Is slow."), quick.as_tool("Is quick.")])
+    before = files_in(root)
+    async with Runtime.open(path, agents=[lead], model=ScriptedModel(script), listener=heard) as runtime:
+        await runtime.run("lead", "Go.", loop=LOOP, workspace=root)
+        commit = ended(path)[0]
+        git(path, "branch", "loops/plain", commit)
+        assert (await runtime.resume("plain")).status == "completed"
+    assert found == [before, before]
+    assert held(path, "plain") == held(path) == files_in(root) == {**before, "late": ("100644", b"late\n")}
+    healthy(path)
+
+
+async def test_a_merge_reads_steps_that_git_does_not_see_yet(path: Path, root: Path) -> None:
+    family = Family(path, ["top", "end"], top=line(0, "top"), end=line(8, "end"))
+    agents, model = [family.lead], ScriptedModel(family.script)
+    async with Runtime.open(path, agents=agents, model=model, visibility="sealed", durability="crash") as runtime:
+        await runtime.run("lead", "Go.", loop=LOOP, workspace=root)
+    assert (root / "text").read_text().splitlines()[::8] == ["top", "end"]
+    assert held(path) == files_in(root)
     healthy(path)
 
 

@@ -1,5 +1,6 @@
 """Merges of files: what git makes of two trees, and where it finds a conflict, beside ours."""
 
+import itertools
 import os
 import random
 import subprocess
@@ -86,6 +87,42 @@ def apart(files: Kept, conflicts: set[str]) -> Kept:
         for path, kept in files.items()
         if "~" not in path and not any(path == one or path.startswith(f"{one}/") for one in conflicts)
     }
+
+
+def kinds(place: str) -> list[Kept]:
+    """All that may be at a place: nothing, files with lines that go together and not, binaries, links, folders."""
+    texts = [
+        f"{place} {first}\n{place} 2\n{place} 3\n{place} {last}\n".encode() for first, last in ("14", "x4", "1x", "yy")
+    ]
+    found: list[Kept] = [{}]
+    found += [{place: (mode, text)} for mode in ("100644", "100755") for text in texts]
+    found += [{place: ("100644", b"\0" + place.encode() + end)} for end in (b"1", b"2")]
+    found += [{place: ("120000", place.encode() + end)} for end in (b"1", b"2")]
+    found += [{f"{place}/inner": ("100644", f"{place} within {number}\n".encode())} for number in (1, 2)]
+    return found
+
+
+def test_whatever_stood_at_a_path_and_was_made_of_it_is_merged_as_git_merges_it(tmp_path: Path) -> None:
+    path = tmp_path / "r.git"
+    store = GitStore.open(path, create=True)
+    trees: list[Kept] = [{}, {}, {}]
+    for number, chosen in enumerate(itertools.product(range(len(kinds(""))), repeat=3)):
+        here = kinds(f"{number:04}")
+        for tree, kind in zip(trees, chosen, strict=True):
+            tree.update(here[kind])
+    names: list[TreeId] = []
+    for name, tree in zip(("base", "ours", "theirs"), trees, strict=True):
+        made_of(tmp_path / name, tree)
+        names.append(tree_of(path, tmp_path / name))
+    by_git, conflicts = merged_by_git(path, *names)
+    merged = store.workspaces().merge(names[0], names[1], names[2], never)
+    assert {clash.path for clash in merged.clashes} == conflicts
+    made = files_of(path, merged.tree)
+    assert apart(made, conflicts) == apart(files_of(path, by_git), conflicts)
+    assert {one: made[one] for one in conflicts & made.keys()} == {
+        one: trees[1][one] for one in conflicts & trees[1].keys()
+    }
+    store.close()
 
 
 def renames(path: Path, base: str, side: str) -> bool:

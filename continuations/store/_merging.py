@@ -104,16 +104,17 @@ class Merges:
             return self._clash(path, f"{changed} changed it, and {gone} deleted it", base, theirs, ours)
         if LINK in (ours.mode, theirs.mode):
             return self._clash(path, "both changed it, and it is a link", base, theirs, ours)
-        mode = theirs.mode if base is not None and ours.mode == base.mode else ours.mode
-        if base is None and ours.mode != theirs.mode:
+        was = None if base is None or base.mode == LINK else base  # a link has no lines in common with a file
+        if was is None and ours.mode != theirs.mode:
             return self._clash(path, "both made it, and only one so that it may be run", base, theirs, ours)
-        if ours.id == theirs.id or (base is not None and ours.id == base.id):
+        mode = theirs.mode if was is not None and ours.mode == was.mode else ours.mode
+        if ours.id == theirs.id or (was is not None and ours.id == was.id):
             return theirs._replace(mode=mode)
-        if base is not None and theirs.id == base.id:
+        if was is not None and theirs.id == was.id:
             return ours._replace(mode=mode)
-        blob, why = self._lines(base, ours, theirs)
+        blob, why = self._lines(was, ours, theirs)
         if blob is None:
-            return self._clash(path, f"both {'made' if base is None else 'changed'} it{why}", base, theirs, ours)
+            return self._clash(path, f"both {'made' if was is None else 'changed'} it{why}", base, theirs, ours)
         return ours._replace(mode=mode, id=blob)
 
     def _clash(
@@ -124,7 +125,7 @@ class Merges:
 
     def _lines(self, base: Entry | None, ours: Entry, theirs: Entry) -> tuple[str | None, str]:
         """The merged content of a file that both have changed; None, and why, if that cannot be."""
-        before = b"" if base is None or base.mode == LINK else self._objects.get(base.id, "blob")
+        before = b"" if base is None else self._objects.get(base.id, "blob")
         parts = {"ours": self._objects.get(ours.id, "blob"), "base": before}
         parts["theirs"] = self._objects.get(theirs.id, "blob")
         if any(b"\0" in data for data in parts.values()):
