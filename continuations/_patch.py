@@ -239,7 +239,8 @@ def _text(content: FileContent | None) -> str | None:
 
 
 def _range(start: int, end: int) -> str:
-    return f"{start + 1 if end > start else start},{end - start}"
+    first = start + 1 if end > start else start
+    return f"{first}" if end - start == 1 else f"{first},{end - start}"
 
 
 def _grouped(edits: Sequence[_Edit]) -> Iterator[list[_Edit]]:

@@ -97,18 +97,9 @@ def lines_like_gits(old: FileContent | None, new: FileContent | None, path: str,
     ],
 )
 def test_a_patch_is_what_git_shows(tmp_path: Path, old: FileContent | None, new: FileContent | None, path: str) -> None:
-    # Git leaves a count of 1 out, and names a function after the second @@.
-    shown = re.sub(
-        r"^(@@ -\d+)(,\d+)? (\+\d+)(,\d+)? @@.*$",
-        _counts,
-        lines_like_gits(old, new, path, tmp_path),
-        flags=re.MULTILINE,
-    )
+    # Git names a function after the second @@.
+    shown = re.sub(r"^(@@ .* @@).*$", r"\1", lines_like_gits(old, new, path, tmp_path), flags=re.MULTILINE)
     assert file_patch(path, old, new).text == shown
-
-
-def _counts(match: re.Match[str]) -> str:
-    return f"{match[1]}{match[2] or ',1'} {match[3]}{match[4] or ',1'} @@"
 
 
 @given(path=PATHS)
