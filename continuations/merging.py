@@ -88,4 +88,6 @@ class Merging:
         if patch.binary:
             return f"There it has {count(len(now.data), 'byte')}, and is no text."
         (patch,) = cut_to([patch], _MOST_LINES, _SHOWN)
-        return patch.text.rstrip("\n") + (f"\n[… {count(patch.cut, 'more line')}]" if patch.cut else "")
+        _, begins, lines = patch.text.partition("\n--- ")  # without what is for git alone
+        text = f"--- {lines}" if begins else patch.text
+        return text.rstrip("\n") + (f"\n[… {count(patch.cut, 'more line')}]" if patch.cut else "")
