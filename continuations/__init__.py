@@ -190,6 +190,7 @@ from .store import (
     Upkeep,
     Upkept,
     Visibility,
+    Work,
     is_bundle,
 )
 from .unseen import FilesDiff
@@ -433,6 +434,7 @@ __all__ = [
     "Voided",
     "WaitUntil",
     "Woke",
+    "Work",
     "WorkerId",
     "Workspace",
     "WouldWrite",

@@ -214,7 +214,7 @@ class Actor:
         services = self._services
         author = as_author(self.agent.name)
         try:
-            saved = await services.sync(services.write, self.saved, event, author, exact=exact)
+            saved = await services.write(self.saved, event, author, exact=exact)
         except Moved:
             await self._look_again()
             return False

@@ -202,7 +202,8 @@ class Runtime:
             budget=known.budget if budget is None else budget,
             by=by,
         )
-        saved = await services.sync(begin, services, loop, event, workspace, origin, borrow=borrow)
+        cross = services.step if workspace is None and origin is None else services.sync
+        saved = await cross(begin, services, loop, event, workspace, origin, borrow=borrow)
         services.listen(committed(saved))
         return await self._drive(saved, worker, wait=wait)
 

@@ -29,6 +29,7 @@ from caesura.continuations import (
 )
 
 from ._agent import Agent, BadAgent, UnknownAgent
+from ._crossing import Crossing
 from ._model import Model
 from ._notices import Listener
 from ._upkeep import Keeper
@@ -61,16 +62,25 @@ class Services:
     threads: trio.CapacityLimiter
     records: Records
     prompting: trio.Lock = field(default_factory=trio.Lock)
-    _together: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(64))
+    _threads: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(64))
     _beside: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(64))
 
-    async def sync(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call into the synchronous layer below: here alone, and in `beside`, the runtime crosses to a thread for it.
+    def __post_init__(self) -> None:
+        self._crossing = Crossing(self.history.store)
 
-        Once begun, the call is waited for even if it is cancelled: a commit is made or not, never left in doubt. Loops
-        that commit at once share the wait for the disk, if the store lets them.
+    async def sync(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call into the synchronous layer below: here alone, in `step` and in `beside` the runtime crosses to a thread.
+
+        Once begun, the call is waited for even if it is cancelled: a commit is made or not, never left in doubt.
         """
-        return await trio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._together)
+        return await trio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._threads)
+
+    async def step(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`sync` for what takes a step's time and makes one commit at most, at its end.
+
+        Loops that do so at once share a thread, and the wait for the disk.
+        """
+        return await self._crossing.do(lambda: function(*args, **kwargs))
 
     async def beside(self, function: Callable[[], None]) -> None:
         """`sync` for leases and upkeep: no store's time is waited for, nor a thread that tools use."""
@@ -81,13 +91,19 @@ class Services:
         """The files that loops work on."""
         return Files(self.history)
 
-    def write(self, saved: Saved, event: AnyEvent, author: Person, *, exact: bool) -> Saved:
+    async def write(self, saved: Saved, event: AnyEvent, author: Person, *, exact: bool) -> Saved:
         """Commit an event's step; with the end of a tool's attempt, the loop's files as they are then, and with that of
         a child loop, the child's merged into them.
 
         An `exact` event applies to that very state, any other to the newest one; the errors are the history's, and of
         the end of a child loop those of `Merging.take`.
         """
+        # To look at files may take longer than others should wait for.
+        alone = saved.state.workspace is not None or isinstance(event, ChildFinished | ChildFailed)
+        cross = self.sync if alone else self.step
+        return await cross(self._write, saved, event, author, exact=exact)
+
+    def _write(self, saved: Saved, event: AnyEvent, author: Person, *, exact: bool) -> Saved:
         if isinstance(event, ChildFinished | ChildFailed):
             return Merging(self.history).take(saved, event, self.committer, author)
         write = self.history.append if exact else self.history.apply

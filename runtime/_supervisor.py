@@ -188,7 +188,7 @@ class Supervisor:
             )
             author = as_author(parent.agent.name)
             try:
-                saved = await services.sync(services.history.begin, name, event, services.committer, author)
+                saved = await services.step(services.history.begin, name, event, services.committer, author)
                 services.listen(committed(saved))
             except LoopExists:
                 saved = await services.sync(services.history.load, name)
@@ -237,7 +237,7 @@ class Supervisor:
             await trio.sleep(services.poll)
             for actor in [actor for actor in self._actors if not actor.done]:
                 try:
-                    head = await services.sync(services.history.store.head, actor.loop)
+                    head = await services.step(services.history.store.head, actor.loop)
                 except CaesuraError:
                     actor.post()  # it looks for itself, and if it cannot go on the others come to rest in order
                     continue

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from caesura.continuations import (
     Moved,
     Unavailable,
     Visibility,
+    Work,
     loop_name,
 )
 from caesura.continuations.store import _disk, _later, _packing, _refs, _sealing
@@ -586,4 +588,92 @@ def test_a_step_that_was_refused_leaves_no_more_than_its_objects(
     third = step(store, second)
     store.seal()
     assert branches(folder) == {X: third.id}
+
+
+# Work that shares a wait -------------------------------------------------------------------------------------------
+
+
+def shared(store: GitStore, *calls: Callable[[], Commit]) -> list[Work[Commit]]:
+    works = [Work(call) for call in calls]
+    store.share(works)
+    return works
+
+
+def test_steps_that_are_shared_are_one_write_and_one_wait(store: GitStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [loop_name(f"x{number}") for number in range(16)]
+    firsts = shared(store, *(partial(step, store, loop=name) for name in names))
+    waits: list[int] = []
+    monkeypatch.setattr(_disk, "settle", lambda _: waits.append(1))
+    seconds = shared(
+        store, *(partial(step, store, one.result(), loop=name) for name, one in zip(names, firsts, strict=True))
+    )
+    assert sum(waits) == 1
+    assert store.heads() == {name: one.result().id for name, one in sorted(zip(names, seconds, strict=True))}
+
+
+def test_shared_work_that_somebody_else_was_faster_than_is_done_again_and_by_itself(
+    store: GitStore, other: GitStore
+) -> None:
+    first, lost = step(store), list[str]()
+
+    def insistent(message: str) -> Commit:
+        before = first
+        while True:
+            try:
+                return step(store, before, message=message)
+            except Moved:
+                lost.append(message)
+                head = store.head(X)
+                assert head is not None
+                before = store.read(head)
+
+    def meanwhile() -> Commit:  # another process, after the first work has looked and before anything is written
+        return step(other, first, message="another\n")
+
+    works = shared(store, lambda: insistent("a\n"), meanwhile, lambda: insistent("b\n"), lambda: step(store, loop=OPS))
+    assert lost == ["a\n", "b\n"]
+    assert works[2].result().parents == (works[0].result().id,)
+    assert works[0].result().parents == (works[1].result().id,)
+    assert store.heads() == {OPS: works[3].result().id, X: works[2].result().id}
+
+
+def test_what_goes_wrong_in_one_work_is_its_own_affair(store: GitStore) -> None:
+    first = step(store)
+
+    def stale() -> Commit:
+        return step(store, first, loop=OPS)
+
+    def broken() -> Commit:
+        raise ZeroDivisionError
+
+    works = shared(store, stale, broken, lambda: step(store, first))
+    with pytest.raises(Moved):
+        works[0].result()
+    with pytest.raises(ZeroDivisionError):
+        works[1].result()
+    assert store.heads() == {X: works[2].result().id}
+
+
+def test_of_shared_work_that_the_disk_refuses_nothing_is_done_nor_done_again(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = {X: step(store).id, OPS: step(store, loop=OPS).id}
+    called: list[LoopName] = []
+
+    def settle(_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def once(name: LoopName) -> Commit:
+        called.append(name)
+        return step(store, store.read(heads[name]), loop=name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_disk, "settle", settle)
+        works = shared(store, lambda: once(X), lambda: once(OPS))
+    for work in works:
+        with pytest.raises(Unavailable):
+            work.result()
+    assert called == [X, OPS]
+    assert store.heads() == dict(sorted(heads.items()))
+    store.seal()
     clean(folder)

@@ -26,6 +26,7 @@ from ._protocol import (
     Unavailable,
     Visibility,
 )
+from ._shared import Work
 from ._workspaces import Workspaces
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ __all__ = [
     "Upkeep",
     "Upkept",
     "Visibility",
+    "Work",
     "Workspaces",
     "is_bundle",
 ]

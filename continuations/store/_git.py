@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pygit2
 
@@ -50,6 +51,7 @@ from ._refused import refused
 from ._revisions import Revisions
 from ._sealing import Sealer
 from ._settings import logged, person, precious
+from ._shared import Work
 from ._together import JointRefs, Swap, check_unused
 from ._trees import Trees
 from ._upkeep import GitUpkeep
@@ -144,6 +146,13 @@ class GitStore(Store):
         self._turns.close()
         self._repo.free()
 
+    def share(self, works: Sequence[Work[Any]]) -> None:
+        if self._group is not None:
+            self._group.share(works)
+        else:
+            for work in works:
+                work.do()
+
     def seal(self) -> None:
         (self._sealer if self._group is None else self._group).seal()
 
@@ -171,9 +180,14 @@ class GitStore(Store):
         if group is not None and since != now:
             group.seal()  # so that git, which looks whether all of it is there, sees it
             group = None
-        if group is None or not group.move(RefMove(LOOPS + loop, old, new, note), check):
+        then = partial(self._moved, loop, old, new, now)
+        if group is None or not group.move(RefMove(LOOPS + loop, old, new, note), check, then):
             self._refs.swap(LOOPS + loop, old, new, note, check)
-        self._commits.was_there(new, now)
+            then()
+
+    def _moved(self, loop: LoopName, old: CommitId | None, new: CommitId, erasures: int) -> None:
+        """What is to be done once a branch has moved; there had been so many erasures before."""
+        self._commits.was_there(new, erasures)
         if old is None:
             with _trouble("A folder of an earlier loop is in the way", "Check the repository's permissions."):
                 self._workspaces.set_aside(loop)

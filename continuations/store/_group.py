@@ -4,8 +4,9 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from .._errors import CaesuraError
 from . import _refs
@@ -18,6 +19,7 @@ from ._objects import Batch
 from ._packing import packed
 from ._refs import moved
 from ._sealing import Sealer
+from ._shared import Work
 
 _MOST = 4096
 """Moves in one frame."""
@@ -29,16 +31,35 @@ _KEPT = 16 * 2**20
 """Bytes of objects that may wait for a move."""
 
 
-class _Waiting:
-    """A thread that waits for its move; `leads` says that it is to write for those that wait."""
+_PASSING = (Held, BlockingIOError)
+"""Errors of a move that may be made a moment later."""
 
-    def __init__(self, move: RefMove | None, check: Callable[[], None] = lambda: None) -> None:
-        self.move, self.check = move, check
+
+class _Asked:
+    """A move that is asked for; `then` is to be called once it is made, `plain` says that the journal can make it."""
+
+    def __init__(self, move: RefMove, check: Callable[[], None], then: Callable[[], None]) -> None:
+        self.move, self.check, self.then = move, check, then
+        self.plain = True
+        self.error: Exception | None = None
+
+
+class _Waiting:
+    """A thread that waits for its moves; `leads` says that it is to write for those that wait."""
+
+    def __init__(self, asked: Sequence[_Asked] = ()) -> None:
+        self.asked = asked
         self.woken = threading.Lock()
         self.woken.acquire()
         self.leads = False
-        self.plain = True
         self.error: Exception | None = None
+
+
+class _Shares(threading.local):
+    """Whether the thread's moves are to wait for others of its own, and the one that does."""
+
+    on = False
+    asked: _Asked | None = None
 
 
 class Group:
@@ -49,6 +70,7 @@ class Group:
         self._sealer, self._later = sealer, Later(journal, self.seal)
         self._mutex, self._queue = threading.Lock(), deque[_Waiting]()
         self._led = self._used = False
+        self._shares = _Shares()
         self._one_seal, self._asked, self._sealed = threading.Lock(), 0, 0
 
     def close(self) -> None:
@@ -72,7 +94,7 @@ class Group:
                 return
             with self._mutex:
                 asked = self._asked
-            waiting = self._submit(None)
+            waiting = self._submit()
             if waiting.error is not None:
                 raise self._refs.fault("The journal", waiting.error)
             self._sealer.seal()
@@ -93,14 +115,15 @@ class Group:
             if name not in known
         }
         if self._journal.prepare(entries) > _KEPT:
-            waiting = self._submit(None)
+            waiting = self._submit()
             if waiting.error is not None:
                 raise waiting.error
 
-    def move(self, move: RefMove, check: Callable[[], None]) -> bool:
+    def move(self, move: RefMove, check: Callable[[], None], then: Callable[[], None]) -> bool:
         """Move a branch, if it is where the move begins; False if only git's own way does.
 
-        `check` is called when nobody else of ours can change anything any more, and may refuse.
+        `check` is called when nobody else of ours can change anything any more, and may refuse; `then`, once it has
+        moved.
 
         Raises:
             Moved: it is elsewhere.
@@ -109,23 +132,58 @@ class Group:
             Unavailable: it cannot be written.
         """
         self._used = True
+        asked = _Asked(move, check, then)
+        if self._shares.on and self._shares.asked is None:
+            self._shares.asked = asked
+            return True
         deadline = time.monotonic() + _refs.LOCK_SECONDS
         while True:
-            mine = self._submit(move, check)
-            if mine.error is None:
+            error = self._submit(asked).error or asked.error
+            if error is None:
                 self._later.step()
-                return mine.plain
-            if not isinstance(mine.error, Held | BlockingIOError) or time.monotonic() > deadline:
-                raise self._refs.fault(move.ref, mine.error) from mine.error
+                if asked.plain:
+                    then()
+                return asked.plain
+            if not isinstance(error, _PASSING) or time.monotonic() > deadline:
+                raise self._refs.fault(move.ref, error) from error
             time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
+            asked = _Asked(move, check, then)
+
+    def share(self, works: Sequence[Work[Any]]) -> None:
+        """Do works one after the other; their moves are written together, and waited for once.
+
+        A work whose move could not be made is done again, by itself: what had moved its branch is found then.
+        """
+        late: list[tuple[Work[Any], _Asked]] = []
+        for work in works:
+            self._shares.on = True
+            try:
+                work.do()
+            finally:
+                asked, self._shares.asked, self._shares.on = self._shares.asked, None, False
+            if asked is not None:
+                late.append((work, asked))
+        if not late:
+            return
+        waiting = self._submit(*(asked for _, asked in late))
+        self._later.step()
+        for work, asked in late:
+            error = waiting.error
+            if isinstance(error, _PASSING) or asked.error is not None or not asked.plain:
+                work.do()  # nothing of it was written
+            elif error is not None:
+                work.error = self._refs.fault(asked.move.ref, error)
+            else:
+                work.attempt(asked.then)
 
     @property
     def waiting(self) -> int:
         """How many moves wait to be written."""
-        return len(self._queue)
+        with self._mutex:
+            return sum(len(one.asked) for one in self._queue)
 
-    def _submit(self, move: RefMove | None, check: Callable[[], None] = lambda: None) -> _Waiting:
-        mine = _Waiting(move, check)
+    def _submit(self, *asked: _Asked) -> _Waiting:
+        mine = _Waiting(asked)
         with self._mutex:
             self._queue.append(mine)
             mine.leads, self._led = not self._led, True
@@ -180,24 +238,22 @@ class Group:
         heads: dict[str, str | None] = {}
         guarded: list[str] = []
         moves: list[RefMove] = []
-        for one in batch:
-            if one.move is None:
-                continue
-            ref, old, new, _ = one.move
+        for asked in (asked for one in batch for asked in one.asked):
+            ref, old, new, _ = asked.move
             try:
-                one.check()
+                asked.check()
                 now = heads.get(ref) or self._journal.held(ref)
                 if now is None:
-                    one.plain = self._hold(one.move, locks)
+                    asked.plain = self._hold(asked.move, locks)
                     guarded.append(ref)
                 elif now != old:
                     raise moved(ref)
             except (CaesuraError, OSError) as error:
-                one.error = error
+                asked.error = error
                 continue
-            if one.plain:
+            if asked.plain:
                 heads[ref] = new
-                moves.append(one.move)
+                moves.append(asked.move)
         objects = self._journal.pending()
         if not objects and not moves:
             return

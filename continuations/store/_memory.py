@@ -6,7 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._calls import Person
 from .._codec import encode_definition, encode_message, encode_record
@@ -22,6 +22,7 @@ from ._holdings import Holdings, Upkeep, Upkept
 from ._keeping import Keeper
 from ._mending import Mender, Reader
 from ._protocol import Commit, Lease, Move, Moved, NoSuchRevision, NotALoop, Store, Trace, Unavailable
+from ._shared import Work
 
 if TYPE_CHECKING:
     from ._projects import Projects
@@ -166,6 +167,10 @@ class MemoryStore(Store):
             if self._heads.get(loop) != old:
                 raise Moved(f"{loop} was moved by another writer.", hint="Read it again and decide again.")
             self._heads[loop] = new
+
+    def share(self, works: Sequence[Work[Any]]) -> None:
+        for work in works:
+            work.do()
 
     def seal(self) -> None:
         """No other program sees what is in memory."""

@@ -3,7 +3,7 @@
 import datetime as dt
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
@@ -12,6 +12,7 @@ from .._errors import CallerError, ConflictError, SavedStateError
 from .._ids import CommitId, LoopName
 from .._state import Continuation
 from ._holdings import Upkeep
+from ._shared import Work
 
 if TYPE_CHECKING:
     from ._keeping import Keeper
@@ -220,6 +221,13 @@ class Store(Protocol):
 
         Raises:
             Moved: it is somewhere else.
+        """
+        ...
+
+    def share(self, works: Sequence[Work[Any]]) -> None:
+        """Do works one after the other in this thread, and wait for the disk once for all of them, if it can be so.
+
+        Each has its result only then, when what it has moved is as safe as if it had been done alone.
         """
         ...
 

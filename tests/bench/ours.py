@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from caesura.continuations import (
     start,
 )
 from caesura.continuations import Message as OurMessage
+from caesura.runtime._crossing import Crossing
 
 from .sides import Side
 from .work import Message, Step
@@ -44,9 +46,6 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 }
 """How a store is opened: each step survives a power cut, or only the death of its process; git sees it at once, or once
 it is sealed with others."""
-
-AT_ONCE = 64
-"""How many threads call the store at the same time: as many as the runtime uses for that."""
 
 REPOSITORY = "loops.git"
 
@@ -116,17 +115,17 @@ class Caesura(Side):
         took: list[float] = []
         ready = {loop: list(map(self.prepared, steps)) for loop, steps in loops.items()}
 
-        async def drive(loop: str, threads: trio.CapacityLimiter) -> None:
+        async def drive(loop: str, crossing: Crossing) -> None:
             for step in ready[loop]:
                 begin = time.perf_counter()
-                await trio.to_thread.run_sync(self.append, loop, step, limiter=threads)
+                await crossing.do(partial(self.append, loop, step))
                 took.append(time.perf_counter() - begin)
 
         async def all_of_them() -> None:
-            threads = trio.CapacityLimiter(AT_ONCE)
+            crossing = Crossing(self._store)  # as the runtime's loops call it
             async with trio.open_nursery() as nursery:
                 for loop in ready:
-                    nursery.start_soon(drive, loop, threads)
+                    nursery.start_soon(drive, loop, crossing)
 
         trio.run(all_of_them)
         return took

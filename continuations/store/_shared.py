@@ -1,0 +1,36 @@
+"""Work that shares a wait: what several loops do at once, done in one thread, and waited for once."""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Work(Generic[T]):
+    """A call that moves one branch at most, as the last thing that it does to the store, and what came of it.
+
+    It may be made again if the move turns out to be impossible, and so must not mind that.
+    """
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call
+        self._made: list[T] = []
+        self.error: BaseException | None = None
+
+    def do(self) -> None:
+        """Make the call; what it raises is kept."""
+        self._made, self.error = [], None
+        self.attempt(lambda: self._made.append(self._call()))
+
+    def attempt(self, call: Callable[[], None]) -> None:
+        """Make a call that belongs to it; what that raises is kept, if nothing went wrong before."""
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001  # for whoever asked, not for the others whose work this thread does
+            self.error = self.error or error
+
+    def result(self) -> T:
+        """What the call returned, or raises what it raised."""
+        if self.error is not None:
+            raise self.error
+        return self._made[0]

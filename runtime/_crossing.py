@@ -1,0 +1,83 @@
+"""The crossing to a thread, for work that loops have for the store at the same time: several of them cross at once.
+
+Threads in which Python is at work take turns, and each turn costs more than a step does. So there are few, and each of
+them does what many loops wait for, and waits for the disk once.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import trio
+
+from caesura.continuations import Store, Work
+
+T = TypeVar("T")
+
+_AT_ONCE = 2
+"""Threads: while one waits for the disk, the other is at work."""
+
+
+class _Waiting:
+    """A task that waits for its work to be done; `leads` says that it is to cross with all that waits."""
+
+    def __init__(self, work: Work[Any]) -> None:
+        self.work = work
+        self.woken = trio.Event()
+        self.leads = False
+
+
+class Crossing:
+    """Does work that tasks have for one store in few threads."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._queue: list[_Waiting] = []
+        self._leading = 0
+        self._threads = trio.CapacityLimiter(_AT_ONCE)
+
+    async def do(self, call: Callable[[], T]) -> T:
+        """Make a call, as a `Work` is. Once begun it is waited for even if the task is cancelled."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        work = Work(call)
+        mine = _Waiting(work)
+        self._queue.append(mine)
+        if self._leading < _AT_ONCE:
+            self._leading += 1
+            mine.leads = True
+        else:
+            await self._wait(mine)
+        if mine.leads:
+            await self._lead(mine)
+        return work.result()
+
+    async def _wait(self, mine: _Waiting) -> None:
+        try:
+            await mine.woken.wait()
+        except trio.Cancelled:
+            if mine in self._queue:
+                self._queue.remove(mine)
+                if mine.leads:
+                    self._pass_on()
+                raise
+            with trio.CancelScope(shield=True):
+                await mine.woken.wait()
+
+    async def _lead(self, mine: _Waiting) -> None:
+        """Cross with all that wait by now, and let the first of those that have come since lead next."""
+        batch = [one for one in self._queue if one is mine or not one.leads]
+        self._queue = [one for one in self._queue if one is not mine and one.leads]
+        try:
+            with trio.CancelScope(shield=True):
+                works = [one.work for one in batch]
+                await trio.to_thread.run_sync(self._store.share, works, limiter=self._threads)
+        finally:
+            self._pass_on()
+            for one in batch:
+                one.woken.set()
+
+    def _pass_on(self) -> None:
+        if not self._queue or any(one.leads for one in self._queue):  # who leads takes all that waits with it
+            self._leading -= 1
+        else:
+            self._queue[0].leads = True
+            self._queue[0].woken.set()

@@ -1,0 +1,115 @@
+"""Crossing to a thread: few threads do what many loops wait for, and each loop has its own result."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from caesura.continuations import MemoryStore, Work
+from caesura.runtime._crossing import Crossing
+
+PATIENCE = 60
+
+
+class Counting(MemoryStore):
+    """Counts how many works came in each crossing; holds the first ones back until it is told to go on."""
+
+    def __init__(self, held: int) -> None:
+        super().__init__()
+        self.crossings: list[int] = []
+        self.full, self.go_on = threading.Event(), threading.Event()
+        self._held = held
+
+    def share(self, works: Sequence[Work[Any]]) -> None:
+        self.crossings.append(len(works))
+        if len(self.crossings) == self._held:
+            self.full.set()
+        if len(self.crossings) <= self._held:
+            assert self.go_on.wait(PATIENCE)
+        super().share(works)
+
+
+async def test_what_many_loops_do_at_once_takes_few_crossings_and_each_has_its_own_result() -> None:
+    store = Counting(held=2)
+    crossing, results = Crossing(store), dict[int, int]()
+
+    async def one(number: int) -> None:
+        results[number] = await crossing.do(lambda: number * number)
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            for number in range(50):
+                nursery.start_soon(one, number)
+            await trio.testing.wait_all_tasks_blocked()
+            await trio.to_thread.run_sync(store.full.wait, PATIENCE)
+            store.go_on.set()
+    assert results == {number: number * number for number in range(50)}
+    assert store.crossings == [1, 1, 48]
+
+
+async def test_what_one_does_wrong_reaches_nobody_else() -> None:
+    store = Counting(held=2)
+    crossing, results = Crossing(store), list[str]()
+
+    async def one(number: int) -> None:
+        try:
+            results.append(str(await crossing.do(lambda: 1 // number)))
+        except ZeroDivisionError as error:
+            results.append(str(error))
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            for number in (1, 1, 0, 1, 0):
+                nursery.start_soon(one, number)
+            await trio.to_thread.run_sync(store.full.wait, PATIENCE)
+            store.go_on.set()
+    assert sorted(results) == ["1", "1", "1", *2 * ["integer division or modulo by zero"]]
+
+
+@pytest.mark.parametrize("cancelled", range(5))
+async def test_who_is_cancelled_before_it_crosses_does_nothing_and_who_crosses_is_waited_for(cancelled: int) -> None:
+    store = Counting(held=2)
+    crossing, done = Crossing(store), list[int]()
+    scopes = [trio.CancelScope() for _ in range(5)]
+
+    async def one(number: int) -> None:
+        with scopes[number]:
+            await crossing.do(lambda: done.append(number))
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            for number in range(5):
+                nursery.start_soon(one, number)
+                await trio.testing.wait_all_tasks_blocked()  # so that they come in this order
+            await trio.to_thread.run_sync(store.full.wait, PATIENCE)
+            scopes[cancelled].cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            store.go_on.set()
+    begun = cancelled < 2
+    assert sorted(done) == [number for number in range(5) if begun or number != cancelled]
+    assert scopes[cancelled].cancelled_caught == (not begun)
+
+
+async def test_who_was_to_lead_and_is_cancelled_lets_the_next_one_lead() -> None:
+    store = Counting(held=2)
+    crossing, done = Crossing(store), list[int]()
+    last = trio.CancelScope()
+
+    async def one(number: int) -> None:
+        with last if number == 2 else trio.CancelScope():
+            await crossing.do(lambda: done.append(number))
+        if number < 2:
+            last.cancel()  # in the very moment in which it was woken to lead
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            for number in range(5):
+                nursery.start_soon(one, number)
+                await trio.testing.wait_all_tasks_blocked()
+            await trio.to_thread.run_sync(store.full.wait, PATIENCE)
+            store.go_on.set()
+        assert await crossing.do(lambda: "and on") == "and on"
+    assert set(done) | {2} == set(range(5))
