@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 
 from caesura.continuations._ids import object_id
 from caesura.continuations.store import _disk, _packing
+from caesura.continuations.store._delta import DEPTH
 from caesura.continuations.store._format import FILE, Entry, Kind, tree_bytes
 from caesura.continuations.store._objects import Objects
 from caesura.continuations.store._packing import head, index_of, keeper, packed, write_pack
+from caesura.continuations.store._packs import Pack
+from caesura.continuations.store._versions import shortened
 from tests.repositories import git
 
 Things = list[tuple[Kind, bytes]]
@@ -150,3 +153,66 @@ def test_places_beyond_two_gigabytes_are_told_as_git_tells_them() -> None:
         b"%d %s (%08x)" % (at, name.hex().encode(), checksum) for name, (checksum, at) in places.items()
     ]
     assert struct.unpack(">I", index[1028:1032]) == (12,)
+
+
+# Versions ----------------------------------------------------------------------------------------------------------
+
+growing = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from(["adds", "changes the last", "changes another", "begins anew"])),
+    max_size=120,
+)
+"""Which of four folders changes, and how."""
+
+
+def versions(changes: list[tuple[int, str]]) -> Things:
+    """The versions of four folders, and of a record that tells of each change."""
+    folders = [[Entry(FILE, "00", object_id("blob", b"%d" % folder))] for folder in range(4)]
+    things: Things = []
+    for number, (which, how) in enumerate(changes):
+        folder, blob = folders[which], object_id("blob", b"new %d" % number)
+        match how:
+            case "adds":
+                folder.append(Entry(FILE, f"{len(folder):02}", blob))
+            case "changes the last":
+                folder[-1] = folder[-1]._replace(id=blob)
+            case "changes another":
+                folder[len(folder) // 2] = folder[len(folder) // 2]._replace(id=blob)
+            case _:
+                del folder[1:]
+        whose = f'"format": 3,\n  "agent": "a",\n  "fingerprint": "f",\n  "nonce": "{which}"'
+        record = f'{{\n  {whose},\n  "at": {number}\n}}\n'.encode()
+        message = b'{\n  "role": "user"\n}\n' * number
+        new: Things = [("tree", tree_bytes(folder)), ("blob", record), ("blob", message)]
+        things += new
+    return list(dict.fromkeys(things))
+
+
+@given(growing)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+def test_versions_that_are_told_as_deltas_are_what_they_were(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, str]]
+) -> None:
+    things = versions(changes)
+    if not things:
+        return
+    objects = tmp_path_factory.mktemp("versions") / "objects"
+    objects.mkdir()
+    pack = write_pack(objects, len(things), shortened(reversed(entries(things, 0).items())))
+    ours = Pack(pack.with_suffix(".idx"))
+    for kind, data in things:
+        assert ours.read(bytes.fromhex(object_id(kind, data)), 10**6) == (kind, data)
+    ours.close()
+
+
+def test_of_versions_the_newest_stands_whole_and_each_other_is_near_one_that_does(objects: Path) -> None:
+    things = versions([(0, "adds")] * 200)
+    told = list(shortened(reversed(entries(things, 0).items())))
+    pack = write_pack(objects, len(told), told)
+    lines = [line.split() for line in git(objects.parent, "verify-pack", "-v", str(pack)).splitlines()]
+    depths = {line[0]: int(line[5]) for line in lines if len(line) == 7}
+    folders = [object_id(kind, data) for kind, data in things if kind == "tree"]
+    assert len(depths) > len(folders)  # records too
+    assert max(depths.values()) == DEPTH
+    assert not depths.keys() & {object_id(*thing) for thing in things[-3:]}
+    sizes = {line[0]: int(line[3]) for line in lines if len(line) >= 5 and line[1] == "tree"}
+    assert sum(sizes[name] < 50 for name in folders) > 150  # of up to 5,000 bytes

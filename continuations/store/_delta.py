@@ -1,5 +1,14 @@
 """Deltas: an object told as what it takes over from another one, as packs hold them."""
 
+import zlib
+
+from ._packing import LEVEL, head
+from ._packs import ID_DELTA
+
+DEPTH = 50
+"""How many deltas there may be between an object and one that stands whole: as many as git makes itself."""
+
+_SMALL = 64  # bytes: no delta of less is worth it
 _INSERTED = 127  # bytes that one instruction can insert
 _COPIED = 0xFFFFFF
 _BLOCK = 16  # bytes that are looked for in the other object
@@ -18,11 +27,21 @@ def delta(base: bytes, target: bytes) -> bytes:
     return bytes(made)
 
 
+def as_delta(name: bytes, base: bytes, target: bytes) -> bytes | None:
+    """An object as it stands in a pack that tells it as a delta of the object of that name, if it is worth it."""
+    if len(target) < _SMALL:
+        return None
+    made = delta(base, target)
+    if 4 * (len(name) + len(made)) > 3 * len(target):
+        return None
+    return head(ID_DELTA, len(made)) + name + zlib.compress(made, LEVEL)
+
+
 def _between(made: bytearray, base: bytes, target: bytes, first: int, last: int) -> None:
     """What is not the same at both ends: blocks of the base where there are any, and what is new."""
     end, stop = len(target) - last, len(base) - last
     blocks: dict[bytes, int] = {}
-    if max(end, stop) - first <= _SEARCHED:
+    if end - first >= _BLOCK and max(end, stop) - first <= _SEARCHED:
         blocks = {base[at : at + _BLOCK]: at for at in range(first, stop - _BLOCK + 1, _STRIDE)}
     at = new = first
     while blocks and at + _BLOCK <= end:
@@ -56,12 +75,13 @@ def _common(one: bytes, other: bytes) -> int:
 def _copy(made: bytearray, start: int, size: int) -> None:
     while size:
         part = min(size, _COPIED)
-        places = [(start >> 8 * bit & 0xFF, bit) for bit in range(4)] + [
-            (part >> 8 * bit & 0xFF, bit + 4) for bit in range(3)
-        ]
-        given = [(byte, bit) for byte, bit in places if byte]
-        made.append(0x80 | sum(1 << bit for _, bit in given))
-        made.extend(byte for byte, _ in given)
+        at, what, bit = len(made), start | part << 32, 1
+        made.append(0x80)
+        while what:  # what is zero is left out
+            if what & 0xFF:
+                made[at] |= bit
+                made.append(what & 0xFF)
+            what, bit = what >> 8, bit << 1
         start, size = start + part, size - part
 
 

@@ -13,6 +13,9 @@ from ._owner import mark
 
 _TEMPORARY = "tmp_obj_caesura-"  # in the folder of objects, where writers that died are tidied up after
 _CHUNK = 2**20
+LEVEL = 6
+"""How hard zlib tries where nobody waits for it."""
+
 _STORED = 0xFFFF  # bytes in one block that is not deflated
 _PLAIN = b"\x78\x01\x01"  # what zlib puts before a single such block
 _SIZES, _SUM = struct.Struct("<HH"), struct.Struct(">I")
@@ -31,15 +34,27 @@ def packed(kind: Kind, data: bytes, level: int = 1) -> bytes:
     )
 
 
+def stored(entry: bytes) -> bytes | None:
+    """The bytes of an object that stands in a pack as it is; None if it is deflated, or a delta."""
+    at = _begins(entry)
+    return entry[at + len(_PLAIN) + _SIZES.size : -_SUM.size] if entry.startswith(_PLAIN, at) else None
+
+
 def deflated(entry: bytes) -> bytes:
     """An object as it stands in a pack, deflated if it was only stored and gets smaller by it."""
+    data = stored(entry)
+    if data is None:
+        return entry
+    short = entry[: _begins(entry)] + zlib.compress(data, LEVEL)
+    return short if len(short) < len(entry) else entry
+
+
+def _begins(entry: bytes) -> int:
+    """How many bytes tell an object's kind and size."""
     at = 1
     while entry[at - 1] & 0x80:
         at += 1
-    if not entry.startswith(_PLAIN, at):
-        return entry
-    short = entry[:at] + zlib.compress(entry[at + len(_PLAIN) + _SIZES.size : -_SUM.size], 1)
-    return short if len(short) < len(entry) else entry
+    return at
 
 
 def head(number: int, size: int) -> bytes:

@@ -6,7 +6,6 @@ comes before it first, so that an object in a pack has all that it needs in pack
 pack was synced and each object in it read back.
 """
 
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -14,16 +13,13 @@ from pathlib import Path
 
 from .._codec import Unreadable
 from . import _disk
-from ._delta import delta
+from ._delta import DEPTH, as_delta
 from ._format import Entry, Kind, Malformed, RawCommit, read_commit, read_tree
 from ._objects import MAX_OBJECT, Objects
-from ._packing import head, packed, write_pack
-from ._packs import ID_DELTA, Pack
+from ._packing import LEVEL, packed, write_pack
+from ._packs import Pack
 from ._trees import MAX_DEPTH
 
-_DEPTH = 50  # as git's own: how many deltas there may be between an object and one that stands whole
-_LEVEL = 6
-_SMALL = 64  # bytes: no delta of less is worth it
 _HELD = 16 * 2**20
 _TREES = 512
 _NESTED = 4 * MAX_DEPTH  # no continuation has more folders within folders
@@ -189,19 +185,10 @@ class Repacking:
             self._breathe()
             kind, data = self._read(name)
             entry = None
-            if base is not None and depths.get(base, _DEPTH) < _DEPTH:
-                entry = self._as_delta(base, data)
+            if base is not None and depths.get(base, DEPTH) < DEPTH:
+                entry = as_delta(bytes.fromhex(base), self._read(base)[1], data)
             depths[name] = 0 if entry is None or base is None else depths[base] + 1
-            yield bytes.fromhex(name), entry or packed(kind, data, _LEVEL)
-
-    def _as_delta(self, base: str, data: bytes) -> bytes | None:
-        """An object as a delta, if that is a good deal smaller."""
-        if len(data) < _SMALL:
-            return None
-        made = delta(self._read(base)[1], data)
-        if len(made) > len(data) // 2:
-            return None
-        return head(ID_DELTA, len(made)) + bytes.fromhex(base) + zlib.compress(made, _LEVEL)
+            yield bytes.fromhex(name), entry or packed(kind, data, LEVEL)
 
     def _content(self, name: str, kind: Kind) -> bytes:
         found, data = self._read(name)

@@ -14,7 +14,8 @@ from ._frames import RefMove
 from ._journal import Journal, Segment
 from ._journaled import JournaledRefs
 from ._owner import is_dead, mark
-from ._packing import deflated, keeper, write_pack
+from ._packing import keeper, write_pack
+from ._versions import shortened
 
 _BRANCH = "branch-"
 
@@ -72,13 +73,12 @@ class Sealer:
 
     def _pack(self, segment: Segment) -> Path | None:
         with suppress(FileNotFoundError):  # somebody else has sealed it
-            entries = sorted(segment.objects.items(), key=lambda item: item[1])
+            places = sorted(segment.objects.items(), key=lambda item: item[1], reverse=True)
             with _disk.opened(segment.path) as file:
                 data = file.readall()
-            if entries:
-                # Deflated only now: nobody waits for it.
-                objects = ((name, deflated(data[at : at + length])) for name, (at, length) in entries)
-                return write_pack(self._objects, len(entries), objects, durable=segment.durable, keep=True)
+            if places:
+                entries = ((name, data[at : at + length]) for name, (at, length) in places)
+                return write_pack(self._objects, len(places), shortened(entries), durable=segment.durable, keep=True)
         return None
 
     def _write_branches(self, segment: Segment, files: dict[str, Path]) -> dict[str, Path]:
