@@ -1,8 +1,10 @@
 """What becomes of the files of a child loop in its parent's, and what the parent's model is told of them."""
 
+from textwrap import indent
+
 from ._ids import CallId, CommitId
 from ._messages import Value
-from ._text import count, one_line
+from ._text import count, excerpt, one_line
 
 FILES_NOTE = "\n\n[Files: "
 """How what is said of a child's files begins, after the child's own result."""
@@ -39,6 +41,11 @@ def told_of_failure(call: CallId, kept_in: CommitId | None) -> str:
     if kept_in is None:
         return ""
     return f"{FILES_NOTE}what {call} had changed is not in yours. {_where(call, kept_in)}]"
+
+
+def and_files(said: str, note: str) -> str:
+    """What a commit's body says of a child's end, and of its files; no line of a patch is wrapped."""
+    return f"{said}\n\n{excerpt(indent(note.strip(), '  '))}" if note else said
 
 
 def _where(call: CallId, kept_in: CommitId | None) -> str:

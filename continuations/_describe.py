@@ -4,7 +4,7 @@ import re
 
 from ._calls import Call, CallState, Needs, Person
 from ._changes import as_lines, differences
-from ._child_files import told_of_conflicts, told_of_failure
+from ._child_files import and_files, told_of_conflicts, told_of_failure
 from ._compaction import context_size
 from ._describe_compaction import told_by_compaction
 from ._describe_forks import told_by_departure, told_by_rehearsal, trailers_of_fork
@@ -163,10 +163,10 @@ def _call_event(
             return f"{call.tool} goes on", ""
         case ChildFinished(text=text):
             note = told_of_conflicts(call.id, event.conflicts, event.kept_in)
-            return f"{call.tool} returned: {text}", _and_files(excerpt(text), note)
+            return f"{call.tool} returned: {text}", and_files(excerpt(text), note)
         case ChildFailed(error=error):
             note = told_of_failure(call.id, event.kept_in)
-            return f"{call.tool} failed: {error}", _and_files(excerpt(error), note)
+            return f"{call.tool} failed: {error}", and_files(excerpt(error), note)
         case Decided(choice=choice, note=note, edited=edited):
             verb = "approved" if choice == "approve" else "rejected"
             if edited is not None:
@@ -230,10 +230,6 @@ def _asked(call: Call) -> str:
     if call.not_before is not None:
         return f"sleeps until {call.not_before.isoformat(timespec='seconds')}"
     return f"{call.tool} waits"
-
-
-def _and_files(said: str, note: str) -> str:
-    return f"{said}\n\n{excerpt(note.strip())}" if note else said
 
 
 def _shown(call: Call) -> str:
