@@ -7,6 +7,7 @@ named for its story; what is not over is left in the midst of it.
 
 import datetime as dt
 import itertools
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from typing import Any, Literal
 import trio
 from msgspec.structs import replace
 
+from caesura.adapters.files import edit_file
 from caesura.continuations import (
     AgentSpec,
     ApprovalRule,
@@ -434,6 +436,24 @@ async def copies(at: Recorder) -> None:
     await at.resume("with-copies", lead)
 
 
+async def projects(at: Recorder) -> None:
+    """A loop that began with the files of a project's commit, and asks before it changes one, with what it would be."""
+    project = at.folder / "project"
+    _git(at.folder, "init", "--quiet", "--initial-branch=main", str(project))
+    (project / "read.me").write_text("Read me.\n")
+    _git(project, "add", "--all")
+    _git(project, "commit", "--quiet", "--message=The project")
+    editor = Agent("editor", "Edit.", tools=[edit_file.with_approval(True)])
+    edit = {"path": "read.me", "old": "Read", "new": "Do read"}
+    await at.run("on-a-project", editor, lines(ask_for(("edit_file", edit)), say("done")), origin=f"{project}@main")
+
+
+def _git(folder: Path, *words: str) -> None:
+    who = {"NAME": ADA.name, "EMAIL": ADA.email, "DATE": NOON.isoformat()}
+    variables = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()}
+    subprocess.run(["git", *words], cwd=folder, env=os.environ | variables, check=True)
+
+
 async def choices(at: Recorder) -> None:
     """Variants that were tried and scored, of which one was adopted; and a loop that was pruned."""
 
@@ -484,6 +504,7 @@ STORIES = (
     forks,
     files,
     copies,
+    projects,
     choices,
     repairs,
     imports,
