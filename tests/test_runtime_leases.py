@@ -262,13 +262,16 @@ class Beating(MemoryStore):
     def head(self, loop: LoopName, *, archived: bool = False) -> CommitId | None:
         if self.busy:
             self.wait_for(self.beats + 3)
-            self.busy = False
+            with self._beat:
+                self.busy = False
+                self._beat.notify_all()
         return super().head(loop, archived=archived)
 
-    def wait_for(self, beats: int) -> None:
-        """Block this thread until so many beats were counted."""
+    def wait_for(self, beats: int, *, idle: bool = False) -> None:
+        """Block this thread until so many beats were counted, and, if asked, until the store is busy no more."""
         with self._beat:
-            assert self._beat.wait_for(lambda: self.beats >= beats, 30), "the heart stands still"
+            done = self._beat.wait_for(lambda: self.beats >= beats and not (idle and self.busy), 30)
+            assert done, "the heart stands still"
 
 
 @pytest.fixture
@@ -289,7 +292,7 @@ async def test_the_heart_beats_while_a_tool_blocks(how: str, restless_clock: Moc
                 pass
         else:
             store.busy = how == "and the store is busy"
-            store.wait_for(beats)
+            store.wait_for(beats, idle=True)  # a heart that has driven its loop to the end beats for nobody
         return "done"
 
     agent = Agent("a", tools=[work])
