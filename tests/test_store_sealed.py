@@ -19,7 +19,9 @@ from caesura.continuations import (
     Locked,
     LoopName,
     Moved,
+    Told,
     Unavailable,
+    User,
     Visibility,
     Work,
     loop_name,
@@ -28,7 +30,7 @@ from caesura.continuations.store import _disk, _later, _packing, _refs, _sealing
 from caesura.continuations.store._exclusive import Turns
 from caesura.continuations.store._journal import FOLDER, Journal
 from tests.repositories import OPS, STATE, X, git
-from tests.strategies import ADA, ROBOT, World
+from tests.strategies import ADA, EPOCH, NESTED, ROBOT, World
 
 
 @pytest.fixture(autouse=True)
@@ -652,6 +654,19 @@ def test_what_goes_wrong_in_one_work_is_its_own_affair(store: GitStore) -> None:
     with pytest.raises(ZeroDivisionError):
         works[1].result()
     assert store.heads() == {X: works[2].result().id}
+
+
+def test_a_shared_step_of_a_nested_loop_without_a_branch_is_made_once(store: GitStore) -> None:
+    world = World(store, NESTED)
+    commit = world.settle().commit
+    world.history.branch(X, commit)  # of its nested loops there are only the commits that this one holds
+    name = loop_name("x.team-1")
+    nested = world.history.load(name)
+    told = Told(at=EPOCH, message=User(content="Hurry."), by=ADA)
+    work = Work(lambda: world.history.apply(nested, told, ROBOT))
+    store.share([work])
+    assert store.parents(work.result().commit)[0] == nested.commit
+    assert store.head(name) == work.result().commit
 
 
 def test_of_shared_work_that_the_disk_refuses_nothing_is_done_nor_done_again(

@@ -44,6 +44,10 @@ class _Asked:
         self.error: Exception | None = None
 
 
+class _Another(Exception):  # noqa: N818  # it reaches nobody
+    """A work that is shared moves a second branch: it must be done by itself, as the first has not moved yet."""
+
+
 class _Waiting:
     """A thread that waits for its moves; `leads` says that it is to write for those that wait."""
 
@@ -133,7 +137,9 @@ class Group:
         """
         self._used = True
         asked = _Asked(move, check, then)
-        if self._shares.on and self._shares.asked is None:
+        if self._shares.on:
+            if self._shares.asked is not None:
+                raise _Another
             self._shares.asked = asked
             return True
         deadline = time.monotonic() + _refs.LOCK_SECONDS
@@ -152,7 +158,8 @@ class Group:
     def share(self, works: Sequence[Work[Any]]) -> None:
         """Do works one after the other; their moves are written together, and waited for once.
 
-        A work whose move could not be made is done again, by itself: what had moved its branch is found then.
+        A work whose move could not be made is done again, by itself: what had moved its branch is found then. So is one
+        that moves several.
         """
         late: list[tuple[Work[Any], _Asked]] = []
         for work in works:
@@ -161,7 +168,9 @@ class Group:
                 work.do()
             finally:
                 asked, self._shares.asked, self._shares.on = self._shares.asked, None, False
-            if asked is not None:
+            if isinstance(work.error, _Another):
+                work.do()
+            elif asked is not None:
                 late.append((work, asked))
         if not late:
             return

@@ -7,9 +7,9 @@ T = TypeVar("T")
 
 
 class Work(Generic[T]):
-    """A call that moves one branch at most, as the last thing that it does to the store, and what came of it.
+    """A call that moves a branch, if any, as the last thing that it does to the store, and what came of it.
 
-    It may be made again if the move turns out to be impossible, and so must not mind that.
+    It may be made again if the move turns out to be impossible, or is not the only one, and so must not mind that.
     """
 
     def __init__(self, call: Callable[[], T]) -> None:
