@@ -35,6 +35,7 @@ class Crossing:
         self._leading = 0
         self._threads = trio.CapacityLimiter(_AT_ONCE)
 
+    @trio.lowlevel.enable_ki_protection  # a Ctrl-C in between would leave tasks waiting for one that leads no more
     async def do(self, call: Callable[[], T]) -> T:
         """Make a call, as a `Work` is. Once begun it is waited for even if the task is cancelled."""
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -53,7 +54,7 @@ class Crossing:
     async def _wait(self, mine: _Waiting) -> None:
         try:
             await mine.woken.wait()
-        except trio.Cancelled:
+        except BaseException:  # cancelled, or a Ctrl-C, which no shield keeps from the main task
             if mine in self._queue:
                 self._queue.remove(mine)
                 if mine.leads:
@@ -70,6 +71,10 @@ class Crossing:
             with trio.CancelScope(shield=True):
                 works = [one.work for one in batch]
                 await trio.to_thread.run_sync(self._store.share, works, limiter=self._threads)
+        except BaseException as error:
+            for one in batch:  # nobody can tell what came of it
+                one.work.error = one.work.error or error
+            raise
         finally:
             self._pass_on()
             for one in batch:

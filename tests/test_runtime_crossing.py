@@ -1,5 +1,6 @@
 """Crossing to a thread: few threads do what many loops wait for, and each loop has its own result."""
 
+import signal
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -113,3 +114,58 @@ async def test_who_was_to_lead_and_is_cancelled_lets_the_next_one_lead() -> None
             store.go_on.set()
         assert await crossing.do(lambda: "and on") == "and on"
     assert set(done) | {2} == set(range(5))
+
+
+async def test_a_fault_of_the_store_leaves_nobody_to_take_for_done_what_may_not_be() -> None:
+    class Faulty(Counting):
+        def share(self, works: Sequence[Work[Any]]) -> None:
+            super().share(works)
+            raise ZeroDivisionError("after the calls, and before the disk")
+
+    store = Faulty(held=2)
+    crossing, told = Crossing(store), list[str]()
+
+    async def one(number: int) -> None:
+        try:
+            await crossing.do(lambda: number)
+        except ZeroDivisionError as error:
+            told.append(str(error))
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            for number in range(5):
+                nursery.start_soon(one, number)
+            await trio.to_thread.run_sync(store.full.wait, PATIENCE)
+            store.go_on.set()
+    assert told == 5 * ["after the calls, and before the disk"]
+
+
+def test_a_ctrl_c_of_who_waits_to_cross_holds_up_nobody_else() -> None:
+    store, done = Counting(held=2), list[int]()
+
+    async def main() -> None:
+        crossing = Crossing(store)
+
+        async def one(number: int) -> None:
+            await crossing.do(lambda: done.append(number))
+
+        @trio.lowlevel.enable_ki_protection  # so that it reaches the main task
+        async def interrupt(at: int) -> None:
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(one, at)
+            await trio.testing.wait_all_tasks_blocked()
+            signal.raise_signal(signal.SIGINT)
+
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                for number in range(2):
+                    nursery.start_soon(one, number)
+                    await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(interrupt, 3)
+                with pytest.raises(KeyboardInterrupt):
+                    await crossing.do(lambda: done.append(2))
+                store.go_on.set()
+            await crossing.do(lambda: done.append(4))
+
+    trio.run(main)
+    assert sorted(done) == [0, 1, 3, 4]

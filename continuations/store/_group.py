@@ -44,7 +44,7 @@ class _Asked:
         self.error: Exception | None = None
 
 
-class _Another(Exception):  # noqa: N818  # it reaches nobody
+class _Another(Exception):
     """A work that is shared moves a second branch: it must be done by itself, as the first has not moved yet."""
 
 
