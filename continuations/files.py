@@ -212,7 +212,7 @@ class Files:
         """
         workspace, store, redaction = workspace_of(saved), self._history.store.workspaces(), self._history.redaction
         with or_refused(_WHAT):
-            found = store.merge(base, workspace.tree, theirs, lambda text: redaction.text(text) != text)
+            found = store.merge(saved.loop, base, workspace.tree, theirs, lambda text: redaction.text(text) != text)
         if found.tree != workspace.tree:
             self.take_up(saved)
             with or_refused(_WHAT):

@@ -1,6 +1,7 @@
 """The files of nested loops: each works on a copy of its own, which comes back as a merge, and nothing is lost."""
 
 import random
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -309,6 +310,30 @@ async def test_files_changed_by_hand_meanwhile_are_noticed_before_a_merge_writes
         loops.keep_files(LOOP, by=ADA)
     assert (await family.resume()).status == "completed"
     assert held(path) == files_in(root) == {**before, "made": ("100644", b"by the child\n")}
+    healthy(path)
+
+
+async def test_a_merge_that_was_given_up_is_gone_once_the_loop_is_erased(path: Path, root: Path) -> None:
+    (root / ".gitignore").write_text("*.log\n")
+    (root / "a.log").write_text("mine\n")
+    begun = threading.Event()
+
+    def log(place: Path) -> None:
+        begun.set()
+        (place / ".gitignore").write_text("")
+        (place / "a.log").write_text("the child's\n")
+        line(0, "xyzzy")(place)
+
+    def mine(place: Path) -> None:
+        assert begun.wait(60)
+        line(8, "mine")(place)
+
+    family = Family(path, ["!mine", "log"], mine=mine, log=log)
+    with pytest.raises(InTheWay, match=r"a\.log"):
+        await family.run(root)
+    with Loops.open(path) as loops:
+        loops.erase(LOOP, by=ADA)
+    assert b"xyzzy" not in git(path, "cat-file", "--batch-all-objects", "--batch", "--buffer")
     healthy(path)
 
 

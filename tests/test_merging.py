@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from caesura.continuations import GitStore, TreeId
-from tests.workspaces import Kept, files_in, files_of, git, something_happens
+from caesura.continuations import GitStore, TreeId, loop_name
+from tests.workspaces import LOOP, Kept, files_in, files_of, git, something_happens
 
 LINES = 12
 
@@ -115,7 +115,7 @@ def test_whatever_stood_at_a_path_and_was_made_of_it_is_merged_as_git_merges_it(
         made_of(tmp_path / name, tree)
         names.append(tree_of(path, tmp_path / name))
     by_git, conflicts = merged_by_git(path, *names)
-    merged = store.workspaces().merge(names[0], names[1], names[2], never)
+    merged = store.workspaces().merge(loop_name(LOOP), names[0], names[1], names[2], never)
     assert {clash.path for clash in merged.clashes} == conflicts
     made = files_of(path, merged.tree)
     assert apart(made, conflicts) == apart(files_of(path, by_git), conflicts)
@@ -153,7 +153,7 @@ def test_files_are_merged_as_git_merges_them_and_stay_as_ours_where_it_finds_a_c
             break
     trees = [tree for _, tree in sides]
     by_git, conflicts = merged_by_git(path, *trees)
-    merged = store.workspaces().merge(trees[0], trees[1], trees[2], never)
+    merged = store.workspaces().merge(loop_name(LOOP), trees[0], trees[1], trees[2], never)
     assert {clash.path for clash in merged.clashes} == conflicts
     if not conflicts:
         assert merged.tree == by_git

@@ -193,6 +193,27 @@ async def test_files_changed_by_hand_are_noticed_and_never_overwritten_without_a
     healthy(path)
 
 
+async def test_what_was_looked_at_and_never_kept_is_gone_once_the_loop_is_erased(path: Path, root: Path) -> None:
+    await drive(path, root)
+    async with Runtime.open(path, agents=[scribbler()], model=scribbles(7)) as runtime:
+        await runtime.run("writer", "Write.", loop="other")
+    for text in ("xyzzy, for nobody\n", "xyzzy, for nobody else\n"):
+        (root / "diary").write_text(text)
+        with pytest.raises(UnkeptFiles, match="diary"):
+            await resumed(path, LOOP)
+        (root / "diary").unlink()
+    assert b"xyzzy" in everything(path)
+    with Loops.open(path) as loops:
+        loops.erase(LOOP, by=ADA)
+    assert b"xyzzy" not in everything(path)
+    healthy(path)
+
+
+def everything(path: Path) -> bytes:
+    """All objects of a repository, whether anything leads to them or not."""
+    return git(path, "cat-file", "--batch-all-objects", "--batch", "--buffer")
+
+
 async def test_files_changed_by_hand_can_be_put_back_and_stay_in_the_history(path: Path, root: Path) -> None:
     await drive(path, root)
     before = files_in(root)

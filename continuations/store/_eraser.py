@@ -31,6 +31,7 @@ from ._objects import Batch, Objects
 from ._protocol import Locked, Move
 from ._together import JointRefs, Swap, check_unused
 from ._workspaces import FOLDER as WORKSPACES
+from ._workspaces import folders_of, looks_of
 
 TOMBSTONES = "refs/archive/erased/"
 PLACES = (LOOPS, ARCHIVE)
@@ -76,7 +77,7 @@ class Eraser:
             commits = content.commits | doomed
             left = {*family, *self._left_logs(chosen)}
             others = self._others(left, commits)
-            doomed |= self._strays(chosen, others, commits)
+            doomed |= self._strays(chosen, others, commits) | self._looked_at(chosen, content.objects)
             shared = len(doomed & others)
             doomed -= others
             tombstones: dict[LoopName, CommitId] = {}
@@ -252,18 +253,23 @@ class Eraser:
         }:
             theirs |= more
         for name in theirs - commits:
-            doomed |= self._below(name)
+            doomed |= {name, *self._below([read_commit(self._objects.get(name, "commit")).tree])}
         for name, kind in unreached.items():
             if kind == "blob" and name not in doomed and self._is_old(name) and self._is_ours(name):
                 doomed.add(name)
         return doomed
 
-    def _below(self, commit: str) -> set[str]:
-        """A commit that may not be whole, and what is there of its tree."""
-        found, waiting = {commit}, [read_commit(self._objects.get(commit, "commit")).tree]
+    def _looked_at(self, roots: Iterable[LoopName], known: Collection[str]) -> set[str]:
+        """The files that were read in the loops' folders, and are in none of the commits: changed by hand, and never
+        kept, or merged and given up."""
+        return self._below([tree for root in roots for tree in looks_of(self._folder, root)], known)
+
+    def _below(self, trees: Iterable[str], known: Collection[str] = ()) -> set[str]:
+        """Trees that may not be whole, and what is there of what is in them, but for what is known."""
+        found, waiting = set[str](), list(trees)
         while waiting:
             name = waiting.pop()
-            if name in found:
+            if name in found or name in known:
                 continue
             found.add(name)
             with suppress(SavedStateError, Malformed):
@@ -318,9 +324,8 @@ class Eraser:
 
     def _forget_folders(self, root: LoopName) -> None:
         """Remove the folder that a loop worked in, if it is the repository's, and what is known of another."""
-        for own in sorted((self._folder / WORKSPACES).glob(f"{root}*")):
-            if own.name.partition(".")[0] == root:
-                shutil.rmtree(own)
+        for own in folders_of(self._folder, root):
+            shutil.rmtree(own)
 
     def _forget_logs(self, refs: Iterable[str], forgotten: set[str]) -> None:
         for ref in refs:

@@ -19,7 +19,7 @@ from . import _disk
 from ._checkout import Checkouts
 from ._exclusive import in_turn
 from ._folder import FileChange, Occupied, Unkeepable, opened
-from ._format import Entry
+from ._format import Entry, is_id
 from ._ignore import own_rules
 from ._index import Index, load_index, save_index, seed
 from ._merging import Merged, Merges
@@ -33,6 +33,7 @@ FOLDER = "caesura.workspaces"
 
 _PLACE, _INDEX, _FILES = "place", "index", "files"
 _NEW, _FOR = "new~", "for"
+_LOOKS = "looks"
 
 
 class Look(NamedTuple):
@@ -53,6 +54,7 @@ class Workspaces:
         self._folder = repository / FOLDER
         self._objects, self._trees, self._excludes = objects, trees, excludes
         self._known: dict[LoopName, tuple[tuple[int, ...], Index]] = {}
+        self._noted: dict[LoopName, str] = {}
 
     def place(self, loop: LoopName) -> Path:
         """The folder that a loop's files are in, or will be."""
@@ -146,6 +148,8 @@ class Workspaces:
             rules = own_rules(root, self._excludes())
             found = Snapshots(root, self._objects, self._trees, rules, holds_secret).take(index)
             none = EMPTY if root == self._own(loop) else ""
+            if found.tree not in (kept, index.settled):
+                self._note(loop, found.tree)
             return Look(TreeId(found.tree), found.left_out, index.settled or none, index.target)
 
     def peek(
@@ -201,13 +205,19 @@ class Workspaces:
         with self._opened(loop) as (root, index):
             Checkouts(root, self._objects, self._trees).check(index, tree)
 
-    def merge(self, base: TreeId, ours: TreeId, theirs: TreeId, holds_secret: Callable[[str], bool]) -> Merged:
-        """Merge the files of a tree into those of another, both of which were made of `base`; the objects are written.
+    def merge(
+        self, loop: LoopName, base: TreeId, ours: TreeId, theirs: TreeId, holds_secret: Callable[[str], bool]
+    ) -> Merged:
+        """Merge the files of a tree into a loop's, both of which were made of `base`; the objects are written.
 
         Raises:
             OSError: an object cannot be written.
         """
-        return Merges(self._folder.parent, self._objects, self._trees, holds_secret).merge(base, ours, theirs)
+        merged = Merges(self._folder.parent, self._objects, self._trees, holds_secret).merge(base, ours, theirs)
+        if merged.tree not in (ours, theirs):
+            with self._locked(loop):
+                self._note(loop, merged.tree)
+        return merged
 
     def occupy(self, loop: LoopName) -> Callable[[], None]:
         """Keep other loops out of a loop's folder until what this returns is called, or this process ends.
@@ -315,8 +325,28 @@ class Workspaces:
         save_index(file, index)
         self._known[loop] = _signature(file), index
 
+    def _note(self, loop: LoopName, tree: str) -> None:
+        """Say that a tree was written, which it may be that no commit will ever name: for who erases the loop."""
+        if self._noted.get(loop) != tree:
+            _disk.append(self._folder / loop / _LOOKS, f"{tree}\n".encode())
+            self._noted[loop] = tree
+
     def _is_there(self, tree: str) -> bool:
         return bool(tree) and next(iter(self._objects.find(tree)), None) is not None
+
+
+def folders_of(repository: Path, root: LoopName) -> Iterator[Path]:
+    """What a repository keeps of the files of a root loop, of those nested in it, and of earlier ones of its name."""
+    for own in sorted((repository / FOLDER).glob(f"{root}*")):
+        if own.name.partition(".")[0] == root:
+            yield own
+
+
+def looks_of(repository: Path, root: LoopName) -> Iterator[str]:
+    """The trees that were written of those files, be they in a commit or not."""
+    for own in folders_of(repository, root):
+        with suppress(FileNotFoundError), _disk.opened(own / _LOOKS) as file:
+            yield from filter(is_id, file.readall().decode("latin-1").split("\n"))
 
 
 def _changes(trees: Trees, old: str, new: str) -> Iterator[FileChange]:
