@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -288,6 +288,21 @@ def test_dead_or_out_of_space_at_any_call_it_loses_nothing_and_the_next_goes_on(
     check(folder, made)
 
 
+@pytest.mark.parametrize("at_once", [1, 5])
+def test_what_was_sealed_piece_by_piece_takes_as_little_room_in_the_end_as_all_else(
+    store: GitStore, folder: Path, tmp_path: Path, at_once: int
+) -> None:
+    steps(store, 100)
+    whole = run(store).after.size
+    with closing(GitStore.open(tmp_path / "s.git", create=True, durability="crash", visibility="sealed")) as sealed:
+        made = list[Commit]()
+        while len(made) < 100:
+            made += steps(sealed, at_once, before=made[-1] if made else None)
+            sealed.seal()
+        assert run(sealed).after.size < 1.1 * whole
+        check(tmp_path / "s.git", made)
+
+
 # Damage ------------------------------------------------------------------------------------------------------------
 
 
@@ -315,6 +330,24 @@ def test_a_damaged_pack_stays_where_it_is(store: GitStore, folder: Path) -> None
     overwrite(
         damaged, bytes(data[: len(data) // 2]) + bytes([data[len(data) // 2] ^ 1]) + bytes(data[len(data) // 2 + 1 :])
     )
+    check(folder, made)
+
+
+def test_a_damaged_pack_that_has_no_deltas_stays_where_it_is(folder: Path) -> None:
+    with closing(GitStore.open(folder, create=True, durability="crash", visibility="sealed")) as store:
+        made = steps(store, 1)
+        store.seal()
+        (damaged,) = packs(folder)
+        for _ in range(3):
+            made += steps(store, 1, before=made[-1])
+            store.seal()
+    data = damaged.read_bytes()
+    at = len(data) // 2
+    overwrite(damaged, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    with closing(GitStore.open(folder)) as store:
+        assert run(store).packs == 3
+    assert damaged in packs(folder)
+    overwrite(damaged, data)
     check(folder, made)
 
 

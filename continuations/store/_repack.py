@@ -136,16 +136,23 @@ class Repacking:
 
     # Packing -------------------------------------------------------------------------------------------------------
 
-    def pack(self, layout: Mapping[str, str | None], ready: Mapping[bytes, Callable[[], bytes]] = {}) -> Pack | None:
-        """Make a pack of objects, and of entries that are `ready` to be copied; synced, and each object read back.
+    def pack(
+        self, layout: Mapping[str, str | None], ready: Mapping[bytes, Callable[[], bytes]] | None = None
+    ) -> Pack | None:
+        """Make a pack of objects; synced, and each object read back. None if there is nothing to pack.
 
-        What is not whole is left out. None if there is nothing to pack.
+        What is not whole is left out, unless the pack is to stand for others, with entries that are `ready` to be
+        copied from them.
 
         Raises:
             OSError: the disk is full, or may not be written. There is no such pack then.
-            NotWhole: what was copied is damaged. What it was copied from is as it was.
+            NotWhole: something is damaged in what the pack is to stand for. That is as it was.
         """
         whole = {name: base for name, base in layout.items() if self._is_whole(name)}
+        if ready is None:
+            ready = {}
+        elif len(whole) < len(layout):
+            raise NotWhole(layout.keys() - whole.keys())
         if not whole and not ready:
             return None
 

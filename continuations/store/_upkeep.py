@@ -36,6 +36,7 @@ BRANCHES = 1000
 """So many branches of root loops may have files of their own."""
 
 _LARGE = 2**25  # bytes: a pack of that size becomes a part of a larger one only by hand
+_COPIED = 2**20  # bytes: what are deltas in a pack of that size are so for good
 _COMMITS = 256  # that are packed at a time: a good deal less than a second's work
 _SAMPLED = ("17", "5a", "a3", "e8")
 _AGE = 24 * 3600.0  # seconds: what no branch reaches and is older is packed too, where git tidies up nothing
@@ -226,26 +227,23 @@ class GitUpkeep(Upkeep):
         return 0
 
     def _merged(self, packs: list[Pack]) -> Pack | None:
-        """One pack of several: what is a delta stays one, and in a pack without any some become deltas."""
+        """One pack of several: what is a delta in a larger one stays as it is, and of the rest more become deltas."""
         ready: dict[bytes, Callable[[], bytes]] = {}
-        fresh: dict[str, Kind] = {}
+        fresh: dict[str, Kind | None] = {}
         for pack in packs:
             self._breathe()
             entries = pack.entries()
-            whole: dict[str, Kind] = {}
-            for name, (start, _) in entries.items():
-                kind = pack.kind(start)
-                if kind is not None:
-                    whole[name.hex()] = kind
-            if len(whole) == len(entries):
-                fresh.update(whole)
+            kinds = {name: pack.kind(start) for name, (start, _) in entries.items()}
+            if _size(pack.file) < _COPIED or None not in kinds.values():
+                fresh.update((name.hex(), kind) for name, kind in kinds.items())
                 continue
             names = {start: name for name, (start, _) in entries.items()}
             for name, (start, end) in entries.items():
                 ready.setdefault(name, partial(pack.entry, start, end, names))
         for name in ready:
             fresh.pop(name.hex(), None)
-        commits = self._merging.lines((name for name, kind in fresh.items() if kind == "commit"), fresh)
+        found = (name for name, kind in fresh.items() if kind in ("commit", None))  # None: told as a delta
+        commits = self._merging.lines(found, fresh)
         layout = self._merging.layout(reversed(commits), fresh)
         return self._merging.pack(layout | {name: None for name in fresh if name not in layout}, ready)
 
