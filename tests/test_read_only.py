@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from caesura.continuations.store._refused import refused
 from tests.cli_process import AGENTS, Shell
 
 _DROP_BOUND = 24  # prctl: take a capability away from what this process will execute
@@ -100,3 +101,12 @@ def test_what_would_write_names_the_file_and_what_to_do(shell: Shell, words: tup
     assert "[Errno" not in said
     assert "hint: " in said
     assert "ls -ld " in said or "caesura init" in said
+
+
+def test_a_file_that_cannot_even_be_looked_for_is_named_too(tmp_path: Path) -> None:
+    file = tmp_path / ("n" * 1000)  # as a file in a folder that may not be gone into, and for root as for anybody
+    with pytest.raises(OSError, match="too long") as fault:
+        file.write_text("")
+    told = refused("It could not be written", fault.value)
+    assert str(told) == f"It could not be written: File name too long: {file}."
+    assert told.hint

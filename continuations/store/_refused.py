@@ -1,6 +1,7 @@
 """What the system refuses, as a person is told it: which file, why, and what to do about it."""
 
 import errno
+import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ def refused(what: str, error: OSError) -> Unavailable:
     if not error.strerror or not isinstance(error.filename, str | bytes | Path):
         return Unavailable(f"{what}: {error}.", hint="Check the repository's permissions and free space.")
     file = Path(error.filename if isinstance(error.filename, str | Path) else error.filename.decode(errors="replace"))
-    near = next(one for one in (file, *file.parents) if one.exists())
+    near = next((one for one in (file, *file.parents) if os.path.exists(one)), file)  # noqa: PTH110  # it may not be seen
     return Unavailable(f"{what}: {error.strerror}: {file}.", hint=_hint(error.errno, near))
 
 
