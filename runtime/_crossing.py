@@ -54,7 +54,7 @@ class Crossing:
     async def _wait(self, mine: _Waiting) -> None:
         try:
             await mine.woken.wait()
-        except BaseException:  # cancelled, or a Ctrl-C, which no shield keeps from the main task
+        except BaseException as error:  # cancelled, or a Ctrl-C, which no shield keeps from the main task
             if mine in self._queue:
                 self._queue.remove(mine)
                 if mine.leads:
@@ -62,6 +62,8 @@ class Crossing:
                 raise
             with trio.CancelScope(shield=True):
                 await mine.woken.wait()
+            if not isinstance(error, trio.Cancelled):
+                raise
 
     async def _lead(self, mine: _Waiting) -> None:
         """Cross with all that wait by now, and let the first of those that have come since lead next."""

@@ -169,3 +169,44 @@ def test_a_ctrl_c_of_who_waits_to_cross_holds_up_nobody_else() -> None:
 
     trio.run(main)
     assert sorted(done) == [0, 1, 3, 4]
+
+
+def test_a_ctrl_c_of_who_crosses_is_heard_once_that_is_done() -> None:
+    crosses, go_on, done = threading.Event(), threading.Event(), list[int]()
+
+    class Slow(Counting):
+        def share(self, works: Sequence[Work[Any]]) -> None:
+            if len(works) == 2:
+                crosses.set()
+                assert go_on.wait(PATIENCE)
+            super().share(works)
+
+    store = Slow(held=2)
+
+    async def main() -> None:
+        crossing = Crossing(store)
+
+        async def one(number: int) -> None:
+            await crossing.do(lambda: done.append(number))
+
+        @trio.lowlevel.enable_ki_protection  # so that it reaches the main task
+        async def interrupt() -> None:
+            await trio.testing.wait_all_tasks_blocked()
+            store.go_on.set()
+            await trio.to_thread.run_sync(crosses.wait, PATIENCE)
+            signal.raise_signal(signal.SIGINT)
+            go_on.set()
+
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                for number in range(3):
+                    nursery.start_soon(one, number)
+                    await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(interrupt)
+                with pytest.raises(KeyboardInterrupt):  # noqa: PT012  # then, or at the next chance
+                    await crossing.do(lambda: done.append(3))
+                    await trio.lowlevel.checkpoint()
+                assert 3 in done
+
+    trio.run(main)
+    assert sorted(done) == [0, 1, 2, 3]
