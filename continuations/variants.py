@@ -117,7 +117,7 @@ def _check_same(history: History, saved: Saved, revision: str, name: str, asked:
             f"There is a loop {saved.loop!r} already, and it is no fork of {revision} as that is now.",
             hint="Give what is tried of this commit another name.",
         )
-    told = (variant_of(message) for message in _own(history, saved))
+    told = (variant_of(message) for message in _own(history, saved.loop, saved.commit))
     made_of = next((digest for digest in told if digest is not None), None)
     if made_of is None:
         raise LoopExists(
@@ -141,11 +141,12 @@ def _digest(variant: Variant, redaction: Redaction) -> Digest:
 
 
 def _take_away(history: History, loop: LoopName) -> None:
-    """Let go of a loop that was only just made, unless a worker has taken it up since."""
-    if any("Worker" in trailers(message) for message in _own(history, history.load(loop))):
-        return
+    """Let go of a loop that was only just made, unless a worker has taken it up since, or one nested in it."""
     heads = {loop: history.load(loop).commit, **history.store.heads(loop)}
-    with suppress(Moved):
+    said = (message for one, head in heads.items() for message in _own(history, one, head))
+    if any("Worker" in trailers(message) for message in said):
+        return
+    with suppress(Moved):  # by a worker that was not seen above
         history.store.move_all([Move(loop=one, old=head, new=None) for one, head in heads.items()], "not made")
 
 
@@ -171,17 +172,17 @@ def _commit(history: History, revision: str) -> CommitId:
 def _forked_from(history: History, saved: Saved) -> CommitId | None:
     """The commit of another loop that a loop began at."""
     line = history.store.line(saved.commit)
-    return next((commit for commit, message in line if not _is_own(saved, message)), None)
+    return next((commit for commit, message in line if not _is_own(saved.loop, message)), None)
 
 
-def _own(history: History, saved: Saved) -> Iterator[str]:
-    """What a loop's commits say, down to where it began."""
-    messages = (message for _, message in history.store.line(saved.commit))
-    return takewhile(partial(_is_own, saved), messages)
+def _own(history: History, loop: LoopName, head: CommitId) -> Iterator[str]:
+    """What a loop's commits say up to a head, down to where it began."""
+    messages = (message for _, message in history.store.line(head))
+    return takewhile(partial(_is_own, loop), messages)
 
 
-def _is_own(saved: Saved, message: str) -> bool:
-    return trailers(message).get("Loop") == (saved.loop,)
+def _is_own(loop: LoopName, message: str) -> bool:
+    return trailers(message).get("Loop") == (loop,)
 
 
 @contextmanager

@@ -13,14 +13,18 @@ from caesura.continuations import (
     GitStore,
     History,
     LoopExists,
+    LoopName,
     Loops,
     NoSuchRequest,
     Reply,
+    Resumed,
     Saved,
     Status,
     User,
     Variant,
+    WorkerId,
     start_variant,
+    utc_now,
 )
 from caesura.runtime import (
     Agent,
@@ -192,6 +196,34 @@ async def test_what_cannot_be_decided_leaves_no_fork_and_is_made_once_it_can(wor
         (trial,) = await runtime.explore("x", [NO])
     assert trial.outcome is not None
     assert "not on a Friday" in trial.outcome.text
+
+
+class Raced(History):
+    """A worker takes a loop up as soon as somebody has looked whether one has."""
+
+    armed = False
+
+    def load(self, loop: LoopName) -> Saved:
+        saved = super().load(loop)
+        if self.armed:
+            self.armed = False
+            self.apply(saved, Resumed(at=utc_now(), worker=WorkerId("another")), ADA)
+        return saved
+
+
+async def test_a_fork_that_a_worker_takes_up_meanwhile_is_not_taken_away(world: World) -> None:
+    async with world.open() as runtime:
+        await started(world, runtime)
+    history = Raced(GitStore.open(tmp(world)))
+
+    class Refusing(Loops):
+        def reject(self, *_: Any, **__: Any) -> Saved:
+            history.armed = True
+            raise NoSuchRequest("It does not wait.", hint="")
+
+    with pytest.raises(NoSuchRequest):
+        start_variant(history, Refusing(history.store), "x", NO, by=ADA)
+    assert world.loops().show("x-no").state.worker == "another"
 
 
 async def test_a_loop_that_has_the_name_and_is_none_of_this_commit_is_not_taken_for_one(world: World) -> None:

@@ -87,8 +87,6 @@ class Workspaces:
             raise Unkeepable(f"There is no folder {root}.", hint="Name one that is there; it may be empty.")
         if root == self._folder.parent.resolve() or self._folder.parent.resolve() in root.parents:
             raise Unkeepable(f"{root} is the repository's own.", hint="Name a folder outside of it.")
-        if empty:
-            root.mkdir(parents=True, exist_ok=True)
         for left in self._folder.glob(f"{_NEW}*"):
             if is_dead(left.name.removeprefix(_NEW)) and not (left / _FOR).exists():
                 shutil.rmtree(left, ignore_errors=True)
@@ -98,6 +96,7 @@ class Workspaces:
             _disk.sync(own / _PLACE)
             _disk.sync(own)
         if empty:
+            root.mkdir(parents=True, exist_ok=True)
             with self._opened(loop) as (_, index):
                 index.settled = EMPTY
                 self._save(loop, index)
