@@ -656,6 +656,27 @@ def test_what_goes_wrong_in_one_work_is_its_own_affair(store: GitStore) -> None:
     assert store.heads() == {X: works[2].result().id}
 
 
+def test_shared_work_waits_together_for_another_process_that_does_not_let_go(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_refs, "LOCK_SECONDS", 0.05)
+    called: list[LoopName] = []
+
+    def once(name: LoopName) -> Commit:
+        called.append(name)
+        return step(store, loop=name)
+
+    turns = Turns(folder, durable=True)
+    with turns.take(30):
+        works = shared(store, lambda: once(X), lambda: once(OPS))
+    turns.close()
+    for work in works:
+        with pytest.raises(Locked):
+            work.result()
+    assert called == [X, OPS]  # and not one after the other, each for as long again
+    assert store.heads() == {}
+
+
 def test_a_shared_step_of_a_nested_loop_without_a_branch_is_made_once(store: GitStore) -> None:
     world = World(store, NESTED)
     commit = world.settle().commit

@@ -178,7 +178,7 @@ class Group:
         self._later.step()
         for work, asked in late:
             error = waiting.error
-            if isinstance(error, _PASSING) or asked.error is not None or not asked.plain:
+            if asked.error is not None or not asked.plain:
                 work.do()  # nothing of it was written
             elif error is not None:
                 work.error = self._refs.fault(asked.move.ref, error)
