@@ -677,6 +677,28 @@ def test_shared_work_waits_together_for_another_process_that_does_not_let_go(
     assert store.heads() == {}
 
 
+def test_shared_work_waits_together_for_branches_that_somebody_else_holds(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_refs, "LOCK_SECONDS", 0.05)
+    called: list[LoopName] = []
+
+    def once(name: LoopName) -> Commit:
+        called.append(name)
+        return step(store, loop=name)
+
+    other = loop_name("y")
+    (folder / "refs/heads/loops").mkdir(parents=True, exist_ok=True)
+    for name in (X, OPS):
+        (folder / f"refs/heads/loops/{name}.lock").touch()
+    works = shared(store, lambda: once(X), lambda: once(OPS), lambda: once(other))
+    for work in works[:2]:
+        with pytest.raises(Locked):
+            work.result()
+    assert called == [X, OPS, other]
+    assert store.heads() == {other: works[2].result().id}
+
+
 def test_a_shared_step_of_a_nested_loop_without_a_branch_is_made_once(store: GitStore) -> None:
     world = World(store, NESTED)
     commit = world.settle().commit

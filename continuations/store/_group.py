@@ -43,6 +43,10 @@ class _Asked:
         self.plain = True
         self.error: Exception | None = None
 
+    def anew(self) -> "_Asked":
+        """The same, not tried yet."""
+        return _Asked(self.move, self.check, self.then)
+
 
 class _Another(Exception):
     """A work that is shared moves a second branch: it must be done by itself, as the first has not moved yet."""
@@ -152,8 +156,8 @@ class Group:
                 return asked.plain
             if not isinstance(error, _PASSING) or time.monotonic() > deadline:
                 raise self._refs.fault(move.ref, error) from error
-            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
-            asked = _Asked(move, check, then)
+            _pause()
+            asked = asked.anew()
 
     def share(self, works: Sequence[Work[Any]]) -> None:
         """Do works one after the other; their moves are written together, and waited for once.
@@ -172,18 +176,24 @@ class Group:
                 work.do()
             elif asked is not None:
                 late.append((work, asked))
-        if not late:
-            return
-        waiting = self._submit(*(asked for _, asked in late))
-        self._later.step()
-        for work, asked in late:
-            error = waiting.error
-            if asked.error is not None or not asked.plain:
-                work.do()  # nothing of it was written
-            elif error is not None:
-                work.error = self._refs.fault(asked.move.ref, error)
-            else:
-                work.attempt(asked.then)
+        deadline = time.monotonic() + _refs.LOCK_SECONDS
+        while late:
+            waiting, again = self._submit(*(asked for _, asked in late)), list[tuple[Work[Any], _Asked]]()
+            self._later.step()
+            for work, asked in late:
+                if isinstance(asked.error, _PASSING) and time.monotonic() <= deadline:
+                    again.append((work, asked.anew()))
+                elif isinstance(asked.error, _PASSING):
+                    work.error = self._refs.fault(asked.move.ref, asked.error)
+                elif asked.error is not None or not asked.plain:
+                    work.do()  # nothing of it was written
+                elif waiting.error is not None:
+                    work.error = self._refs.fault(asked.move.ref, waiting.error)
+                else:
+                    work.attempt(asked.then)
+            late = again
+            if late:
+                _pause()
 
     @property
     def waiting(self) -> int:
@@ -280,3 +290,7 @@ class Group:
         except Held:
             locks.clear()  # it may be a dead process's of ours
             return self._refs.hold(move)
+
+
+def _pause() -> None:
+    time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
