@@ -233,7 +233,7 @@ class GitUpkeep(Upkeep):
         for pack in packs:
             self._breathe()
             entries = pack.entries()
-            kinds = {name: pack.kind(start) for name, (start, _) in entries.items()}
+            kinds: dict[bytes, Kind | None] = {name: pack.kind(start) for name, (start, _) in entries.items()}
             if _size(pack.file) < _COPIED or None not in kinds.values():
                 fresh.update((name.hex(), kind) for name, kind in kinds.items())
                 continue
