@@ -735,3 +735,14 @@ def test_of_shared_work_that_the_disk_refuses_nothing_is_done_nor_done_again(
     assert store.heads() == dict(sorted(heads.items()))
     store.seal()
     clean(folder)
+
+
+def test_git_may_remove_the_folder_of_a_branch_before_it_is_sealed(folder: Path, store: GitStore) -> None:
+    first = step(store)
+    store.seal()
+    commit = step(store, first)
+    (folder / "refs/heads/loops/x.lock").unlink()  # what guards it from git
+    git(folder, "pack-refs", "--all")
+    assert not (folder / "refs/heads/loops").exists()
+    store.seal()
+    assert git(folder, "rev-parse", "loops/x") == commit.id

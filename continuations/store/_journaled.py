@@ -1,6 +1,7 @@
 """Refs that the journal moves: taken over from git, and put where it has brought them."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,13 +27,7 @@ class JournaledRefs(Refs):
         """
         ref, old = move.ref, move.old
         # What lasts is in the journal; whoever publishes it sees to the folder then.
-        if old is None:
-            self._make_room(ref, lasting=False)
-        try:
-            put = self.guard.put(ref)
-        except FileNotFoundError:
-            self._make_room(ref, lasting=False)
-            put = self.guard.put(ref)
+        put = self._in_its_folder(ref, partial(self.guard.put, ref), fresh=old is None, lasting=False)
         try:
             found = self.stored(ref)
             if found is not None and not is_id(found):
@@ -63,9 +58,8 @@ class JournaledRefs(Refs):
                 found = first.old  # it was there when the journal took the branch over, and is damaged since
             if not chained or found not in (first.old, *(move.new for move in moves)):
                 return False
-            if first.old is None or self._file(last.ref).parent not in self._settled:
-                self._make_room(last.ref)
-            _disk.rename(whole, self._file(last.ref))
+            put = partial(_disk.rename, whole, self._file(last.ref))
+            self._in_its_folder(last.ref, put, fresh=first.old is None)
         except (Unavailable, IsADirectoryError, NotADirectoryError, FileExistsError):
             return False
         self._log(last.ref, found, last.new, last.note)

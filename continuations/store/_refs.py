@@ -6,10 +6,11 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from heapq import merge
 from pathlib import Path
 from threading import RLock
-from typing import Literal
+from typing import Literal, TypeVar
 
 from . import _disk
 from ._errors import Torn, torn
@@ -20,6 +21,8 @@ from ._journal import Journal
 from ._packed import PACKED, PackedRefs, View, is_line, is_ref
 from ._protocol import Locked, Moved, Unavailable
 from ._refused import refused
+
+T = TypeVar("T")
 
 TORN = ""
 """What a damaged ref is at: whoever knows that it is may put another into its place."""
@@ -255,7 +258,7 @@ class Refs:
         return self._folder / f"{name}.lock"
 
     def _swap(self, locks: Locks, ref: str, old: str | None, new: str, note: str) -> None:
-        self._lock_in_its_folder(locks, ref, f"{new}\n".encode(), fresh=old is None)
+        self._in_its_folder(ref, partial(locks.take, ref, f"{new}\n".encode()), fresh=old is None)
         try:
             now = self.get(ref)
         except Torn:
@@ -269,16 +272,20 @@ class Refs:
         self._log(ref, old, new, note)
         locks.commit(ref)
 
-    def _lock_in_its_folder(self, locks: Locks, ref: str, content: bytes, *, fresh: bool) -> None:
-        """Lock a ref, in a folder that git may remove at any moment until there is a lock in it."""
-        for tries in range(_TRIES):
+    def _in_its_folder(self, ref: str, act: Callable[[], T], *, fresh: bool, lasting: bool = True) -> T:
+        """Do something in the folder that a ref is in, which git may remove at any moment until there is a lock in it.
+
+        A `fresh` ref may have none yet.
+        """
+        tries = 0
+        while True:
             try:
-                if fresh or tries or self._file(ref).parent not in self._settled:
-                    self._make_room(ref)
-                locks.take(ref, content)
-                return
+                if fresh or tries or (lasting and self._file(ref).parent not in self._settled):
+                    self._make_room(ref, lasting=lasting)
+                return act()
             except FileNotFoundError:
-                if tries == _TRIES - 1:
+                tries += 1
+                if tries == _TRIES:
                     raise
 
     def _make_room(self, ref: str, *, lasting: bool = True) -> None:

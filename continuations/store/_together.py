@@ -78,7 +78,7 @@ class JointRefs(JournaledRefs):
 
     def _swap_all(self, locks: Locks, swaps: Sequence[Swap], note: str) -> None:
         for one in swaps:
-            self._lock_in_its_folder(locks, one.ref, b"", fresh=True)
+            self._in_its_folder(one.ref, partial(locks.take, one.ref, b""), fresh=True)
         for one in swaps:
             if self.get(one.ref) != one.old:
                 raise Moved(f"{one.ref} was moved by another writer.", hint="Read it again and decide again.")
