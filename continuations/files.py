@@ -45,13 +45,15 @@ class Apart(ConflictError):
 
 class LoopFiles(msgspec.Struct, frozen=True, kw_only=True):
     """The files of a loop: the folder that they are in, what was changed there since the loop's last commit, and what
-    is there and left out of the commits. `origin` is the commit of a project that they were at first, if any."""
+    is there and left out of the commits. `origin` is the commit of a project that they were at first, if any. `behind`
+    says that nobody has changed them, and that they are an earlier commit's, or not there, until the loop goes on."""
 
     loop: LoopName
     folder: str
     changes: tuple[FileChange, ...]
     left_out: tuple[str, ...]
     origin: Origin | None = None
+    behind: bool = False
 
 
 class Files:
@@ -110,9 +112,9 @@ class Files:
         if saved.state.origin is None:  # else they are still to be put there
             self.settle(saved)
 
-    def _check_free(self, folder: Path) -> None:
+    def _check_free(self, folder: Path, but: LoopName | None = None) -> None:
         for other in self._others(folder):
-            if other.state.ending is None:
+            if other.state.ending is None and other.loop != but:
                 raise Occupied(
                     f"{folder} is the folder of {other.loop}, which is {other.state.status}.",
                     hint=f"Go on with that, 'caesura resume {other.loop}', or fork it: a fork has a folder of its own.",
@@ -229,13 +231,14 @@ class Files:
         store = self._history.store.workspaces()
         with or_refused(_WHAT):
             store.claim(saved.loop, saved.state.nonce)
-        left_out, changes = store.peek(saved.loop, workspace.tree, self._holds_secret)
+        left_out, changes, behind = store.peek(saved.loop, workspace.tree, self._holds_secret)
         return LoopFiles(
             loop=saved.loop,
             folder=str(store.place(saved.loop)),
             changes=changes,
             left_out=self._named(left_out),
             origin=saved.state.origin,
+            behind=behind,
         )
 
     def keep(self, saved: Saved, event: FilesChanged) -> Saved:
@@ -259,12 +262,21 @@ class Files:
         return saved
 
     def put_back(self, saved: Saved, event: FilesChanged) -> Saved:
-        """Make a loop's files again what its last commit has; what they are now is kept in a commit before.
+        """Make a loop's files again what its last commit has; what somebody has changed is kept in a commit before.
 
         Raises:
             NoFiles, Apart, InTheWay: as in `keep` and `take_up`.
+            Occupied: the folder is another loop's by now.
         """
         workspace = workspace_of(saved)
+        if self._is_untouched(*self._now(saved, workspace)):
+            self._check_free(self.folder(saved.loop), but=saved.loop)
+            leave = self.occupy(saved)
+            try:
+                self.take_up(saved)
+            finally:
+                leave()
+            return saved
         kept = self.keep(saved, event)
         if kept.commit == saved.commit:
             return saved
@@ -350,12 +362,12 @@ class Filing(Archive):
 
     def keep_files(self, loop: str, *, restore: bool = False, by: Person | str | None = None) -> Saved:
         """Commit the files of a loop that rests as they are now, as a step of yours; with `restore`, and then put those
-        of its last commit back.
+        of its last commit back. With nothing changed no step is made.
 
         Raises:
             NoSuchLoop, NoFiles: there is no such loop, or it works on none.
             StillDriven: a living worker drives it; what its tools do commits the files.
-            NotApplicable: it has ended.
+            NotApplicable: it has ended, and somebody has changed them since.
             Apart, InTheWay: they are not what this can be done to. Nothing was lost.
         """
         name, now = loop_name(loop), self._now()

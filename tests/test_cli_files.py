@@ -48,6 +48,17 @@ def test_what_was_changed_by_hand_is_shown_refused_and_kept(shell: Shell) -> Non
     assert shell("verify").status == 0
 
 
+def test_a_folder_that_is_yet_to_be_made_is_not_said_to_be_as_in_the_last_commit(shell: Shell) -> None:
+    assert shell("fork", "w~1", "--name", "other").status == 0
+    told = shell("files", "other")
+    assert told.out.endswith("not yet as in its last commit: going on makes it so, or --restore\n")
+    assert shell("files", "other", "--json").json["behind"]
+    shell("files", "other", "--restore")
+    told = shell("files", "other")
+    assert told.out.endswith("\nas in its last commit\n")
+    assert files_in(Path(told.out.partition("\n")[0])) == files_of(shell.folder / ".caesura", "loops/other:workspace")
+
+
 def test_what_was_changed_by_hand_is_put_back(shell: Shell) -> None:
     root = shell.folder / "project"
     shell("tell", "w", "Go on.")

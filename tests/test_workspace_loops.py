@@ -17,6 +17,7 @@ from caesura.continuations import (
     Loops,
     MemoryStore,
     NoFiles,
+    NotApplicable,
     Occupied,
     Started,
     TreeId,
@@ -191,6 +192,48 @@ async def test_files_changed_by_hand_are_noticed_and_never_overwritten_without_a
     async with Runtime.open(path, agents=[scribbler()], model=once(99)) as runtime:
         assert (await runtime.resume(LOOP)).status == "completed"
     healthy(path)
+
+
+async def test_a_folder_that_is_behind_its_loop_is_said_to_be_and_can_be_made_so(path: Path, root: Path) -> None:
+    await drive(path, root)
+    before = files_in(root)
+    with Loops.open(path) as loops:
+        loops.fork(f"{LOOP}~3", "other")
+        assert loops.files("other").behind
+        loops.tell("other", "Go on.", by=ADA)
+    async with Runtime.open(path, agents=[scribbler()], model=once(99)) as runtime:
+        assert (await runtime.resume("other")).status == "completed"
+    with Loops.open(path) as loops:
+        assert not loops.files("other").behind
+        assert not loops.files(LOOP).behind
+        adopted = loops.adopt("other", LOOP, by=ADA)
+        assert files_in(root) == before != held(path)
+        known = loops.files(LOOP)
+        assert (known.behind, known.changes) == (True, ())
+        (root / "README").write_text("by hand\n")
+        with pytest.raises(NotApplicable):
+            loops.keep_files(LOOP, restore=True, by=ADA)
+        assert not loops.files(LOOP).behind
+        (root / "README").write_bytes(before["README"][1])
+        assert loops.keep_files(LOOP, restore=True, by=ADA).commit == adopted.commit
+        assert files_in(root) == held(path)
+        assert not loops.files(LOOP).behind
+    healthy(path)
+
+
+async def test_the_folder_that_another_loop_works_in_by_now_is_not_made_so(path: Path, root: Path) -> None:
+    await drive(path, root)
+    async with Runtime.open(path, agents=[Agent("w")], model=ScriptedModel(lines(say("hi")))) as runtime:
+        await runtime.run("w", "Write.", loop="new", workspace=root)
+    before = files_in(root)
+    with Loops.open(path) as loops:
+        loops.fork(f"{LOOP}~3", "other")
+        loops.adopt("other", LOOP, by=ADA)
+        loops.tell("new", "Go on.", by=ADA)
+        assert loops.files(LOOP).behind
+        with pytest.raises(Occupied, match="is the folder of new"):
+            loops.keep_files(LOOP, restore=True, by=ADA)
+    assert files_in(root) == before
 
 
 async def test_what_was_looked_at_and_never_kept_is_gone_once_the_loop_is_erased(path: Path, root: Path) -> None:

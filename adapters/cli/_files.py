@@ -48,7 +48,8 @@ def files(
     hold a secret are left out of every commit.
 
     With --json: {"loop", "folder", "changes": [{"kind", "path"}], "left_out": [path, ...], "origin": null or
-    {"repository", "commit", "held_back": [path, ...]}}; with --diff {"since", "until", "files":
+    {"repository", "commit", "held_back": [path, ...]}, "behind": whether it is yet to be made as in the last commit};
+    with --diff {"since", "until", "files":
     [{"path", "kind", "added", "removed", "text", "note"}], "patch", "left_out"}.
     """
     if keep and restore:
@@ -84,7 +85,9 @@ def files(
     for path in found.left_out:
         page.add(("left out: ", "dim"), path)
     changed = count(len(found.changes), "file")
-    if not found.changes:
+    if found.behind and not restore:
+        page.add(("not yet as in its last commit: going on makes it so, or --restore", "yellow"))
+    elif not found.changes:
         page.add(("as in its last commit", "dim"))
     elif keep or restore:
         them, they = ("it", "it was") if len(found.changes) == 1 else ("them", "they were")
@@ -106,4 +109,5 @@ def _files_json(found: LoopFiles) -> dict[str, Any]:
         "changes": changes,
         "left_out": list(found.left_out),
         "origin": origin,
+        "behind": found.behind,
     }

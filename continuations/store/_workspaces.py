@@ -153,16 +153,16 @@ class Workspaces:
 
     def peek(
         self, loop: LoopName, kept: str, holds_secret: Callable[[str], bool]
-    ) -> tuple[tuple[str, ...], tuple[FileChange, ...]]:
+    ) -> tuple[tuple[str, ...], tuple[FileChange, ...], bool]:
         """What is left out of the files as they are, and what somebody has changed in them, who are to have the tree
-        `kept`; for one who may not write to the repository.
+        `kept`; and whether they are yet to be made that. For one who may not write to the repository.
 
         Raises:
             Unkeepable, TooLarge: as in `look`.
         """
         root = self.place(loop)
         if root == self._own(loop) and not root.exists():
-            return (), ()  # it is yet to be made
+            return (), (), True
         objects = Unwritten(self._objects)
         trees, index = Trees(objects), self._loaded(self._folder / loop / _INDEX)
         if kept and not index.folders:
@@ -171,8 +171,8 @@ class Workspaces:
         found = Snapshots(root, objects, trees, rules, holds_secret).take(index)
         settled, target = index.settled or (EMPTY if root == self._own(loop) else ""), index.target
         if found.tree == settled or (target and _is_between(trees, found.tree, settled, target)):
-            return found.left_out, ()
-        return found.left_out, tuple(_changes(trees, kept, found.tree))
+            return found.left_out, (), found.tree != kept
+        return found.left_out, tuple(_changes(trees, kept, found.tree)), False
 
     def settle(self, loop: LoopName, tree: TreeId) -> None:
         """Note that a commit holds the files as they were looked at last."""
