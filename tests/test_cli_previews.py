@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from caesura.adapters.cli._output import Page
+from caesura.adapters.cli._shown_files import preview_lines
+from caesura.continuations import LINK, PLAIN, FileContent, Preview, file_patch
 from tests.cli_process import AGENTS, Shell
 from tests.workspaces import files_in, files_of
 
@@ -45,6 +48,29 @@ def test_a_request_is_shown_with_both_diffs_and_nothing_of_them_commands_a_termi
     assert "      │ +after" in full or "  │ +after" in full
     for text in (told.out, full, shell("pending").out):
         assert not {"\x1b", "\x07", "\u202e"} & set(text)
+
+
+def test_no_line_of_a_file_can_hide_those_after_it() -> None:
+    """A patch of what is no text begins with such a line; a file may have one too, and others of a patch."""
+    said = b"one\nGIT binary patch\nliteral 3\nindex 1..2\nrm -rf /\n"
+    for before in (None, FileContent(b"one\n"), FileContent(b"one\nGIT binary patch\n")):
+        preview = Preview(
+            files=(file_patch("a", before, FileContent(said)), file_patch("b", FileContent(b"b\n"), None))
+        )
+        page = Page()
+        preview_lines(page, preview, full=True)
+        for line in ("GIT binary patch", "+literal 3", "+index 1..2", "+rm -rf /", "-b"):
+            assert line in page.plain
+        assert "is no text" not in page.plain
+
+
+def test_what_is_no_text_is_said_and_what_comes_after_it_is_shown() -> None:
+    page = Page()
+    link = file_patch("a", FileContent(b"\0" * 99, PLAIN), FileContent(b"elsewhere", LINK))
+    preview_lines(page, Preview(files=(link,)), full=True)
+    assert "what is in it is no text" in page.plain
+    assert "literal" not in page.plain
+    assert "+elsewhere" in page.plain
 
 
 def test_programs_get_both_diffs(shell: Shell) -> None:

@@ -137,12 +137,13 @@ def _patch(page: Page, files: Sequence[FilePatch], indent: str) -> None:
     for file in files:
         if file.note:
             page.block(f"{file.path}: {file.note}", prefix=prefix, style="yellow")
-        text, literal, _ = file.text.partition("GIT binary patch\n")
-        for line in text.split("\n")[:-1]:  # a line feed alone ends a line; what else would is shown
-            if not line.startswith("index "):  # names for git alone
+        literal = False  # only a line that is git's own says so: each of a file's has a mark before it
+        for line in file.text.split("\n")[:-1]:  # a line feed alone ends a line; what else would is shown
+            literal = line == "GIT binary patch" or (literal and not line.startswith("diff --git "))
+            if line == "GIT binary patch":
+                page.block("what is in it is no text", prefix=prefix, style="yellow")
+            elif not literal and not line.startswith("index "):  # names for git alone
                 page.block(line, prefix=prefix, style=_style(line))
-        if literal:
-            page.block("what is in it is no text", prefix=prefix, style="yellow")
 
 
 def _style(line: str) -> str:
