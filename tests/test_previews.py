@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,14 @@ from tests.workspaces import files_in
 TOOLS = {tool.name: tool for tool in file_tools()}
 LOOP = loop_name("fix")
 ADOPT = Changes(contract="adopt")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_hurry() -> Iterator[None]:
+    """However slow the machine is, only a tool that never says what it would write takes too long."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(runtime_previews, "SECONDS", 120.0)
+        yield
 
 
 @pytest.fixture
