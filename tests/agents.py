@@ -140,7 +140,7 @@ async def settle(
     agents = list(agents)
     for _ in range(60):
         async with Runtime.open(path, agents=agents, model=model) as runtime:
-            with trio.fail_after(60):
+            with trio.fail_after(300):
                 outcome = await runtime.resume(loop)
         if outcome.status not in ("active", "suspended"):
             return outcome

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 AGENTS = Path(__file__).with_name("cli_agents.py")
 _COMMAND = [sys.executable, "-W", "error", "-m", "caesura"]
-_PATIENCE = 60.0
+_PATIENCE = 300.0
 
 
 class Told(NamedTuple):

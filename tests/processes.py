@@ -126,5 +126,7 @@ def _ended(pid: int, result: int) -> list[Any]:
 if __name__ == "__main__":
     import tests.agents
     import tests.racing  # noqa: F401 - so that no process has to
+    from caesura.continuations.store import _refs
 
+    _refs.LOCK_SECONDS = 120.0  # a slow disk is no fault of whoever waits for its turn
     _serve()

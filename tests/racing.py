@@ -77,7 +77,7 @@ async def drive(
     visibility: Visibility = "step",
 ) -> str:
     """Drive the desk's loop; its status then."""
-    with trio.fail_after(120):
+    with trio.fail_after(300):
         async with Runtime.open(path, agents=[agent], model=model, poll=0.01, visibility=visibility) as runtime:
             outcome = await (runtime.run(agent, "go", loop=loop, wait=wait) if new else runtime.resume(loop, wait=wait))
     return str(outcome.status)
@@ -171,7 +171,7 @@ def tell_late(path: str, ledger: str, loop: str, name: str) -> int:
 
 
 def _until_it_runs(ledger: str, loop: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not Ledger(Path(ledger)).entries(loop):
         assert time.monotonic() < deadline, "its tool never ran"
         time.sleep(0.001)

@@ -325,7 +325,7 @@ async def test_a_merge_that_was_given_up_is_gone_once_the_loop_is_erased(path: P
         line(0, "xyzzy")(place)
 
     def mine(place: Path) -> None:
-        assert begun.wait(60)
+        assert begun.wait(300)
         line(8, "mine")(place)
 
     family = Family(path, ["!mine", "log"], mine=mine, log=log)
@@ -381,7 +381,7 @@ async def test_a_merge_waits_until_no_tool_of_the_parent_works_on_its_files(path
     async with Runtime.open(path, agents=[family.lead], model=ScriptedModel(script)) as runtime:  # noqa: SIM117
         async with trio.open_nursery() as nursery:  # it must end while the runtime is open
             nursery.start_soon(partial(runtime.run, "lead", "Go.", loop=LOOP, workspace=root))
-            with trio.fail_after(60), Loops.open(path) as loops:
+            with trio.fail_after(300), Loops.open(path) as loops:
                 while True:
                     await trio.sleep(0.01)
                     names = git(path, "branch", "--list", f"loops/{LOOP}.child-1")
@@ -435,7 +435,7 @@ async def test_a_child_that_only_its_parents_commit_holds_gets_its_files_before_
 
     @tool(idempotent=True)
     async def slow(context: ToolContext) -> str:
-        with trio.fail_after(60):
+        with trio.fail_after(300):
             await absorbed.wait()
         assert context.workspace is not None
         found.append(files_in(context.workspace))

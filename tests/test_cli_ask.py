@@ -22,7 +22,7 @@ def test_a_ctrl_c_that_does_not_interrupt_the_read_is_heard_before_it_ends(monke
             os.sched_yield()
         # To this thread: like a signal that comes just before a read, it does not interrupt the one that waits.
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)
-        if not heard.wait(30):
+        if not heard.wait(300):
             typed.set()
             os.write(ours, b"\n")
 

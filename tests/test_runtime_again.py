@@ -69,7 +69,7 @@ async def test_a_loop_cancelled_while_a_tool_runs_is_resumed_in_the_same_runtime
     inner = Agent("inner", tools=[slow.tool])
     world = World(tmp_path / "r.git", family(inner) if nested else inner, in_family(*WORKS))
     own = "x.inner-1" if nested else "x"
-    with trio.fail_after(60):
+    with trio.fail_after(300):
         async with world.open() as runtime:
             if cancelled == "resume":
                 await runtime.run(world.agent, "go", loop="x")
@@ -158,7 +158,7 @@ async def test_children_that_call_their_models_at_once_do_not_overshoot_a_budget
 
     world = World(tmp_path / "r.git", family(Agent("inner")), script)
     world.seen("budget", go.set)
-    with trio.fail_after(60):
+    with trio.fail_after(300):
         outcome = await world.run(budget=Budget(steps=3))
     assert calls == ["outer", "inner", "inner"]
     assert (outcome.status, outcome.spent.steps) == (Status.SUSPENDED, 3)
@@ -252,7 +252,7 @@ async def test_if_one_actor_cannot_go_on_a_siblings_running_tool_ends_and_is_com
             failed.append(error)
         over.set()
 
-    with trio.fail_after(60):
+    with trio.fail_after(300):
         async with world.open() as runtime, trio.open_nursery() as nursery:
             nursery.start_soon(resume, runtime)
             await slow.began.wait()
@@ -309,7 +309,7 @@ def git(path: Path, *arguments: str) -> str:
 async def test_a_branch_deleted_while_it_is_driven_is_an_error_that_says_how_to_bring_it_back(tmp_path: Path) -> None:
     slow, path, commit = Slow(idempotent=True), tmp_path / "r.git", ""
     world = World(path, Agent("a", tools=[slow.tool]), lines(*WORKS))
-    with trio.fail_after(60), pytest.RaisesGroup(ConflictError) as raised:
+    with trio.fail_after(300), pytest.RaisesGroup(ConflictError) as raised:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(world.run)
             await slow.began.wait()

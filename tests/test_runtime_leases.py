@@ -270,7 +270,7 @@ class Beating(MemoryStore):
     def wait_for(self, beats: int, *, idle: bool = False) -> None:
         """Block this thread until so many beats were counted, and, if asked, until the store is busy no more."""
         with self._beat:
-            done = self._beat.wait_for(lambda: self.beats >= beats and not (idle and self.busy), 30)
+            done = self._beat.wait_for(lambda: self.beats >= beats and not (idle and self.busy), 300)
             assert done, "the heart stands still"
 
 
@@ -319,7 +319,7 @@ def test_a_worker_that_was_taken_for_dead_says_so_and_leaves_the_loop_to_its_suc
     if answered:
         saved = Loops(store).answer("x.hold-1", "it was held", by=ADA)
     file.unlink()
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, out) == (1, "")
     assert "error: Another worker has taken x over." in err
     assert "hint: It goes on there; nothing was lost." in err

@@ -40,7 +40,7 @@ async def test_calls_of_one_reply_run_at_the_same_time_up_to_the_limit(
         return lines(first, first, say("done"))(asked)
 
     world = World(tmp_path / "r.git", Agent("a", tools=[work, other]), script, max_tools=limit)
-    with trio.fail_after(60):
+    with trio.fail_after(300):
         async with world.open() as runtime, trio.open_nursery() as nursery:
             nursery.start_soon(partial(runtime.run, "a", "go", loop="x"))
             await full.wait()
@@ -68,7 +68,7 @@ async def test_plain_tools_run_beside_async_ones_and_both_report_progress(tmp_pa
 
     script = lines(ask_for(("waits", {}), ("meets", {})), say("done"))
     world = World(tmp_path / "r.git", Agent("a", tools=[waits, meets]), script)
-    with trio.fail_after(60):
+    with trio.fail_after(300):
         await world.run()
     told = {(notice.call, notice.text) for notice in world.notices if isinstance(notice, Progressed)}
     assert told == {("waits-1", "waiting"), ("meets-1", "half \ufffd way")}

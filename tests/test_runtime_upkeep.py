@@ -42,7 +42,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("few")
 async def test_over_a_long_drive_files_stay_few_by_themselves(tmp_path: Path) -> None:
     path = tmp_path / "r.git"
-    with trio.fail_after(120):
+    with trio.fail_after(300):
         outcome = await working(path, 60).run()
     assert outcome.status is Status.COMPLETED
     assert int(git(path, "rev-list", "--all", "--count")) > 180
@@ -63,7 +63,7 @@ async def test_short_drives_one_after_the_other_keep_files_few_too(tmp_path: Pat
     path = tmp_path / "r.git"
     world = working(path, 1)
     for number in range(40):
-        with trio.fail_after(120):
+        with trio.fail_after(300):
             await world.run(loop=f"x{number}")
     check_few(path)
     assert len(world.loops().all()) == 40
@@ -83,7 +83,7 @@ async def test_a_drive_ends_while_its_upkeep_has_much_to_do(tmp_path: Path, monk
 
     monkeypatch.setattr(GitUpkeep, "due", lambda _: True)
     monkeypatch.setattr(GitUpkeep, "run", endless)
-    with trio.fail_after(60):
+    with trio.fail_after(300):
         outcome = await working(tmp_path / "r.git", 3).run()
     assert outcome.status is Status.COMPLETED
     assert began.is_set()
@@ -96,7 +96,7 @@ async def test_upkeep_that_fails_is_no_loops_affair(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(GitUpkeep, "due", lambda _: True)
     monkeypatch.setattr(GitUpkeep, "run", full)
-    with trio.fail_after(60):
+    with trio.fail_after(300):
         assert (await working(tmp_path / "r.git", 3).run()).status is Status.COMPLETED
 
 
@@ -116,7 +116,7 @@ async def test_of_many_drives_in_one_runtime_one_keeps_the_repository_up(
 
     monkeypatch.setattr(GitUpkeep, "run", counted)
     world = working(tmp_path / "r.git", 5)
-    with trio.fail_after(120):
+    with trio.fail_after(300):
         async with world.open() as runtime, trio.open_nursery() as nursery:
             for number in range(12):
 

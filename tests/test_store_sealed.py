@@ -139,7 +139,7 @@ def test_of_threads_that_ask_while_one_seals_one_seals_for_all(
     def slow(self: _sealing.Sealer) -> None:
         seals.append(threading.current_thread().name)
         sealing.set()
-        assert go_on.wait(60)
+        assert go_on.wait(300)
         seal(self)
 
     monkeypatch.setattr(_sealing.Sealer, "seal", slow)
@@ -147,7 +147,7 @@ def test_of_threads_that_ask_while_one_seals_one_seals_for_all(
     step(store, loop=names[0])
     threads = [threading.Thread(target=store.seal)]
     threads[0].start()
-    assert sealing.wait(60)
+    assert sealing.wait(300)
     for name in names[1:]:
         step(store, loop=name)
         threads.append(threading.Thread(target=store.seal))
@@ -186,7 +186,7 @@ def test_it_is_sealed_by_itself_once_nothing_comes_or_much_has(
     store = GitStore.open(folder, create=True, visibility="sealed")
     first = step(store)
     step(store, step(store, first))
-    assert sealed.wait(60)
+    assert sealed.wait(300)
     assert X in branches(folder)
     store.close()
 

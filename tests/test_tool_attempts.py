@@ -248,7 +248,7 @@ async def test_cancellation_passes_and_leaves_no_outcome(shape: str, autojump_cl
             inner.start_soon(trio.sleep_forever)
 
     def thread() -> None:
-        release.wait(60)
+        release.wait(300)
 
     shapes: dict[str, Callable[[], Any]] = {"bare": bare, "nursery": nursery, "noisy": noisy, "thread": thread}
     outcome = None
@@ -282,7 +282,7 @@ async def test_a_plain_function_that_times_out_is_abandoned(autojump_clock: Mock
 
     @tool(timeout=30)
     def slow() -> str:
-        release.wait(60)
+        release.wait(300)
         ended.set()
         return "too late"
 
@@ -291,7 +291,7 @@ async def test_a_plain_function_that_times_out_is_abandoned(autojump_clock: Mock
     release.set()
     assert isinstance(outcome, Failed)
     assert "slow took longer than 30 seconds" in outcome.error
-    assert await trio.to_thread.run_sync(ended.wait, 60), "the thread itself goes on to its end"
+    assert await trio.to_thread.run_sync(ended.wait, 300), "the thread itself goes on to its end"
 
 
 async def test_waiting_for_a_thread_does_not_count_as_time_of_the_attempt(autojump_clock: MockClock) -> None:
