@@ -1,6 +1,7 @@
 """What the command line shows of files before somebody decides: what a call would change, and what a loop has."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,8 @@ def test_git_takes_what_the_command_prints(shell: Shell, tmp_path: Path) -> None
     copy = tmp_path / "copy"
     copy.mkdir()
     (copy / "README").write_text("before\n")
-    script = f"cd '{shell.folder}' && caesura files w --diff | git -C copy apply --whitespace=nowarn"
+    command = f"'{sys.executable}' -m caesura files w --diff"  # which need not be on the path
+    script = f"cd '{shell.folder}' && {command} | git -C copy apply --whitespace=nowarn"
     environment = {**shell.environment, "GIT_CEILING_DIRECTORIES": str(tmp_path)}
     subprocess.run(["bash", "-o", "pipefail", "-c", script], check=True, env=environment)
     assert files_in(copy) == files_of(shell.folder / ".caesura", "loops/w:workspace")
