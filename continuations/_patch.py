@@ -61,6 +61,11 @@ class Preview(Value, frozen=True, kw_only=True):
     failed: str = ""
 
 
+def kind_of(old: object, new: object) -> Kind:
+    """What became of what was at a path, of which either may be None."""
+    return "A" if old is None else "D" if new is None else "M"
+
+
 def file_patch(path: str, old: FileContent | None, new: FileContent | None) -> FilePatch:
     """How what is at a path differs from what was; the two are not the same."""
     parts = [(old, new)]
@@ -81,7 +86,7 @@ def file_patch(path: str, old: FileContent | None, new: FileContent | None) -> F
             pieces += [_named("---", "a", path, was), _named("+++", "b", path, now), *lines]
     return FilePatch(
         path=quoted(path),
-        kind="A" if old is None else "D" if new is None else "M",
+        kind=kind_of(old, new),
         added=added,
         removed=removed,
         binary=binary,

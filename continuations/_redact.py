@@ -122,6 +122,10 @@ class Redaction:
     def _markers(self) -> re.Pattern[str]:
         return re.compile("|".join(sorted({re.escape(rule.marker) for rule in self._rules})))
 
+    def holds_secret(self, text: str) -> bool:
+        """Whether there is a secret in a text."""
+        return self.text(text) != text
+
     def text(self, text: str) -> str:
         """The text with a marker in the place of each secret; the text itself if there is none."""
         known = self._is_innocent if _FEWEST < len(text) < _MOST else self._has_nothing

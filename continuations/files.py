@@ -92,11 +92,11 @@ class Files:
             Unkeepable, Occupied: the folder is not empty, or that of a loop that has not ended.
             TooLarge, Torn, Unavailable: the files cannot be had. Nothing was written.
         """
-        redaction, store = self._history.redaction, self._history.store
+        store = self._history.store
         if folder is not None:
             self._check_free(Path(folder))
         with or_refused(_WHAT):
-            tree, origin = store.projects().take(text, lambda said: redaction.text(said) != said, borrow=borrow)
+            tree, origin = store.projects().take(text, self._history.redaction.holds_secret, borrow=borrow)
             new = None if folder is None else store.workspaces().begin(Path(folder), empty=True)
         return new, Workspace(tree=tree), origin
 
@@ -212,9 +212,9 @@ class Files:
             NoFiles: it works on none.
             UnkeptFiles, InTheWay, Unkeepable, TooLarge, Unavailable: as in `take_up`.
         """
-        workspace, store, redaction = workspace_of(saved), self._history.store.workspaces(), self._history.redaction
+        workspace, store = workspace_of(saved), self._history.store.workspaces()
         with or_refused(_WHAT):
-            found = store.merge(saved.loop, base, workspace.tree, theirs, lambda text: redaction.text(text) != text)
+            found = store.merge(saved.loop, base, workspace.tree, theirs, self._history.redaction.holds_secret)
         if found.tree != workspace.tree:
             self.take_up(saved)
             with or_refused(_WHAT):
@@ -231,7 +231,7 @@ class Files:
         store = self._history.store.workspaces()
         with or_refused(_WHAT):
             store.claim(saved.loop, saved.state.nonce)
-        left_out, changes, behind = store.peek(saved.loop, workspace.tree, self._holds_secret)
+        left_out, changes, behind = store.peek(saved.loop, workspace.tree, self._history.redaction.holds_secret)
         return LoopFiles(
             loop=saved.loop,
             folder=str(store.place(saved.loop)),
@@ -292,11 +292,8 @@ class Files:
 
     def _look(self, loop: LoopName, kept: str) -> tuple[Workspace, str, str]:
         with or_refused(_WHAT):
-            found = self._history.store.workspaces().look(loop, kept, self._holds_secret)
+            found = self._history.store.workspaces().look(loop, kept, self._history.redaction.holds_secret)
         return Workspace(tree=found.tree, left_out=self._named(found.left_out)), found.settled, found.target
-
-    def _holds_secret(self, text: str) -> bool:
-        return self._history.redaction.text(text) != text
 
     def _named(self, left_out: tuple[str, ...]) -> tuple[str, ...]:
         """Files that are left out, as they may be named in a commit."""

@@ -351,7 +351,7 @@ class History:
             LoopExists: it is.
             SecretName: the name holds a secret.
         """
-        if self.redaction.text(loop) != loop:
+        if self.redaction.holds_secret(loop):
             raise SecretName(
                 "The loop's name holds a secret, and branches are no secrets.", hint="Choose another name."
             )

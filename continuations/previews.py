@@ -37,7 +37,7 @@ def preview_of(folder: Path, would: WouldWrite, redaction: Redaction, *, lines: 
         if before == after:
             continue
         patch = file_patch(path, before, after)
-        if any(_holds_secret(redaction, one) for one in (before, after)) or redaction.text(path) != path:
+        if any(_holds_secret(redaction, one) for one in (before, after)) or redaction.holds_secret(path):
             patch = without_content(patch, "it holds a secret")
         found[path] = patch
     return Preview(files=cut_to(list(found.values()), lines, characters))
@@ -56,4 +56,4 @@ def _content(path: str, wanted: object, before: FileContent | None) -> FileConte
 
 def _holds_secret(redaction: Redaction, content: FileContent | None) -> bool:
     text = "" if content is None else content.data.decode("utf-8", "surrogateescape")
-    return redaction.text(text) != text
+    return redaction.holds_secret(text)

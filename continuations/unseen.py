@@ -5,7 +5,7 @@ from functools import partial
 
 from ._ids import CommitId, loop_name
 from ._messages import Value
-from ._patch import FilePatch, Kind, file_patch, quoted, unquoted
+from ._patch import FilePatch, file_patch, kind_of, quoted, unquoted
 from ._requests import Request
 from ._trailers import trailers
 from ._workspace import FileContent
@@ -63,8 +63,7 @@ class Unseen(Filing):
         read = 0
         for number, (path, was, now) in enumerate(store.differences(old, new)):
             if not whole and (read > COMPARED or number >= FILES):
-                kind: Kind = "A" if was is None else "D" if now is None else "M"
-                yield FilePatch(path=quoted(path), kind=kind, note="not compared: too much is changed")
+                yield FilePatch(path=quoted(path), kind=kind_of(was, now), note="not compared: too much is changed")
                 continue
             before, after = (None if one is None else store.content(one) for one in (was, now))
             read += sum(len(one.data) for one in (before, after) if one is not None)

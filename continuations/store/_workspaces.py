@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .._ids import LoopName, TreeId
+from .._patch import kind_of
 from .._workspace import PLAIN, SCRIPT, FileContent
 from . import _disk
 from ._checkout import Checkouts
@@ -350,7 +351,7 @@ def looks_of(repository: Path, root: LoopName) -> Iterator[str]:
 
 def _changes(trees: Trees, old: str, new: str) -> Iterator[FileChange]:
     for path, was, now in _differences(trees, old, new):
-        yield FileChange("A" if was is None else "D" if now is None else "M", path)
+        yield FileChange(kind_of(was, now), path)
 
 
 def _differences(trees: Trees, old: str, new: str, above: str = "") -> Iterator[tuple[str, Entry | None, Entry | None]]:
