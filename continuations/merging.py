@@ -70,7 +70,8 @@ class Merging:
     def _conflicts(self, clashes: tuple[Clash, ...]) -> Iterator[FileConflict]:
         left = _ALL_SHOWN
         for clash in clashes:
-            shown = self._shown(clash) if left > 0 else ""
+            shown = self._shown(clash)
+            shown = shown if len(shown) <= left else ""
             left -= len(shown)
             yield FileConflict(path=clash.path, why=clash.why, shown=shown)
 

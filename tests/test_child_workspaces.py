@@ -205,6 +205,32 @@ async def test_conflicts_stay_as_the_parent_has_them_and_its_model_is_told(path:
     healthy(path)
 
 
+async def test_of_many_conflicts_all_are_named_and_as_much_is_shown_as_a_model_can_be_expected_to_read(
+    path: Path, root: Path
+) -> None:
+    names = [f"long{number}" for number in range(6)]
+    for name in names:
+        (root / name).write_text("before\n")
+
+    def clashing(child: str) -> Do:
+        def change(root: Path) -> None:
+            for name in names:
+                (root / name).write_text("".join(f"{child} {number:070}\n" for number in range(50)))
+            (root / "text").write_text(f"{child}\n")
+
+        return change
+
+    family = Family(path, ["one", "two"], one=clashing("one"), two=clashing("two"))
+    await family.run(root)
+    told = family.told[-1][-1]
+    assert all(f"\n{name}: both changed it in the same place\n" in told for name in [*names, "text"])
+    shown = [name for name in names if f"--- a/{name}\n" in told]
+    assert 0 < len(shown) < len(names)
+    assert "--- a/text\n" in told  # what is short has room still
+    assert len(told) < 16_000 + 1_000
+    healthy(path)
+
+
 async def test_the_files_of_a_child_that_failed_stay_where_they_are_and_the_model_is_told(
     path: Path, root: Path
 ) -> None:

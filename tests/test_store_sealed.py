@@ -601,6 +601,16 @@ def shared(store: GitStore, *calls: Callable[[], Commit]) -> list[Work[Commit]]:
     return works
 
 
+def noted(called: list[LoopName], store: GitStore, loop: LoopName, *before: Commit) -> Callable[[], Commit]:
+    """One more step of a loop; each time that it is taken is noted."""
+
+    def once() -> Commit:
+        called.append(loop)
+        return step(store, *before, loop=loop)
+
+    return once
+
+
 def test_steps_that_are_shared_are_one_write_and_one_wait(store: GitStore, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [loop_name(f"x{number}") for number in range(16)]
     firsts = shared(store, *(partial(step, store, loop=name) for name in names))
@@ -661,14 +671,9 @@ def test_shared_work_waits_together_for_another_process_that_does_not_let_go(
 ) -> None:
     monkeypatch.setattr(_refs, "LOCK_SECONDS", 0.05)
     called: list[LoopName] = []
-
-    def once(name: LoopName) -> Commit:
-        called.append(name)
-        return step(store, loop=name)
-
     turns = Turns(folder, durable=True)
     with turns.take(30):
-        works = shared(store, lambda: once(X), lambda: once(OPS))
+        works = shared(store, noted(called, store, X), noted(called, store, OPS))
     turns.close()
     for work in works:
         with pytest.raises(Locked):
@@ -682,16 +687,11 @@ def test_shared_work_waits_together_for_branches_that_somebody_else_holds(
 ) -> None:
     monkeypatch.setattr(_refs, "LOCK_SECONDS", 0.05)
     called: list[LoopName] = []
-
-    def once(name: LoopName) -> Commit:
-        called.append(name)
-        return step(store, loop=name)
-
     other = loop_name("y")
     (folder / "refs/heads/loops").mkdir(parents=True, exist_ok=True)
     for name in (X, OPS):
         (folder / f"refs/heads/loops/{name}.lock").touch()
-    works = shared(store, lambda: once(X), lambda: once(OPS), lambda: once(other))
+    works = shared(store, *(noted(called, store, name) for name in (X, OPS, other)))
     for work in works[:2]:
         with pytest.raises(Locked):
             work.result()
@@ -715,24 +715,20 @@ def test_a_shared_step_of_a_nested_loop_without_a_branch_is_made_once(store: Git
 def test_of_shared_work_that_the_disk_refuses_nothing_is_done_nor_done_again(
     folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heads = {X: step(store).id, OPS: step(store, loop=OPS).id}
+    heads = {X: step(store), OPS: step(store, loop=OPS)}
     called: list[LoopName] = []
 
     def settle(_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    def once(name: LoopName) -> Commit:
-        called.append(name)
-        return step(store, store.read(heads[name]), loop=name)
-
     with monkeypatch.context() as patch:
         patch.setattr(_disk, "settle", settle)
-        works = shared(store, lambda: once(X), lambda: once(OPS))
+        works = shared(store, *(noted(called, store, name, head) for name, head in heads.items()))
     for work in works:
         with pytest.raises(Unavailable):
             work.result()
     assert called == [X, OPS]
-    assert store.heads() == dict(sorted(heads.items()))
+    assert store.heads() == {name: heads[name].id for name in sorted(heads)}
     store.seal()
     clean(folder)
 
