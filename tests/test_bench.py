@@ -17,7 +17,7 @@ from tests.bench.goals import FULL, GOALS, QUICK, SHOWN, plan
 from tests.bench.job import Job, Outcome
 from tests.bench.profile import profile
 from tests.bench.report import BEGIN, END, Report, as_json, as_markdown, as_text, report, written_into
-from tests.bench.run import Measurement, Refused, Runs, check, in_child, run
+from tests.bench.run import Measurement, Refused, Runs, check, children, run
 from tests.bench.sides import Missing, peer
 from tests.bench.work import LARGEST, SMALLEST, digest, messages, steps
 
@@ -48,7 +48,7 @@ WITHOUT_PEERS = [
     "caesura-crash",
     "sqlite-full",
     "sqlite-normal",
-    "git-commands",
+    "git-commit",
     "fast-import-durable",
     "fast-import",
 ]
@@ -145,8 +145,13 @@ def test_a_run_is_refused_if_one_side_does_not_hold_the_work(tampered: Callable[
     [
         (Job(task="length", size=100, steps=2), {"10", "100"}),
         (Job(task="fork", size=10, steps=2), {"10", "step"}),
-        (Job(task="refs", size=1000, steps=3), {"update 1000", "create 1000", "list 1000"}),
-        (Job(task="waiting", size=200, steps=60), {"git", "first", "found", "their requests"}),
+        (
+            Job(task="refs", size=1000, steps=3),
+            {
+                *("update 1000", "create 1000", "finish 1000"),
+                *("list what waits 1000", "their requests 1000", "first look 1000", "git lists all 1000"),
+            },
+        ),
         (Job(task="runtime", steps=9), set[str]()),
         (Job(task="memory", size=6, loops=2, steps=1), {"suspended", "active"}),
         (
@@ -174,13 +179,6 @@ def test_every_other_job_measures_what_it_names(
     assert outcome.took or job.task not in ("runtime", "crowd")
 
 
-def test_a_search_that_was_given_up_is_said_to_be_a_lower_bound() -> None:
-    given_up = Outcome(side="caesura", figures={"git": [0.1], "found": [5.0], "gave up": [5.0]})
-    found = report({"waiting": [{"caesura": given_up}]}, ["find-waiting"]).goals["find-waiting"]
-    assert found.ratio == pytest.approx(50)
-    assert found.note == "given up after 5 s: the ratio is a lower bound"
-
-
 def test_a_profile_says_where_all_of_a_step_goes() -> None:
     table = profile(60)
     assert sum(float(share.rstrip("%")) for _, _, share in table.rows) == pytest.approx(100, abs=2)
@@ -189,9 +187,13 @@ def test_a_profile_says_where_all_of_a_step_goes() -> None:
 
 def test_a_job_is_done_in_a_process_of_its_own_and_its_failure_refuses_the_run(tmp_path: Path) -> None:
     job = Job(task="work", side="sqlite-normal", folder=str(tmp_path), seed=3, steps=2)
-    check(job, in_child(job))
-    with pytest.raises(Refused, match="sqlite-normal failed at 'work'"):
-        in_child(replace(job, folder=str(tmp_path / "nowhere")))
+    with children() as do:
+        check(job, do(job))
+        with pytest.raises(Refused, match="sqlite-normal failed at 'work': unable to open database file"):
+            do(replace(job, folder=str(tmp_path / "nowhere")))
+        (tmp_path / "again").mkdir()
+        again = replace(job, folder=str(tmp_path / "again"))
+        check(again, do(again))
 
 
 def test_a_peer_that_is_not_installed_is_named_with_the_command_that_installs_it() -> None:

@@ -13,7 +13,7 @@ from .goals import FULL, GOALS, QUICK, SHOWN, plan
 from .plot import draw
 from .profile import profile
 from .report import as_columns, as_json, as_markdown, as_text, report, written_into
-from .run import Refused, run
+from .run import Refused, children, run
 from .sides import Missing, peer
 
 _PROFILED = 1_500
@@ -64,7 +64,8 @@ def _measure(options: argparse.Namespace) -> int:
     def tell(text: str) -> None:
         _say(f"{time.monotonic() - begin:6.1f} s  {text}", sys.stderr)
 
-    runs = run(planned, options.seed, tell)
+    with children() as do:
+        runs = run(planned, options.seed, tell, do)
     found = report(runs, names)
     if options.write:
         tell("profile")

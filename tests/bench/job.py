@@ -28,12 +28,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             return ["lead", *(f"lead.{name}" for name in loop_names(self.loops))]
         return loop_names(self.loops)
 
+    @property
+    def forks(self) -> list[str]:
+        """The forks of its first loop."""
+        return [f"fork-{number}" for number in range(1, self.size + 1)]
+
 
 class Outcome(msgspec.Struct, kw_only=True):
     """What came of a job: the seconds of the whole and of each step, the bytes on disk, and what was read back.
 
-    `read` is the digests of the messages, by loop; `figures` what else the task measures, by name. `missing` says which
-    peer is not installed.
+    `read` is the digests of the messages, by loop; `figures` what else the task measures, by name. `failed` says why
+    there is nothing else, with the `trace` of where that was.
     """
 
     side: str
@@ -42,4 +47,5 @@ class Outcome(msgspec.Struct, kw_only=True):
     disk: int = 0
     read: dict[str, list[str]] = {}
     figures: dict[str, list[float]] = {}
-    missing: str = ""
+    failed: str = ""
+    trace: str = ""

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,6 +22,7 @@ from caesura.continuations import (
     GitStore,
     History,
     LoopName,
+    Loops,
     ModelSpec,
     Person,
     Started,
@@ -94,6 +96,7 @@ class Caesura(Side):
     """The store alone: a step is a commit with its messages and a changed record, and its branch moved."""
 
     def __init__(self, folder: Path, settings: str) -> None:
+        self._folder = folder
         self._store = opened(folder, settings)
         self._heads: dict[LoopName, Commit] = {}
 
@@ -146,6 +149,14 @@ class Caesura(Side):
 
     def first_effect(self, loop: str) -> bool:
         return bool(outstanding(History(self._store).load(loop_name(loop)).state))
+
+    def moment(self, loop: str, steps: Sequence[Step], taken: int) -> str:
+        revision = f"refs/heads/loops/{loop}~{len(steps) - taken}"
+        command = ["git", "-C", str(self._folder / REPOSITORY), "rev-parse", revision]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def fork(self, moment: str, name: str) -> None:
+        Loops(self._store).fork(moment, name)
 
     def close(self) -> None:
         self._store.close()

@@ -31,8 +31,10 @@ class LangGraph(Side):
         self._path = folder / "checkpoints.db"
         self._steps: dict[str, Sequence[Step]] = {}
         self._begun: dict[str, list[float]] = {}
+        self._forks: dict[str, Any] = {}
         self._saver_context = peer("langgraph.checkpoint.sqlite").SqliteSaver.from_conn_string(str(self._path))
-        self._graph = self._compiled(self._saver_context.__enter__())
+        self._saver = self._saver_context.__enter__()
+        self._graph = self._compiled(self._saver)
 
     def _compiled(self, saver: Any) -> Any:
         graph = peer("langgraph.graph")
@@ -73,12 +75,21 @@ class LangGraph(Side):
         return self._took(loop)
 
     def read(self, loop: str) -> list[Message]:
-        values = self._graph.get_state({"configurable": {"thread_id": loop}}).values["messages"]
+        config = self._forks.get(loop, {"configurable": {"thread_id": loop}})
+        values = self._graph.get_state(config).values["messages"]
         return [value["message"] if self._delta else value for value in values]
 
     def first_effect(self, loop: str) -> bool:
         state = self._graph.get_state({"configurable": {"thread_id": loop}})
         return bool(state.values["messages"])
+
+    def moment(self, loop: str, steps: Sequence[Step], taken: int) -> Any:
+        self._task(loop, [])  # what the graph's edges ask for
+        (found,) = self._saver.list({"configurable": {"thread_id": loop}}, filter={"step": taken})
+        return found.config
+
+    def fork(self, moment: Any, name: str) -> None:
+        self._forks[name] = self._graph.update_state(moment, {"messages": []}, as_node="step")
 
     def close(self) -> None:
         self._saver_context.__exit__(None, None, None)
@@ -118,12 +129,13 @@ class OpenAIAgents(Side):
     """The session of openai-agents: a step adds its items."""
 
     def __init__(self, folder: Path) -> None:
+        self._session_type = peer("agents").SQLiteSession
         self._path = folder / "sessions.db"
         self._sessions: dict[str, Any] = {}
 
     def _session(self, loop: str) -> Any:
         if loop not in self._sessions:
-            self._sessions[loop] = peer("agents").SQLiteSession(loop, self._path)
+            self._sessions[loop] = self._session_type(loop, self._path)
         return self._sessions[loop]
 
     def run(self, loop: str, steps: Sequence[Step]) -> list[float]:
@@ -141,6 +153,9 @@ class OpenAIAgents(Side):
     def read(self, loop: str) -> list[Message]:
         found: list[Message] = _in_loop(lambda: self._session(loop).get_items())
         return found
+
+    def first_effect(self, loop: str) -> bool:
+        return bool(self.read(loop))
 
     def close(self) -> None:
         for session in self._sessions.values():

@@ -35,6 +35,16 @@ class Sqlite(Side):
         self._connection.execute("COMMIT")
         self._places[loop] = place + len(step)
 
+    def moment(self, loop: str, steps: Sequence[Step], taken: int) -> tuple[str, int]:
+        return loop, sum(map(len, steps[:taken]))
+
+    def fork(self, moment: tuple[str, int], name: str) -> None:
+        copy = "INSERT INTO messages SELECT ?, place, message FROM messages WHERE loop = ? AND place < ?"
+        self._connection.execute(copy, (name, *moment))
+
+    def first_effect(self, loop: str) -> bool:
+        return bool(self.read(loop))
+
     def read(self, loop: str) -> list[Message]:
         found = self._connection.execute("SELECT message FROM messages WHERE loop = ? ORDER BY place", (loop,))
         return [json.loads(text) for (text,) in found]
@@ -45,12 +55,10 @@ class Sqlite(Side):
 
 
 class _Repository(Side):
-    """A bare repository: a branch a loop, a file a message."""
+    """Repositories of git, in which a message is a file."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / "plain.git"
-        if not self._folder.exists():
-            subprocess.run(["git", "init", "--quiet", "--bare", self._folder], check=True)
+        self._folder = folder
         self._places: dict[str, int] = {}
 
     def _files(self, loop: str, step: Step) -> list[tuple[str, bytes]]:
@@ -63,42 +71,49 @@ class _Repository(Side):
             for n, m in zip(places, step, strict=True)
         ]
 
-    def _git(self, *arguments: str, data: bytes = b"", index: str = "") -> str:
-        environment = os.environ | {
-            "GIT_AUTHOR_NAME": "bench",
-            "GIT_AUTHOR_EMAIL": "bench@localhost",
-            "GIT_COMMITTER_NAME": "bench",
-            "GIT_COMMITTER_EMAIL": "bench@localhost",
-        }
-        if index:
-            environment["GIT_INDEX_FILE"] = str(self._folder / index)
-        command = [*_GIT, "-C", str(self._folder), *arguments]
-        return subprocess.run(command, input=data, env=environment, capture_output=True, check=True).stdout.decode()
-
-    def read(self, loop: str) -> list[Message]:
-        names = self._git("ls-tree", "-r", "--format=%(objectname)", f"refs/heads/{loop}")
-        batch = self._git("cat-file", "--batch", data=names.encode()).splitlines()
+    def _read(self, folder: Path, branch: str) -> list[Message]:
+        names = _git(folder, "ls-tree", "-r", "--format=%(objectname)", f"refs/heads/{branch}")
+        batch = _git(folder, "cat-file", "--batch", data=names.encode()).splitlines()
         return [json.loads(line) for line in batch[1::2]]  # each message is one line, and has one above it
 
 
-class GitCommands(_Repository):
-    """A step by git's commands, without a worktree: hash-object, update-index, write-tree, commit-tree, update-ref."""
+def _git(folder: Path, *arguments: str, data: bytes = b"") -> str:
+    who = {f"GIT_{role}_{what}": "bench" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    command = [*_GIT, "-C", str(folder), *arguments]
+    return subprocess.run(command, input=data, env=os.environ | who, capture_output=True, check=True).stdout.decode()
+
+
+class GitCommit(_Repository):
+    """A loop is a working folder: a step writes the new messages there, and is ``git add`` and ``git commit``."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._heads: dict[str, str] = {}
+        self._forks: dict[str, str] = {}
 
     def append(self, loop: str, step: Step) -> None:
-        index = f"{loop}.index"
-        for path, data in self._files(loop, step):
-            blob = self._git("hash-object", "-w", "--stdin", data=data).strip()
-            self._git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", index=index)
-        tree = self._git("write-tree", index=index).strip()
-        old = self._heads.get(loop)
-        parent = [] if old is None else ["-p", old]
-        commit = self._git("commit-tree", tree, *parent, "-m", "step").strip()
-        self._git("update-ref", f"refs/heads/{loop}", commit, *([] if old is None else [old]))
-        self._heads[loop] = commit
+        folder = self._folder / loop
+        if not folder.exists():
+            _git(self._folder, "init", "--quiet", f"--initial-branch={loop}", loop)
+        files = self._files(loop, step)
+        for name, data in files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+        _git(folder, "add", "--", *(name for name, _ in files))
+        _git(folder, "commit", "--quiet", "--message=step")
+
+    def moment(self, loop: str, steps: Sequence[Step], taken: int) -> tuple[str, str]:
+        return loop, _git(self._folder / loop, "rev-parse", f"{loop}~{len(steps) - taken}").strip()
+
+    def fork(self, moment: tuple[str, str], name: str) -> None:
+        loop, commit = moment
+        _git(self._folder / loop, "branch", name, commit)
+        self._forks[name] = loop
+
+    def first_effect(self, loop: str) -> bool:
+        return bool(self.read(loop))
+
+    def read(self, loop: str) -> list[Message]:
+        return self._read(self._folder / self._forks.get(loop, loop), loop)
 
     def close(self) -> None:
         """Every command has ended."""
@@ -108,8 +123,10 @@ class FastImport(_Repository):
     """Steps streamed to ``git fast-import``; with `durable`, a step is over when its checkpoint is."""
 
     def __init__(self, folder: Path, *, durable: bool) -> None:
-        super().__init__(folder)
+        super().__init__(folder / "plain.git")
         self._durable = durable
+        if not self._folder.exists():
+            _git(folder, "init", "--quiet", "--bare", "plain.git")
         command = [*_GIT, "-C", str(self._folder), "fast-import", "--quiet", "--done", "--force"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
@@ -136,6 +153,9 @@ class FastImport(_Repository):
         if self._durable:
             self._input.write(b"checkpoint\n\n")
             self._progress()
+
+    def read(self, loop: str) -> list[Message]:
+        return self._read(self._folder, loop)
 
     def _progress(self) -> None:
         self._input.write(b"progress done\n\n")

@@ -198,9 +198,8 @@ def _figures(runs: Runs, name: str, title: str, head: str) -> Iterator[Table]:
 def _long(runs: Runs) -> Iterator[Table]:
     yield from _figures(runs, "length", "A step of one message, at a loop's length", "messages")
     yield from _figures(runs, "fork", "A fork, at a loop's length", "messages")
-    yield from _figures(runs, "refs", "Branches: what, and among how many (list is git's)", "what")
+    yield from _figures(runs, "refs", "Branches: what, and among how many, of which one in a hundred waits", "what")
     yield from _figures(runs, "limits", "What the machine itself takes", "for")
-    yield from _figures(runs, "waiting", "Finding 10,000 that wait among 1,000,000", "what")
 
 
 def _resumed(runs: Runs) -> Iterator[Table]:
@@ -212,6 +211,20 @@ def _resumed(runs: Runs) -> Iterator[Table]:
             rows=tuple(
                 (side, f"{median(outcome.seconds for outcome in outcomes) * 1e3:,.1f}")
                 for side, outcomes in sorted(sides.items())
+            ),
+        )
+
+
+def _forked(runs: Runs) -> Iterator[Table]:
+    sides = _together(runs, "forks")
+    if sides:
+        yield Table(
+            title="A fork in the middle of a loop of 1,000 messages, in a process that has it open (ms)",
+            heads=("side", "ms", "p99"),
+            rows=tuple(
+                (side, f"{median(took) * 1e3:,.2f}", f"{quantile(took, 0.99) * 1e3:,.2f}")
+                for side, outcomes in sorted(sides.items())
+                if (took := [seconds for outcome in outcomes for seconds in outcome.took])
             ),
         )
 
@@ -241,7 +254,7 @@ def _crowds(runs: Runs) -> Iterator[Table]:
         )
 
 
-_TABLES: tuple[Callable[[Runs], Iterator[Table]], ...] = (_steps, _at_once, _long, _resumed, _crowds)
+_TABLES: tuple[Callable[[Runs], Iterator[Table]], ...] = (_steps, _at_once, _long, _resumed, _forked, _crowds)
 
 
 def _micro(seconds: float) -> str:

@@ -1,20 +1,22 @@
 """The run: jobs in child processes, interleaved by rounds; what the sides hold in the end is compared with the work."""
 
-import math
+import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 import msgspec
 from msgspec.structs import replace
 
 from .job import Job, Outcome
-from .sides import Missing
 from .work import digest, messages
 
 ROOT = Path(__file__).parent.parent.parent
@@ -34,59 +36,86 @@ class Refused(Exception):
 class Measurement:
     """A job that every side does in turn, so many rounds; `before` prepares each side's folder and is not measured.
 
-    No round begins after so many `seconds`. Sides in `once` take part in the first alone: they take too long for more.
+    The job is done so many `times` in a round, and the median counts.
     """
 
     job: Job
     rounds: int
-    seconds: float = math.inf
+    times: int = 1
     before: Job | None = None
-    once: frozenset[str] = field(default_factory=frozenset[str])
 
 
 Worker = Callable[[Job], Outcome]
 """Who does a job."""
 
 
-def in_child(job: Job) -> Outcome:
-    """Do a job in a process of its own.
+@contextmanager
+def children() -> Iterator[Worker]:
+    """Who does jobs one after the other, each in a process of its own (see `child`).
+
+    These are a group for themselves, so that Ctrl-C reaches this process alone: it ends them, and only then removes
+    what they were writing.
+    """
+    command = [sys.executable, "-m", "tests.bench.child"]
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, start_new_session=True
+        ) as process,
+    ):
+        try:
+            yield partial(_in_child, process, said)
+        finally:
+            _end(process)
+
+
+def _in_child(process: subprocess.Popen[bytes], said: IO[bytes], job: Job) -> Outcome:
+    """Do a job.
 
     Raises:
-        Missing: a peer is not installed.
         Refused: it failed.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.child"], cwd=ROOT, input=msgspec.json.encode(job), capture_output=True
-    )
-    if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip()
-        raise Refused(f"{job.side} failed at {job.task!r}:\n{said[-3000:]}")
-    outcome = msgspec.json.decode(done.stdout, type=Outcome)
-    if outcome.missing:
-        raise Missing(outcome.missing)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    said.seek(0)  # of both processes
+    said.truncate()
+    try:
+        process.stdin.write(msgspec.json.encode(job) + b"\n")
+        process.stdin.flush()
+        answer = process.stdout.readline()
+    except BaseException:
+        _end(process)  # before somebody takes its folder away
+        raise
+    outcome = msgspec.json.decode(answer, type=Outcome) if answer else Outcome(side=job.side, failed="it has ended")
+    if outcome.failed:
+        said.seek(0)
+        more = said.read().decode("utf-8", "replace") + outcome.trace
+        raise Refused(f"{job.side} failed at {job.task!r}: {outcome.failed}\n{more.strip()[-3000:]}".strip())
     return outcome
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def run(
     plan: Mapping[str, tuple[Measurement, Iterable[str]]],
     seed: int,
     tell: Callable[[str], None],
-    do: Worker = in_child,
+    do: Worker,
 ) -> Runs:
     """Measure what is planned: by name, the measurement and the sides that take part.
 
     Raises:
-        Missing: a peer is not installed.
         Refused: a side holds something else than the work, or failed.
     """
     runs: Runs = {}
     for name, (measurement, sides) in plan.items():
         runs[name] = []
-        end = time.monotonic() + measurement.seconds
         for number in range(measurement.rounds):
-            if number and time.monotonic() > end:
-                break
-            taking_part = sorted(side for side in sides if number == 0 or side not in measurement.once)
+            taking_part = sorted(sides)
             random.Random(f"{seed} {name} {number}").shuffle(taking_part)  # noqa: S311  # an order, no secret
             found: Round = {}
             for side in taking_part:
@@ -97,25 +126,33 @@ def run(
 
 
 def _one(measurement: Measurement, side: str, seed: int, do: Worker) -> Outcome:
+    def done(job: Job) -> Outcome:
+        own = replace(job, side=side, folder=folder, seed=seed)
+        outcome = do(own)
+        check(own, outcome)
+        return outcome
+
     with tempfile.TemporaryDirectory(prefix="caesura-bench-", ignore_cleanup_errors=True) as folder:
-        jobs = [job for job in (measurement.before, measurement.job) if job is not None]
-        outcome = Outcome(side=side)
-        for job in jobs:
-            own = replace(job, side=side, folder=folder, seed=seed)
-            outcome = do(own)
-            if own.task in ("work", "resume"):
-                check(own, outcome)
-    return outcome
+        if measurement.before is not None:
+            done(measurement.before)
+        outcomes = [done(measurement.job) for _ in range(measurement.times)]
+    return sorted(outcomes, key=lambda outcome: outcome.seconds)[len(outcomes) // 2]
 
 
 def check(job: Job, outcome: Outcome) -> None:
-    """Compare what a side holds with the work.
+    """Compare what a side holds with the work; other tasks than these compare for themselves.
 
     Raises:
         Refused: they differ.
     """
-    for loop in job.names:
-        expected = [digest(message) for message in messages(job.seed, loop, job.steps)]
+    if job.task not in ("work", "resume", "forks"):
+        return
+    held = dict.fromkeys(job.names, job.steps)
+    if job.task == "forks":
+        held |= dict.fromkeys(job.forks, job.steps // 2)
+    for loop, steps in held.items():
+        source = job.names[0] if loop in job.forks else loop
+        expected = [digest(message) for message in messages(job.seed, source, steps)]
         found = outcome.read.get(loop, [])
         if found != expected:
             place = next(

@@ -1,12 +1,10 @@
 """What a step, a fork and a ref cost as loops grow long and many. Caesura alone, and git where it is the measure."""
 
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import ParamSpec
 
 from caesura.continuations import (
@@ -161,70 +159,49 @@ def _after(store: GitStore, before: Commit, said: Assistant) -> Commit:
 
 
 def refs(job: Job) -> Outcome:
-    """Update and create branches among 1,000, among 100,000 … up to `size`, in turn."""
+    """Among 1,000, 100,000 … up to `size` loops: list all as git does and those that wait; then, in turn, update,
+    create and finish some. The first look at what waits may have an index to make.
+    """
     counts = [10**power for power in (3, 5, 6) if 10**power <= job.size]
     crowds = {count: Crowded(Path(job.folder), count) for count in counts}
     stores = {count: opened(crowd.folder, "durable") for count, crowd in crowds.items()}
-    took: dict[str, list[float]] = {f"{verb} {count}": [] for verb in ("update", "create", "list") for count in counts}
+    took = {f"{what} {count}": list[float]() for what in _WHAT for count in counts}
+    for count, crowd in crowds.items():
+        took[f"first look {count}"].append(timed(list, stores[count].waiting()))
+        for _ in range(_LOOKS):
+            took[f"git lists all {count}"].append(timed(_for_each_ref, crowd.folder))
+            begin = time.perf_counter()
+            found = len(list(stores[count].waiting()))
+            took[f"list what waits {count}"].append(time.perf_counter() - begin)
+            if found != count // AWAITING:
+                raise ValueError(f"{found} of {count // AWAITING} loops that wait were found")
+        took[f"their requests {count}"].append(timed(Loops(stores[count]).pending))
+        for commit in (crowd.waiting, crowd.ended):
+            stores[count].read(commit.id)  # as whoever moves a branch has read or written where it goes
     for number in range(1, job.steps + 1):
         for count, crowd in crowds.items():
-            place = number * (count // (job.steps + 1))  # all over the file
-            update = loop_name(_name(place + (place % AWAITING == 0)))
-            create, old, new = loop_name(f"more-{number}"), crowd.ended.id, crowd.waiting.id
-            took[f"update {count}"].append(timed(stores[count].move, update, old, new))
-            took[f"create {count}"].append(timed(stores[count].move, create, None, new))
+            place = number * (count // (job.steps + 1)) // AWAITING * AWAITING  # all over the file
+            update, create, finish = loop_name(_name(place + 1)), loop_name(f"more-{number}"), loop_name(_name(place))
+            ended, waits = crowd.ended.id, crowd.waiting.id
+            took[f"update {count}"].append(timed(stores[count].move, update, ended, waits))
+            took[f"create {count}"].append(timed(stores[count].move, create, None, waits))
+            took[f"finish {count}"].append(timed(stores[count].move, finish, waits, ended))
     for count, crowd in crowds.items():
-        took[f"list {count}"].append(timed(_for_each_ref, crowd.folder))
         stores[count].close()
         listed = _for_each_ref(crowd.folder)
-        waits = count // AWAITING + 2 * job.steps
-        if (listed.count(b"\n"), listed.count(crowd.waiting.id.encode())) != (count + job.steps, waits):
+        wait = count // AWAITING + job.steps
+        if (listed.count(b"\n"), listed.count(crowd.waiting.id.encode())) != (count + job.steps, wait):
             raise ValueError(f"git does not list what was written among {count} branches")
     return Outcome(side=job.side, figures=took)
+
+
+_WHAT = ("update", "create", "finish", "list what waits", "their requests", "first look", "git lists all")
+_LOOKS = 2
 
 
 def _for_each_ref(folder: Path) -> bytes:
     command = ["git", "-C", str(folder / REPOSITORY), "for-each-ref", "--format=%(objectname) %(refname)"]
     return subprocess.run(command, check=True, capture_output=True).stdout
-
-
-def waiting(job: Job) -> Outcome:
-    """Find the one in a hundred that wait among `size` loops, beside git's listing of all; given up after `steps` s."""
-    crowd = Crowded(Path(job.folder), job.size)
-    figures = {"git": [timed(_for_each_ref, crowd.folder) for _ in range(2)]}
-    found = -1
-    begin = time.perf_counter()
-    try:
-        with _at_most(job.steps), Loops(store := opened(crowd.folder, "durable")) as loops:
-            figures["first"] = [timed(list, store.waiting())]
-            begin = time.perf_counter()
-            found = len(list(store.waiting()))
-            figures["found"] = [time.perf_counter() - begin]
-            figures["their requests"] = [timed(loops.pending)]
-    except _GaveUpError:
-        figures["gave up"] = [float(job.steps)]
-        figures.setdefault("found", [time.perf_counter() - begin])
-    if found not in (-1, job.size // AWAITING):
-        raise ValueError(f"{found} of {job.size // AWAITING} loops that wait were found")
-    return Outcome(side=job.side, figures=figures)
-
-
-class _GaveUpError(Exception):
-    """It takes too long."""
-
-
-@contextmanager
-def _at_most(seconds: float) -> Iterator[None]:
-    def give_up(number: int, frame: FrameType | None) -> None:
-        raise _GaveUpError
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager

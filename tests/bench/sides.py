@@ -70,6 +70,14 @@ class Side(ABC):
         """Load a loop as far as it takes to know what is to be done next; whether there is something."""
         raise NotImplementedError
 
+    def moment(self, loop: str, steps: Sequence[Step], taken: int) -> Any:
+        """Where a loop, all of whose steps these are, had taken so many of them; not counted."""
+        raise NotImplementedError
+
+    def fork(self, moment: Any, name: str) -> None:
+        """Make a loop of that name that goes on from a `moment` of another."""
+        raise NotImplementedError
+
     @abstractmethod
     def read(self, loop: str) -> list[Message]:
         """A loop's messages, in order."""

@@ -4,7 +4,8 @@ import gc
 import resource
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -15,7 +16,7 @@ from caesura.continuations import Assistant, Function, Loops, MemoryStore, Model
 from caesura.runtime import Agent, Committed, ModelRequest, Notice, Runtime, tool
 
 from .job import Job, Outcome
-from .ours import opened
+from .ours import AUTHOR, opened
 from .work import messages
 
 
@@ -27,7 +28,9 @@ async def look(place: int) -> str:
 
 _CONTENT = [str(message["content"]) for message in messages(0, "tool", 16)]
 MODEL_SECONDS = 1.0
-BATCHES = 6
+BATCHES = 4
+_LOADED = 0.9
+"""The share of an active loop's messages that were there before it was loaded."""
 
 
 @tool(name="look_closely", needs_approval=True)
@@ -97,16 +100,17 @@ def runtime(job: Job) -> Outcome:
 
 def memory(job: Job) -> Outcome:
     """What Python holds (by tracemalloc), beside the loop's messages: with each loop more that is suspended, and for
-    one of `size` messages that is active.
+    one of `size` messages that is active, the last of them its own and the others loaded.
 
     Of what grows with loops, the median of some batches of them counts, each with its steps sealed: what is bounded
     may still be growing at first, and a table of the interpreter's own is made larger at some moment or other.
     """
     held: list[int] = []
+    one: list[int] = []
     folder = Path(job.folder)
+    asking = Agent("lead", instructions="You plan.", tools=[look, _ask_first])
 
     async def suspended() -> None:
-        asking = Agent("lead", instructions="You plan.", tools=[look, _ask_first])
         model = Scripted(job.steps, last="look_closely")
         store = opened(folder, "crash")
         async with Runtime.open(store, agents=[asking], model=model) as driven:
@@ -117,17 +121,24 @@ def memory(job: Job) -> Outcome:
                     store.seal()
                     held.append(_held())
 
+    async def before() -> None:
+        model = Scripted(int(job.size / 2 * _LOADED), last="look_closely")
+        async with Runtime.open(opened(folder, "crash"), agents=[asking], model=model) as driven:
+            outcome = await driven.run("lead", "go", loop="active")
+        with Loops(opened(folder, "crash")) as loops:
+            loops.approve(outcome.pending[0], by=AUTHOR)
+
     async def active() -> None:
         before = _held()
         model = Scripted(job.size // 2, before_last=lambda: one.append(_held() - before))
-        async with Runtime.open(opened(folder, "crash"), agents=[AGENT], model=model) as driven:
-            await driven.run("lead", "go", loop="active")
+        async with Runtime.open(opened(folder, "crash"), agents=[asking], model=model) as driven:
+            await driven.resume("active")
 
-    one: list[int] = []
-    tracemalloc.start()
-    trio.run(suspended)
-    trio.run(active)
-    tracemalloc.stop()
+    with _traced():
+        trio.run(suspended)
+    trio.run(before)
+    with _traced():
+        trio.run(active)
     with Loops(opened(folder, "crash")) as loops:
         waiting, driven = (
             sum(len(encode_message(message)) for message in loops.show(name).state.messages)
@@ -136,6 +147,16 @@ def memory(job: Job) -> Outcome:
     grown = median([after - before for before, after in pairwise(held)])
     figures = {"suspended": [grown / job.loops / waiting], "active": [one[0] / driven]}
     return Outcome(side=job.side, figures=figures)
+
+
+@contextmanager
+def _traced() -> Iterator[None]:
+    """What is allocated in here is counted, which takes four times as long."""
+    tracemalloc.start()
+    try:
+        yield
+    finally:
+        tracemalloc.stop()
 
 
 def _held() -> int:
