@@ -1,6 +1,9 @@
 """The benchmark says only what is so: what the sides hold is compared with the work, and a report has its form."""
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,9 +15,11 @@ from msgspec.structs import replace
 
 from tests.bench import __main__ as command
 from tests.bench import whole
+from tests.bench.bounds import BOUNDS
 from tests.bench.child import SIDES, TASKS
 from tests.bench.goals import FULL, GOALS, QUICK, SHOWN, plan
 from tests.bench.job import Job, Outcome
+from tests.bench.limits import APPEND, HASH, LIMITS
 from tests.bench.profile import profile
 from tests.bench.report import BEGIN, END, Report, as_json, as_markdown, as_text, report, written_into
 from tests.bench.run import Measurement, Refused, Runs, check, children, run
@@ -140,6 +145,48 @@ def test_a_run_is_refused_if_one_side_does_not_hold_the_work(tampered: Callable[
         run({"one": (TINY["one"], {"caesura-crash", "sqlite-full"})}, 1, silent, do)
 
 
+HALF = Job(task="work", steps=6)
+FORKS = Measurement(before=HALF, job=replace(HALF, task="forks", size=2), rounds=1)
+
+
+@pytest.mark.parametrize("side", ["caesura", "sqlite-full", "git-commit"])
+def test_forks_hold_what_their_loop_held_where_they_began(side: str) -> None:
+    runs = run({"forks": (FORKS, {side})}, 7, silent, here)
+    outcome = runs["forks"][0][side]
+    assert [len(outcome.read[name]) for name in ("fork-1", "fork-2")] == [len(messages(7, "loop-1", 3))] * 2
+    assert len(outcome.took) == 2
+
+
+def test_a_run_is_refused_if_a_fork_holds_something_else() -> None:
+    def do(job: Job) -> Outcome:
+        outcome = here(job)
+        if job.task == "forks":
+            outcome.read["fork-2"] = outcome.read["loop-1"]
+        return outcome
+
+    with pytest.raises(Refused, match="sqlite-full did not do the same work as the others: fork-2 holds"):
+        run({"forks": (FORKS, {"sqlite-full"})}, 7, silent, do)
+
+
+def test_of_a_job_that_is_done_several_times_the_median_counts() -> None:
+    seconds = iter([5.0, 1.0, 3.0])
+
+    def do(job: Job) -> Outcome:
+        return Outcome(side=job.side, seconds=next(seconds))
+
+    measurement = Measurement(job=Job(task="limits"), rounds=1, times=3)
+    assert run({"limits": (measurement, {"caesura"})}, 1, silent, do)["limits"][0]["caesura"].seconds == 3.0
+
+
+def test_a_run_says_how_much_of_it_is_left() -> None:
+    told: list[str] = []
+    measurement = Measurement(job=Job(task="limits"), rounds=2, seconds=10)
+    plans = {"limits": (measurement, {"caesura", "dbos"})}  # which takes five times as long
+    run(plans, 1, told.append, lambda job: Outcome(side=job.side))
+    assert told[0].startswith("some 2 min left: limits, round 1 of 2: ")
+    assert told[-1].startswith("some 0 s left: limits, round 2 of 2: ")  # as it did in the first round
+
+
 @pytest.mark.parametrize(
     ("job", "figures"),
     [
@@ -156,14 +203,7 @@ def test_a_run_is_refused_if_one_side_does_not_hold_the_work(tampered: Callable[
         (Job(task="memory", size=6, loops=2, steps=1), {"suspended", "active"}),
         (
             Job(task="limits", steps=2),
-            {
-                "append a message and fdatasync",
-                "a file of its own, and fsync it and its folder",
-                "hash a message",
-                "deflate a message",
-                "cross to a thread and back",
-                "start git",
-            },
+            set(LIMITS),
         ),
         (Job(task="crowd", loops=2, steps=1), {"cpu", "over", "memory"}),
     ],
@@ -196,9 +236,87 @@ def test_a_job_is_done_in_a_process_of_its_own_and_its_failure_refuses_the_run(t
         check(again, do(again))
 
 
-def test_a_peer_that_is_not_installed_is_named_with_the_command_that_installs_it() -> None:
+def test_a_peer_that_cannot_be_imported_is_named_with_the_command_that_installs_it() -> None:
     with pytest.raises(Missing, match=r"no_such_peer cannot be imported .*pip install .*\[bench\]"):
         peer("no_such_peer")
+
+
+@pytest.fixture
+def without_langgraph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where LangGraph is not installed, nothing but two goals is there, and little work."""
+    for module in [name for name in sys.modules if name.split(".")[0] == "langgraph"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "langgraph", None)
+    one = Measurement(job=Job(task="work", steps=2), rounds=1)
+    monkeypatch.setattr(command, "QUICK", {"one": one})
+    monkeypatch.setattr(command, "GOALS", {name: GOALS[name] for name in ("langgraph-plain", "sqlite-full")})
+
+
+@pytest.mark.usefixtures("without_langgraph")
+def test_what_needs_a_missing_peer_is_left_out_and_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "out.json"
+    assert command.main(["--quick", "--json", str(file)]) == 0
+    printed = capsys.readouterr()
+    why = "langgraph needs langgraph.graph, which is not installed. Install the peers: pip install "
+    assert f"langgraph-plain is left out: {why}" in printed.err
+    assert f"langgraph-plain was left out: {why}" in printed.out
+    plain = json.loads(file.read_text())
+    assert set(plain["goals"]) == {"sqlite-full"}
+    assert set(plain["left_out"]) == {"langgraph-plain"}
+
+
+@pytest.mark.usefixtures("without_langgraph")
+@pytest.mark.parametrize("wanted", [["--goal", "langgraph-plain"], ["--write", str(ROOT / "docs/performance.md")]])
+def test_nothing_is_begun_if_a_peer_is_missing_for_what_was_asked_for(
+    wanted: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", pytest)  # whatever draws
+    assert command.main(["--quick", *wanted]) == 1
+    assert capsys.readouterr().err.startswith("langgraph needs langgraph.graph, which is not installed.")
+
+
+def test_nothing_is_begun_that_could_not_be_written_in_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", pytest)  # whatever draws
+    page = tmp_path / "page.md"
+    page.write_text("a page of something else")
+    for option, file in (("--json", tmp_path / "no/where.json"), ("--plot", tmp_path), ("--write", page)):
+        assert command.main(["--quick", "--goal", "sqlite-full", option, str(file)]) == 1
+        said = capsys.readouterr().err
+        assert str(file) in said
+        assert said.count("\n") == 1
+
+
+def test_nothing_is_begun_where_there_is_no_room_for_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9 * 10**9, 7 * 10**9, 2 * 10**9))
+    assert command.main(["--quick", "--goal", "langgraph-plain"]) == 1
+    said = capsys.readouterr().err
+    assert "takes up to 3 GB in " in said
+    assert "which has 2.0 GB left" in said
+    assert "TMPDIR" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_leaves_no_process_and_no_file(number: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.bench", "--goal", "sqlite-full"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as stopped:
+        assert stopped.stderr is not None
+        said = stopped.stderr.readline()
+        while "left: one" not in said:
+            said = stopped.stderr.readline()
+            assert said
+        while not list(tmp_path.glob("caesura-bench-*/*")):
+            assert stopped.poll() is None
+        stopped.send_signal(number)
+        assert "Stopped. What was being written has been removed; there is nothing to report." in stopped.stderr.read()
+    assert stopped.returncode == 130
+    assert list(tmp_path.iterdir()) == []
 
 
 def made_up(ours: float, theirs: float) -> Runs:
@@ -221,6 +339,26 @@ def test_a_goal_is_met_by_the_median_of_its_rounds() -> None:
     assert met.met
     assert missed.ratio == pytest.approx(1.2)
     assert not missed.met
+
+
+def test_a_goal_has_its_limit_where_the_machine_was_measured_and_only_there() -> None:
+    runs = made_up(1.0, 2.0)
+    assert report(runs, ["sqlite-full"]).goals["sqlite-full"].limit is None
+    runs["limits"] = [{"caesura": Outcome(side="caesura", figures={APPEND: [0.5, 0.9, 0.7], HASH: [0.15]})}]
+    found = report(runs, ["sqlite-full"])
+    assert found.goals["sqlite-full"].limit == pytest.approx(0.5)  # of sqlite's two seconds
+    assert found.tables[-1].rows == (("sqlite-full: two hashes, and one append that is flushed", "0.75", "0.5"),)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_a_limit_is_made_of_what_is_measured_for_its_goal(name: str) -> None:
+    figures = {figure: [1.0] for figure in (*LIMITS, "step", "git lists all 1000000")}
+    planned = plan([name], FULL, {"limits": SHOWN["limits"]})
+    runs: Runs = {
+        measured: [{side: Outcome(side=side, seconds=1, took=[1.0], disk=1, figures=figures) for side in sides}]
+        for measured, (_, sides) in planned.items()
+    }
+    assert BOUNDS[name].figure(runs) >= 0
 
 
 def test_the_json_has_the_goals_by_name_and_the_machine() -> None:
@@ -260,7 +398,7 @@ def test_the_command_measures_prints_and_writes(
     assert command.main(["--quick", "--goal", "sqlite-full", "--json", str(file)]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("goal ")
-    assert "one: round 1 of 1: sqlite-full" in printed.err
+    assert " left: one, round 1 of 1: sqlite-full" in printed.err
     assert set(json.loads(file.read_text())["goals"]) == {"sqlite-full"}
 
 
@@ -273,7 +411,7 @@ def test_the_command_says_in_a_line_what_keeps_it_from_reporting(
     monkeypatch.setattr(command, "run", refuse)
     file = tmp_path / "out.json"
     assert command.main(["--goal", "sqlite-full", "--json", str(file)]) == 1
-    assert capsys.readouterr().err == "the sides differ\n"
+    assert capsys.readouterr().err.splitlines()[-1] == "the sides differ"
     assert not file.exists()
 
 

@@ -1,6 +1,7 @@
 """The benchmark's command: ``python -m tests.bench``."""
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -9,12 +10,13 @@ from typing import TextIO
 
 from msgspec.structs import replace
 
-from .goals import FULL, GOALS, QUICK, SHOWN, plan
+from . import ready
+from .goals import FULL, GOALS, QUICK, SHOWN, Goal, plan
 from .plot import draw
 from .profile import profile
 from .report import as_columns, as_json, as_markdown, as_text, report, written_into
 from .run import Refused, children, run
-from .sides import Missing, peer
+from .sides import Missing, lacking, peer
 
 _PROFILED = 1_500
 """Steps of a profile."""
@@ -50,26 +52,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Missing, Refused) as error:
         _say(str(error), sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        _say("Stopped. What was being written has been removed; there is nothing to report.", sys.stderr)
+        return 130
 
 
 def _measure(options: argparse.Namespace) -> int:
     begin = time.monotonic()
     sizes = QUICK if options.quick else FULL
-    names = list(options.goal or GOALS)
-    more = {} if options.goal else {"limits": SHOWN["limits"]} if options.quick else SHOWN
+
+    def tell(text: str) -> None:
+        _say(f"{time.monotonic() - begin:6.1f} s, {text}", sys.stderr)
+
+    left_out = {name: why for name in options.goal or GOALS if (why := _lacking(GOALS[name]))}
+    if left_out and (options.goal or options.write):
+        raise Missing(next(iter(left_out.values())))
+    for name, why in left_out.items():
+        tell(f"{name} is left out: {why}")
+    names = [name for name in options.goal or GOALS if name not in left_out]
+    shown = {"limits": SHOWN["limits"]} if options.quick or options.goal else SHOWN
+    more = {name: tuple(side for side in sides if not lacking(side)) for name, sides in shown.items()}
     planned = plan(names, sizes, more)
     if (options.plot or options.write) and "one" not in planned:
         raise Refused("There is nothing to draw: choose a goal that measures steps of one loop, such as sqlite-full.")
-
-    def tell(text: str) -> None:
-        _say(f"{time.monotonic() - begin:6.1f} s  {text}", sys.stderr)
-
+    ready.files((options.json, options.plot), options.write)
+    ready.room({side for _, sides in planned.values() for side in sides}, tell)
     with children() as do:
         runs = run(planned, options.seed, tell, do)
-    found = report(runs, names)
+    found = report(runs, names, left_out)
     if options.write:
         tell("profile")
         found = replace(found, tables=(*found.tables, profile(_PROFILED)))
+    _say(as_text(found))
+    if options.write:
         plot = options.write.with_suffix(".svg")
         draw(runs, plot)
         options.write.write_text(written_into(options.write.read_text(), as_markdown(found, plot.name)))
@@ -77,8 +92,11 @@ def _measure(options: argparse.Namespace) -> int:
         draw(runs, options.plot)
     if options.json:
         options.json.write_bytes(as_json(found))
-    _say(as_text(found))
     return 0
+
+
+def _lacking(goal: Goal) -> str:
+    return next((why for sides in goal.needs.values() for side in sides if (why := lacking(side))), "")
 
 
 def _say(text: str, stream: TextIO | None = None) -> None:
@@ -86,4 +104,5 @@ def _say(text: str, stream: TextIO | None = None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was being written is removed
     sys.exit(main())

@@ -1,5 +1,6 @@
 """The goals: each a ratio within one run, and what it should be."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
@@ -321,9 +322,27 @@ def _sizes(*, quick: bool) -> dict[str, Measurement]:
         "limits": jobs("limits", 0, 500, 200),
         **{f"crowd_{loops}": jobs("crowd", 0, 2, 1, loops=loops) for loops in (1, 10, 100, 1000)},
     }
+    sizes = {name: dataclasses.replace(one, seconds=_SECONDS.get(name, (1, 1))[quick]) for name, one in sizes.items()}
     left_out = ("at_once_256", "nested", "forks", "crowd_1", "crowd_10", "crowd_1000") if quick else ()
     return {name: measurement for name, measurement in sizes.items() if name not in left_out}
 
+
+_SECONDS: Mapping[str, tuple[float, float]] = {
+    "at_once_64": (1.5, 0.3),
+    "at_once_256": (3, 3),
+    "resume": (1, 1),
+    "length": (3, 2),
+    "fork": (5, 2.5),
+    "refs": (10, 6),
+    "runtime": (0.3, 0.2),
+    "memory": (50, 4.5),
+    "limits": (1, 0.5),
+    "crowd_1": (3, 2),
+    "crowd_10": (3, 2),
+    "crowd_100": (5, 3),
+    "crowd_1000": (30, 20),
+}
+"""How long a side takes in a round, in a full and in a quick run."""
 
 FULL = _sizes(quick=False)
 QUICK = _sizes(quick=True)

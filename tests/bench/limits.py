@@ -11,17 +11,36 @@ from typing import ParamSpec
 
 import trio
 
+from caesura.continuations import decode_message, encode_message
+
 from .job import Job, Outcome
+from .ours import as_ours
 from .scale import timed
 from .work import messages
 
 P = ParamSpec("P")
 
+APPEND = "append a message and fdatasync"
+FILE = "a file of its own, and fsync it and its folder"
+HASH = "hash a message"
+DEFLATE = "deflate a message"
+INFLATE = "inflate a message"
+DECODE = "decode a message"
+CROSS = "cross to a thread and back"
+LIST = "read a list of 10,000 names"
+GIT = "start git"
+
+LIMITS = (APPEND, FILE, HASH, DEFLATE, INFLATE, DECODE, CROSS, LIST, GIT)
+"""Everything that is measured, by name."""
+
 
 def limits(job: Job) -> Outcome:
-    """So many times each, in turn: appending, syncing, hashing, deflating, crossing to a thread, starting git."""
+    """So many times each, in turn: appending, syncing, hashing, deflating, crossing to a thread, starting git.
+
+    `disk` is what a loop of 1,000 steps is with each message deflated as far as it goes, and nothing else.
+    """
     folder = Path(job.folder)
-    texts = [message["content"].encode() for message in messages(job.seed, "limits", job.steps)]
+    texts = [encode_message(as_ours(message)) for message in messages(job.seed, "limits", job.steps)]
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     took: dict[str, list[float]] = {}
 
@@ -29,15 +48,21 @@ def limits(job: Job) -> Outcome:
         took.setdefault(name, []).append(timed(call, *args, **kwargs))
 
     for number, text in enumerate(texts):
-        take("append a message and fdatasync", _append, log, text)
-        take("a file of its own, and fsync it and its folder", _file, folder, number, text)
-        take("hash a message", hashlib.sha1, text, usedforsecurity=False)
-        take("deflate a message", zlib.compress, text, 1)
+        take(APPEND, _append, log, text)
+        take(FILE, _file, folder, number, text)
+        take(HASH, hashlib.sha1, text, usedforsecurity=False)
+        take(DEFLATE, zlib.compress, text, 1)
+        take(INFLATE, zlib.decompress, zlib.compress(text, 1))
+        take(DECODE, decode_message, text, "message")
     os.close(log)
-    took["cross to a thread and back"] = trio.run(_crossings, len(texts))
+    took[CROSS] = trio.run(_crossings, len(texts))
+    names = folder / "names"
+    names.write_text("".join(f"refs/heads/loops/loop-{number:07}\n" for number in range(10_000)))
     for _ in range(10):
-        take("start git", subprocess.run, ["git", "--version"], check=True, capture_output=True)
-    return Outcome(side=job.side, figures=took)
+        take(LIST, lambda: names.read_text().splitlines())
+        take(GIT, subprocess.run, ["git", "--version"], check=True, capture_output=True)
+    whole = (encode_message(as_ours(message)) for message in messages(job.seed, "loop-1", 1000))
+    return Outcome(side=job.side, figures=took, disk=sum(len(zlib.compress(one, 9)) for one in whole))
 
 
 def _append(log: int, data: bytes) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from .bounds import BOUNDS
 from .goals import GOALS, quantile, rate
 from .job import Outcome
 from .run import Runs
@@ -23,7 +24,10 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 class Reached(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a goal: the median of the rounds, the least and the most of them."""
+    """What became of a goal: the median of the rounds, the least and the most of them.
+
+    `limit` is what the figure would be if there were only what nothing can do without, where that was measured.
+    """
 
     title: str
     ratio: float
@@ -32,6 +36,7 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True):
     met: bool
     spread: tuple[float, float]
     rounds: int
+    limit: float | None = None
     note: str = ""
 
 
@@ -44,20 +49,26 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a run has to say."""
+    """All that a run has to say; `left_out` is which goals are not in it, and why."""
 
     goals: dict[str, Reached]
     machine: dict[str, str]
     tables: tuple[Table, ...]
+    left_out: dict[str, str] = {}
 
 
-def report(runs: Runs, names: Sequence[str]) -> Report:
+def report(runs: Runs, names: Sequence[str], left_out: Mapping[str, str] | None = None) -> Report:
     """What a run says of these goals, and the tables of everything that was measured for them."""
-    return Report(
-        goals={name: _reached(name, runs) for name in names},
-        machine=machine(),
-        tables=tuple(table for make in _TABLES for table in make(runs)),
+    goals = {name: _reached(name, runs) for name in names}
+    tables = [table for make in _TABLES for table in make(runs)]
+    bounded = tuple(
+        (f"{name}: {BOUNDS[name].only}", _number(one.ratio), _number(one.limit))
+        for name, one in goals.items()
+        if one.limit is not None
     )
+    if bounded:
+        tables.append(Table(title="The limit: if there were only this", heads=("only", "ratio", "limit"), rows=bounded))
+    return Report(goals=goals, machine=machine(), tables=tuple(tables), left_out=dict(left_out or {}))
 
 
 def _reached(name: str, runs: Runs) -> Reached:
@@ -73,6 +84,7 @@ def _reached(name: str, runs: Runs) -> Reached:
         met=ratio >= goal.limit if goal.at_least else ratio <= goal.limit,
         spread=(min(ratios), max(ratios)),
         rounds=len(ratios),
+        limit=BOUNDS[name].figure(runs) if "limits" in runs and name in BOUNDS else None,
         note=note,
     )
 
@@ -84,7 +96,7 @@ def machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
         "cores": str(os.cpu_count()),
-        "disk": _disk(),
+        "disk": file_system(),
         "python": platform.python_version(),
         "git": git,
         "sqlite": sqlite3.sqlite_version,
@@ -105,7 +117,7 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def _disk() -> str:
+def file_system() -> str:
     """The file system that temporary folders are on: there the work is done."""
     done = subprocess.run(["df", "--output=fstype", tempfile.gettempdir()], capture_output=True, text=True)
     return done.stdout.split()[-1] if done.returncode == 0 else "unknown"
@@ -276,6 +288,7 @@ def _goal_rows(goals: Mapping[str, Reached]) -> tuple[tuple[str, ...], ...]:
             f"{_number(one.ratio)}",
             f"{_number(one.spread[0])} - {_number(one.spread[1])}",
             f"{'at least' if one.at_least else 'at most'} {_number(one.goal)}",
+            "-" if one.limit is None else _number(one.limit),
             "met" if one.met else "NOT MET",
             one.title + (f" ({one.note})" if one.note else ""),
         )
@@ -283,12 +296,14 @@ def _goal_rows(goals: Mapping[str, Reached]) -> tuple[tuple[str, ...], ...]:
     )
 
 
-_HEADS = ("goal", "ratio", "spread", "wanted", "", "what")
+_HEADS = ("goal", "ratio", "spread", "wanted", "limit", "", "what")
 
 
 def as_text(found: Report) -> str:
     """For a terminal: columns, no colours."""
     parts = [_columns(_HEADS, _goal_rows(found.goals), last_is_text=True)]
+    if found.left_out:
+        parts.append("\n".join(f"{name} was left out: {why}" for name, why in found.left_out.items()))
     parts += [as_columns(table) for table in found.tables]
     parts.append("\n".join(f"{name}: {value}" for name, value in found.machine.items()))
     return "\n\n".join(parts)
@@ -314,7 +329,7 @@ def _columns(heads: Sequence[str], rows: Sequence[Sequence[str]], *, last_is_tex
 def as_markdown(found: Report, plot: str = "") -> str:
     """For the documentation."""
     where = ", ".join(f"{name} {value}" for name, value in found.machine.items())
-    parts = [f"Measured on: {where}.", _markdown(_HEADS, _goal_rows(found.goals), numbers=3)]
+    parts = [f"Measured on: {where}.", _markdown(_HEADS, _goal_rows(found.goals), numbers=4)]
     if plot:
         parts.append(f"![The time of a step as a loop grows, by side]({plot})")
     for table in found.tables:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,17 +37,31 @@ class Refused(Exception):
 class Measurement:
     """A job that every side does in turn, so many rounds; `before` prepares each side's folder and is not measured.
 
-    The job is done so many `times` in a round, and the median counts.
+    The job is done so many `times` in a round, and the median counts. So many `seconds` a side may take in a round, to
+    tell how long it all takes: a guess until one has.
     """
 
     job: Job
     rounds: int
     times: int = 1
+    seconds: float = 1.0
     before: Job | None = None
 
 
 Worker = Callable[[Job], Outcome]
 """Who does a job."""
+
+SLOW: Mapping[str, float] = {
+    "langgraph": 14,
+    "langgraph-async": 8,
+    "langgraph-delta": 2,
+    "langgraph-async-delta": 2.5,
+    "openai-agents": 3,
+    "dbos": 5,
+    "git-commit": 15,
+    "fast-import-durable": 8,
+}
+"""How often they take as long as the others."""
 
 
 @contextmanager
@@ -111,18 +126,28 @@ def run(
     Raises:
         Refused: a side holds something else than the work, or failed.
     """
-    runs: Runs = {}
+    runs: Runs = {name: [{} for _ in range(measurement.rounds)] for name, (measurement, _) in plan.items()}
+    to_come: list[tuple[str, int, str]] = []
     for name, (measurement, sides) in plan.items():
-        runs[name] = []
         for number in range(measurement.rounds):
             taking_part = sorted(sides)
             random.Random(f"{seed} {name} {number}").shuffle(taking_part)  # noqa: S311  # an order, no secret
-            found: Round = {}
-            for side in taking_part:
-                tell(f"{name}: round {number + 1} of {measurement.rounds}: {side}")
-                found[side] = _one(measurement, side, seed + number, do)
-            runs[name].append(found)
+            to_come += [(name, number, side) for side in taking_part]
+    guess = {(name, side): plan[name][0].seconds * SLOW.get(side, 1) for name, _, side in to_come}
+    took: dict[tuple[str, str], float] = {}
+    for place, (name, number, side) in enumerate(to_come):
+        pace = sum(took.values()) / sum(guess[one] for one in took) if took else 1
+        left = sum(took.get((name, side), guess[name, side] * pace) for name, _, side in to_come[place:])
+        measurement = plan[name][0]
+        tell(f"{_span(left)} left: {name}, round {number + 1} of {measurement.rounds}: {side}")
+        begin = time.monotonic()
+        runs[name][number][side] = _one(measurement, side, seed + number, do)
+        took[name, side] = time.monotonic() - begin
     return runs
+
+
+def _span(seconds: float) -> str:
+    return f"some {seconds:.0f} s" if seconds < 100 else f"some {seconds / 60:.0f} min"
 
 
 def _one(measurement: Measurement, side: str, seed: int, do: Worker) -> Outcome:

@@ -1,6 +1,7 @@
 """Sides: what stores loops, each opened in a folder of its own, appended to and read back."""
 
 import importlib
+import importlib.util
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,19 @@ from .work import Message, Step
 
 EXTRA = "pip install -c constraints.txt -e '.[bench]'"
 """What installs the peers."""
+
+
+_LANGGRAPH = ("langgraph.graph", "langgraph.checkpoint.sqlite")
+
+PEERS: Mapping[str, tuple[str, ...]] = {
+    "langgraph": _LANGGRAPH,
+    "langgraph-delta": _LANGGRAPH,
+    "langgraph-async": (*_LANGGRAPH, "aiosqlite"),
+    "langgraph-async-delta": (*_LANGGRAPH, "aiosqlite"),
+    "openai-agents": ("agents",),
+    "dbos": ("dbos",),
+}
+"""What the sides need that are not there without the extra."""
 
 
 class Missing(Exception):
@@ -27,6 +41,18 @@ def peer(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise Missing(f"{module} cannot be imported ({error}). Install the peers: {EXTRA}") from error
+
+
+def lacking(side: str) -> str:
+    """Why a side cannot take part: what it needs is not installed; empty if it can."""
+    for module in PEERS.get(side, ()):
+        try:
+            found = importlib.util.find_spec(module)
+        except ModuleNotFoundError:
+            found = None
+        if found is None:
+            return f"{side} needs {module}, which is not installed. Install the peers: {EXTRA}"
+    return ""
 
 
 class Side(ABC):

@@ -1,0 +1,105 @@
+"""How far a goal's figure could go: what it would be, by what was measured in the same run, if there were only what
+nothing can do without."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from .goals import rate
+from .limits import APPEND, CROSS, DECODE, DEFLATE, FILE, HASH, INFLATE, LIST
+from .run import Runs
+
+_STEP = 2
+"""Messages of a step, on average."""
+
+_MESSAGES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """The figure if there were only what `only` says."""
+
+    only: str
+    figure: Callable[[Runs], float]
+
+
+def _takes(runs: Runs, *names: str) -> float:
+    """The seconds that the machine itself takes for these."""
+    found = [outcome["caesura"].figures for outcome in runs["limits"]]
+    return sum(median(seconds for figures in found for seconds in figures[name]) for name in names)
+
+
+def _kept(runs: Runs) -> float:
+    """A step that is hashed and put on the disk."""
+    return _takes(runs, APPEND) + _STEP * _takes(runs, HASH)
+
+
+def _made(runs: Runs) -> float:
+    """A step that is hashed and deflated, as git has it."""
+    return _STEP * _takes(runs, HASH, DEFLATE)
+
+
+def _mean(runs: Runs, side: str) -> float:
+    return median(fmean(found[side].took) for found in runs["one"])
+
+
+def _ours(runs: Runs, measured: str, figure: str) -> float:
+    return median(seconds for found in runs[measured] for seconds in found["caesura"].figures[figure])
+
+
+def _smallest(side: str) -> Bound:
+    def figure(runs: Runs) -> float:
+        least = median(found["caesura"].disk for found in runs["limits"])
+        return least / median(found[side].disk for found in runs["one"])
+
+    return Bound(only="every message deflated at 9", figure=figure)
+
+
+def _fixed(figure: float, only: str) -> Bound:
+    return Bound(only=only, figure=lambda _: figure)
+
+
+def _at_once(runs: Runs) -> float:
+    return 1 / _made(runs) / median(rate(found["sqlite-full"]) for found in runs["at_once_64"])
+
+
+def _resume(runs: Runs) -> float:
+    least = _MESSAGES * _takes(runs, INFLATE, HASH, DECODE)
+    return least / median(found["langgraph-delta"].seconds for found in runs["resume"])
+
+
+def _crowd(runs: Runs) -> float:
+    """Each loop takes a call and its result a second."""
+    return max(int(name.removeprefix("crowd_")) for name in runs if name.startswith("crowd_")) * _made(runs)
+
+
+_APPENDED = "two hashes, and one append that is flushed"
+_DEFLATED = "two messages hashed and deflated, on one processor"
+
+BOUNDS: Mapping[str, Bound] = {
+    "langgraph-plain": Bound(only=_APPENDED, figure=lambda runs: _mean(runs, "langgraph") / _kept(runs)),
+    "langgraph-delta": Bound(only=_APPENDED, figure=lambda runs: _mean(runs, "langgraph-delta") / _kept(runs)),
+    "sqlite-full": Bound(only=_APPENDED, figure=lambda runs: _kept(runs) / _mean(runs, "sqlite-full")),
+    "sqlite-at-once": Bound(only=_DEFLATED, figure=_at_once),
+    "latency-tail": _fixed(1, "steps that all take the same"),
+    "fast-import": Bound(only=_DEFLATED, figure=lambda runs: _mean(runs, "fast-import") / _made(runs)),
+    "long-loop": _fixed(1, "nothing that grows"),
+    "disk-langgraph-plain": _smallest("langgraph"),
+    "disk-langgraph-delta": _smallest("langgraph-delta"),
+    "disk-sqlite": _smallest("sqlite-full"),
+    "resume": Bound(only="1,000 messages inflated, hashed and decoded", figure=_resume),
+    "fork": Bound(
+        only="a file of its own, flushed with its folder",
+        figure=lambda runs: _takes(runs, FILE) / _ours(runs, "fork", "step"),
+    ),
+    "find-waiting": Bound(
+        only="a list of 10,000 names read",
+        figure=lambda runs: _takes(runs, LIST) / _ours(runs, "refs", "git lists all 1000000"),
+    ),
+    "refs-update": _fixed(1, "nothing that grows"),
+    "runtime-step": Bound(only="a thread that is crossed to, and back", figure=lambda runs: _takes(runs, CROSS) * 1e6),
+    "memory-suspended": _fixed(0, "nothing held"),
+    "memory-active": _fixed(1, "its messages, once"),
+    "crowd": Bound(only=f"for each loop and second, {_DEFLATED}", figure=_crowd),
+}
+"""By the name of a goal."""
