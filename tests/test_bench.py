@@ -6,7 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -317,6 +318,15 @@ def test_a_run_that_is_stopped_leaves_no_process_and_no_file(number: signal.Sign
         assert "Stopped. What was being written has been removed; there is nothing to report." in stopped.stderr.read()
     assert stopped.returncode == 130
     assert list(tmp_path.iterdir()) == []
+    assert list(working_in(tmp_path)) == []
+
+
+def working_in(folder: Path) -> Iterator[Path]:
+    """The processes that have a folder in their environment, where there is a list of these."""
+    for process in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended, or is another's
+            if os.fsencode(folder) in process.read_bytes():
+                yield process.parent
 
 
 def made_up(ours: float, theirs: float) -> Runs:

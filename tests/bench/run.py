@@ -112,6 +112,8 @@ def _in_child(process: subprocess.Popen[bytes], said: IO[bytes], job: Job) -> Ou
 def _end(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    assert process.stdout is not None
+    process.stdout.read()  # until the last of them is gone
     process.wait()
 
 
