@@ -24,7 +24,7 @@ from tests.bench.limits import APPEND, HASH, LIMITS
 from tests.bench.profile import profile
 from tests.bench.report import BEGIN, END, Report, as_json, as_markdown, as_text, report, written_into
 from tests.bench.run import Measurement, Refused, Runs, check, children, run
-from tests.bench.sides import Missing, peer
+from tests.bench.sides import PEERS, Missing, lacking, peer
 from tests.bench.work import LARGEST, SMALLEST, digest, messages, steps
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +53,7 @@ WITHOUT_PEERS = [
     "caesura-step",
     "caesura-crash",
     "sqlite-full",
+    "sqlite-writers",
     "sqlite-normal",
     "git-commit",
     "fast-import-durable",
@@ -104,6 +105,15 @@ def test_a_side_holds_the_work_in_every_shape(side: str, tmp_path: Path) -> None
         check(job, outcome)
         assert len(outcome.took) == len(job.names) * 3
         assert outcome.disk > 0
+
+
+@pytest.mark.parametrize("side", PEERS)
+def test_a_peer_that_is_installed_holds_the_work(side: str, tmp_path: Path) -> None:
+    if why := lacking(side):
+        pytest.skip(why)
+    job = Job(task="work", side=side, steps=3, seed=7, folder=str(tmp_path))
+    with children() as do:
+        check(job, do(job))
 
 
 Held = list[str]

@@ -24,7 +24,7 @@ from .job import Job, Outcome
 from .limits import limits
 from .ours import Caesura
 from .peers import Dbos, LangGraph, LangGraphAsync, OpenAIAgents
-from .plain import FastImport, GitCommit, Sqlite
+from .plain import FastImport, GitCommit, Sqlite, SqliteWriters
 from .sides import Missing, Side, bytes_on_disk
 from .work import digest, steps
 
@@ -39,6 +39,7 @@ SIDES: Mapping[str, Callable[[Path], Side]] = {
     "openai-agents": OpenAIAgents,
     "dbos": Dbos,
     "sqlite-full": partial(Sqlite, synchronous="FULL"),
+    "sqlite-writers": partial(SqliteWriters, synchronous="FULL"),
     "sqlite-normal": partial(Sqlite, synchronous="NORMAL"),
     "git-commit": GitCommit,
     "fast-import-durable": partial(FastImport, durable=True),

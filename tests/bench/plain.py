@@ -5,12 +5,16 @@ import os
 import sqlite3
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
 from .sides import Side
 from .work import Message, Step
+
+_PATIENCE = 600
+"""Seconds that a writer waits for its turn."""
 
 _GIT = ["git", "-c", "core.fsync=all", "-c", "gc.auto=0"]
 
@@ -19,7 +23,8 @@ class Sqlite(Side):
     """A table of messages. A step is one transaction that inserts what is new."""
 
     def __init__(self, folder: Path, synchronous: str) -> None:
-        self._connection = sqlite3.connect(folder / "messages.db", isolation_level=None)
+        self._folder, self._synchronous = folder, synchronous
+        self._connection = sqlite3.connect(folder / "messages.db", isolation_level=None, timeout=_PATIENCE)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute(f"PRAGMA synchronous={synchronous}")
         self._connection.execute(
@@ -52,6 +57,20 @@ class Sqlite(Side):
     def close(self) -> None:
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
+
+
+class SqliteWriters(Sqlite):
+    """The same, where loops that are at work at once have a thread and a connection each."""
+
+    def at_once(self, loops: Mapping[str, Sequence[Step]]) -> list[float]:
+        def one(loop: str) -> list[float]:
+            own = Sqlite(self._folder, self._synchronous)
+            took = own.run(loop, loops[loop])
+            own.close()
+            return took
+
+        with ThreadPoolExecutor(len(loops)) as threads:
+            return [seconds for took in threads.map(one, loops) for seconds in took]
 
 
 class _Repository(Side):

@@ -56,6 +56,7 @@ SLOW: Mapping[str, float] = {
     "langgraph-async": 8,
     "langgraph-delta": 2,
     "langgraph-async-delta": 2.5,
+    "sqlite-writers": 3,
     "openai-agents": 3,
     "dbos": 5,
     "git-commit": 15,
