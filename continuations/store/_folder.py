@@ -118,20 +118,43 @@ def within(folder: int, path: str) -> Iterator[int]:
         Unsettled: it is not there, or something else is.
         Unkeepable: it may not be read.
     """
-    at = os.dup(folder)
+    at = folder
     try:
         for name in filter(None, path.split("/")):
-            try:
-                below = os.open(name, _FOLDER, dir_fd=at)
-            except OSError as error:
-                if error.errno in _ELSEWHERE:
-                    raise Unsettled from error
-                raise unreadable(path, error) from error
-            os.close(at)
+            below = entered(at, name, path)
+            if at != folder:
+                os.close(at)
             at = below
         yield at
     finally:
-        os.close(at)
+        if at != folder:
+            os.close(at)
+
+
+def entered(folder: int, name: str, path: str) -> int:
+    """A folder in an open one, to be closed by the caller; `path` is what it is called if it cannot be read.
+
+    Raises:
+        Unsettled, Unkeepable: as `within`.
+    """
+    try:
+        return os.open(name, _FOLDER, dir_fd=folder)
+    except OSError as error:
+        if error.errno in _ELSEWHERE:
+            raise Unsettled from error
+        raise unreadable(path, error) from error
+
+
+def names_in(folder: int, path: str) -> list[str]:
+    """The names of all that is in an open folder; `path` is what that is called if it cannot be read.
+
+    Raises:
+        Unkeepable: it may not be read.
+    """
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def unreadable(path: str, error: OSError) -> Unkeepable:

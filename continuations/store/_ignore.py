@@ -47,10 +47,9 @@ class Ignore:
         self._rules, self._path, self._above = rules, path, above
 
     def below(self, folder: int, path: str) -> "Ignore":
-        """The rules in an open folder below, which has a file of its own."""
-        if self is EVERYTHING:
-            return self
-        return Ignore(_rules(_lines(folder)), path, self)
+        """The rules in an open folder below, with those of its own file, if it has one."""
+        rules = () if self is EVERYTHING else _rules(_lines(folder))
+        return Ignore(rules, path, self) if rules else self
 
     def __call__(self, path: str, *, is_folder: bool) -> bool:
         """Whether the rules leave out what has a path, if nothing above it is left out."""

@@ -19,7 +19,8 @@ class Known(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One folder. `blobs` is the mode and the id of each file that its tree has, `stamps` the stamp that the file had
     when that was read; `racy` names those that may have been changed within the moment in which they were read.
 
-    `tree` is the tree of all that, once it is known, and empty else.
+    `tree` is the tree of all that, once it is known, and empty else. `own` is the stamp that the folder itself had when
+    just these names were in it, if no name can have come or gone since as long as it still has that.
     """
 
     stamps: dict[str, Stamp] = {}
@@ -27,6 +28,7 @@ class Known(msgspec.Struct, kw_only=True, omit_defaults=True):
     folders: set[str] = set()
     racy: set[str] = set()
     tree: str = ""
+    own: Stamp | None = None
 
 
 class Index(msgspec.Struct, kw_only=True, omit_defaults=True):

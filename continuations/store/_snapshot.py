@@ -1,36 +1,17 @@
 """A snapshot: the files of a folder as a git tree, at the cost of what was changed since the last one."""
 
-import os
-import stat
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from .._ids import object_id
 from ._errors import TooLarge
-from ._folder import (
-    MAX_FOLDERS,
-    OURS,
-    Stamp,
-    Unkeepable,
-    Unsettled,
-    is_keepable,
-    is_repository,
-    join,
-    mode_of,
-    opened,
-    read,
-    stamp_at,
-    stamp_of,
-    tidy,
-    unreadable,
-    within,
-)
+from ._folder import Stamp, Unkeepable, Unsettled, join, mode_of, opened, read, stamp_at, unreadable, within
 from ._format import FOLDER, Entry
-from ._ignore import EVERYTHING, Ignore
+from ._ignore import Ignore
 from ._index import Index, Known, forget_tree, is_racy
+from ._looking import Listing, Looked
 from ._objects import MAX_OBJECT, Batch, Objects
 from ._trees import Trees
 
@@ -47,13 +28,6 @@ class Snapshot(NamedTuple):
 
     tree: str
     left_out: tuple[str, ...]
-
-
-class _Listing(NamedTuple):
-    """What is in a folder: files with their stamps, and the folders to look into."""
-
-    stamps: dict[str, Stamp]
-    folders: set[str]
 
 
 class Snapshots:
@@ -85,13 +59,11 @@ class Snapshots:
         )
 
     def _take(self, folder: int, index: Index) -> Snapshot:
-        seen: set[str] = set()
-        found: dict[str, _Listing] = {}
-        left_out: list[str] = []
-        self._walk(folder, "", index, self._rules, seen, found, left_out)
-        self._check_sizes(found, index)
-        new = self._read(folder, found, index, left_out)
-        gone = index.folders.keys() - seen
+        looked = Looked(folder, index, self._rules)
+        left_out = looked.left_out
+        self._check_sizes(looked.found, index)
+        new = self._read(folder, looked.found, index, left_out)
+        gone = index.folders.keys() - looked.seen
         for path in gone:
             del index.folders[path]
         index.folders.update(new)
@@ -104,76 +76,8 @@ class Snapshots:
         self._write(batch)
         return Snapshot(tree, tuple(sorted(left_out)))
 
-    # Looking -----------------------------------------------------------------------------------------------------
-
-    def _walk(
-        self,
-        folder: int,
-        path: str,
-        index: Index,
-        rules: Ignore,
-        seen: set[str],
-        found: dict[str, _Listing],
-        left_out: list[str],
-    ) -> None:
-        """Look at an open folder and those below; `found` gets what is not as the index has it."""
-        if path.count("/") > MAX_FOLDERS:
-            raise TooLarge(
-                f"{path} lies more than {MAX_FOLDERS} folders deep.", hint="Move it up, or list it in .gitignore."
-            )
-        seen.add(path)
-        try:
-            names = os.listdir(folder)
-        except OSError as error:
-            raise unreadable(path, error) from error
-        if ".gitignore" in names:
-            rules = rules.below(folder, path)
-        known = index.folders.get(path)
-        listing = None if known is None else _unchanged(folder, names, known)
-        if listing is None:
-            listing = self._list(folder, path, names, known or Known(), rules, left_out)
-            same = known is not None and listing == (known.stamps, known.folders)
-            if known is None or not same or known.racy or len(known.blobs) != len(known.stamps):
-                found[path] = listing
-        for name in sorted(listing.folders):
-            below = join(path, name)
-            with within(folder, name) as inner:
-                # What is kept in a folder stays, though that is left out by now; what is new there is not kept.
-                left = rules(below, is_folder=True)
-                self._walk(inner, below, index, EVERYTHING if left else rules, seen, found, left_out)
-
-    def _list(
-        self, folder: int, path: str, names: list[str], known: Known, rules: Ignore, left_out: list[str]
-    ) -> _Listing:
-        stamps: dict[str, Stamp] = {}
-        folders: set[str] = set()
-        for name in names:
-            stamp = stamp_at(folder, name)
-            where = join(path, name)
-            if stamp is None:
-                raise Unsettled
-            is_folder = stat.S_ISDIR(stamp[4])
-            if is_folder and _is_repository(folder, name):
-                continue
-            if name in (known.folders if is_folder else known.blobs):
-                pass  # what is kept stays kept, as in git
-            elif not is_keepable(name):
-                # A repository within is kept as plain files, without what makes it one.
-                if name.startswith(OURS):
-                    tidy(folder, [name])
-                elif name != ".git":
-                    left_out.append(where)
-                continue
-            elif rules(where, is_folder=is_folder):
-                continue
-            if is_folder:
-                folders.add(name)
-            elif mode_of(stamp):
-                stamps[name] = stamp
-        return _Listing(stamps, folders)
-
     @staticmethod
-    def _check_sizes(found: dict[str, _Listing], index: Index) -> None:
+    def _check_sizes(found: dict[str, Listing], index: Index) -> None:
         total = 0
         for path, listing in found.items():
             known = index.folders.get(path)
@@ -194,7 +98,7 @@ class Snapshots:
 
     # Reading -----------------------------------------------------------------------------------------------------
 
-    def _read(self, root: int, found: dict[str, _Listing], index: Index, left_out: list[str]) -> dict[str, Known]:
+    def _read(self, root: int, found: dict[str, Listing], index: Index, left_out: list[str]) -> dict[str, Known]:
         """What is to be known of the folders that were changed; the files' contents are written."""
         made: dict[str, Known] = {}
         batch, size = Batch(), 0
@@ -224,6 +128,8 @@ class Snapshots:
                     if size > _CHUNK:
                         self._write(batch)
                         batch, size = Batch(), 0
+            if len(new.stamps) == len(listing.stamps):
+                new.own = listing.own
             made[path] = new
         self._write(batch)
         return made
@@ -231,7 +137,7 @@ class Snapshots:
     def _write(self, batch: Batch) -> None:
         if len(batch) > _MANY:
             self._objects.write_packed(batch)
-        else:
+        elif batch:
             self._objects.write(batch)
 
     def _tree(self, path: str, index: Index, batch: Batch) -> str:
@@ -251,28 +157,6 @@ class Snapshots:
 def is_secret(holds_secret: Callable[[str], bool], path: str, data: bytes) -> bool:
     """Whether there is a secret in a file, or in its path."""
     return holds_secret(path) or holds_secret(data.decode("utf-8", "surrogateescape"))
-
-
-def _is_repository(folder: int, name: str) -> bool:
-    """Whether a folder is a repository without a project around it: most likely the one that the loop itself is in."""
-    with within(folder, name) as inner:
-        return is_repository(inner)
-
-
-def _unchanged(folder: int, names: list[str], known: Known) -> _Listing | None:
-    """What is in an open folder, if it is what the index has."""
-    files = [name for name in names if name not in known.folders]
-    as_many = len(files) == len(known.stamps) == len(known.blobs) and len(names) == len(files) + len(known.folders)
-    if known.racy or not as_many:
-        return None
-    looked = partial(os.stat, dir_fd=folder, follow_symlinks=False)
-    try:
-        if not all(stat.S_ISDIR(found.st_mode) for found in map(looked, known.folders)):
-            return None
-        stamps = dict(zip(files, map(stamp_of, map(looked, files)), strict=True))
-    except FileNotFoundError:
-        return None
-    return _Listing(known.stamps, known.folders) if stamps == known.stamps else None
 
 
 def _settled(folder: int, path: str, name: str, stamp: Stamp) -> tuple[Stamp, bytes]:
