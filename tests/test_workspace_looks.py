@@ -1,23 +1,28 @@
 """A look at files that nobody has changed costs a look at each, and no more; and whatever was changed is seen."""
 
+import errno
 import os
 import random
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from caesura.continuations import GitStore
 from caesura.continuations.store import _disk
 from caesura.continuations.store import _looking as looking
 from caesura.continuations.store._folder import stamp_of
+from caesura.continuations.store._index import is_racy
 from caesura.continuations.store._mounts import promising
 from tests.test_workspace_files import LOOP, TOKEN, Bench, write
-from tests.workspaces import files_in, files_of, something_happens
+from tests.workspaces import files_in, files_of, git, something_happens
 
 
 @pytest.fixture
@@ -90,6 +95,9 @@ def test_a_look_at_unchanged_files_opens_each_folder_once_asks_for_each_files_st
     files = many(bench)
     tree = bench.look().tree
     settled(bench, counts=counts)
+    bench.spaces.settle(LOOP, tree)
+    bench.spaces = GitStore.open(bench.repository).workspaces()  # as another process, which syncs what it writes
+    bench.look()
     asked = looked(bench, tree)
     assert {name: count for name, count in asked.names("lstat").items() if name in files} == dict.fromkeys(files, 1)
     opened = asked.names("open")
@@ -200,13 +208,46 @@ def test_a_file_that_holds_no_secret_any_more_is_kept_though_its_folder_is_as_it
 def test_a_name_that_came_in_the_moment_of_a_look_is_seen_though_the_folders_stamp_is_the_same(
     bench: Bench, counts: bool
 ) -> None:
-    write(bench.root, a="1")
+    write(bench.root, a="1", gone="1")
+    bench.look()
+    settled(bench, counts=counts)
+    (bench.root / "gone").unlink()
     bench.look()
     write(bench.root, b="2")
     for known in bench.spaces._known[LOOP][1].folders.values():
         if known.own is not None:
             known.own = stamp_of(bench.root.stat())  # as if the clock had not ticked
     assert files_of(bench.repository, bench.look().tree).keys() == {"a", "b"}
+
+
+def test_what_a_full_disk_did_not_take_is_written_by_the_next_look(tmp_path: Path) -> None:
+    number, done = 0, False
+    while not done:
+        (tmp_path / f"{number}").mkdir()
+        bench = Bench(tmp_path / f"{number}")
+        write(bench.root, a="1", d__b="1")
+        bench.look()
+        write(bench.root, a="2", d__b="2", d__c="3")
+        while is_racy(stamp_of((bench.root / "d" / "c").stat()), time.time_ns()):
+            pass  # else the next look would read it all again, whatever it knew
+        left = iter(range(number))
+
+        def rationed(call: Callable[..., Any], *words: Any, left: Iterator[int] = left) -> Any:
+            if next(left, None) is None:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return call(*words)
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("write", "sync", "rename", "link", "append"):
+                patch.setattr(_disk, name, partial(rationed, getattr(_disk, name)))
+            try:
+                bench.look()
+                done = True
+            except OSError:
+                number += 1
+        assert files_of(bench.repository, bench.look().tree) == files_in(bench.root)
+        git(bench.repository, "fsck", "--strict", "--no-dangling")
+    assert number > 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what its devices are")

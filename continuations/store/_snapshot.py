@@ -69,11 +69,13 @@ class Snapshots:
         index.folders.update(new)
         for path in (*gone, *new):
             forget_tree(index, path)
-        batch = Batch()
-        tree = self._tree("", index, batch)
+        batch, made = Batch(), dict[str, str]()
+        tree = self._tree("", index, batch, made)
         if not tree:
             tree = self._trees.write(batch, {})  # git knows it, but it may be asked for as any other
         self._write(batch)
+        for path, name in made.items():  # and not before: if it was not written, the next look must do so
+            index.folders[path].tree = name
         return Snapshot(tree, tuple(sorted(left_out)))
 
     @staticmethod
@@ -140,18 +142,18 @@ class Snapshots:
         elif batch:
             self._objects.write(batch)
 
-    def _tree(self, path: str, index: Index, batch: Batch) -> str:
-        """The tree of a folder as the index has it; empty if there is nothing in it."""
+    def _tree(self, path: str, index: Index, batch: Batch, made: dict[str, str]) -> str:
+        """The tree of a folder as the index has it, empty if there is nothing in it; those that are new are `made`."""
         known = index.folders[path]
         if known.tree:
             return known.tree
         entries = {name: Entry(mode, name, blob) for name, (mode, blob) in known.blobs.items()}
         for name in known.folders:
-            below = self._tree(join(path, name), index, batch)
+            below = self._tree(join(path, name), index, batch, made)
             if below:
                 entries[name] = Entry(FOLDER, name, below)
-        known.tree = self._trees.write(batch, entries) if entries else ""
-        return known.tree
+        made[path] = self._trees.write(batch, entries) if entries else ""
+        return made[path]
 
 
 def is_secret(holds_secret: Callable[[str], bool], path: str, data: bytes) -> bool:
