@@ -37,6 +37,12 @@ def entries(things: Things, level: int = 1) -> dict[bytes, bytes]:
     return {bytes.fromhex(object_id(kind, data)): packed(kind, data, level) for kind, data in things}
 
 
+def newest_first(things: Things) -> list[tuple[bytes, tuple[Kind, bytes]]]:
+    """Objects as they are sealed."""
+    named = {bytes.fromhex(object_id(*thing)): thing for thing in things}
+    return list(reversed(named.items()))
+
+
 def story(*texts: bytes) -> Things:
     """Commits, one after the other, each of a folder with one file more."""
     things: Things = []
@@ -197,7 +203,7 @@ def test_versions_that_are_told_as_deltas_are_what_they_were(
         return
     objects = tmp_path_factory.mktemp("versions") / "objects"
     objects.mkdir()
-    pack = write_pack(objects, len(things), shortened(reversed(entries(things, 0).items())))
+    pack = write_pack(objects, len(things), shortened(newest_first(things)))
     ours = Pack(pack.with_suffix(".idx"))
     for kind, data in things:
         assert ours.read(bytes.fromhex(object_id(kind, data)), 10**6) == (kind, data)
@@ -206,7 +212,7 @@ def test_versions_that_are_told_as_deltas_are_what_they_were(
 
 def test_of_versions_the_newest_stands_whole_and_each_other_is_near_one_that_does(objects: Path) -> None:
     things = versions([(0, "adds")] * 200)
-    told = list(shortened(reversed(entries(things, 0).items())))
+    told = list(shortened(newest_first(things)))
     pack = write_pack(objects, len(told), told)
     lines = [line.split() for line in git(objects.parent, "verify-pack", "-v", str(pack)).splitlines()]
     depths = {line[0]: int(line[5]) for line in lines if len(line) == 7}

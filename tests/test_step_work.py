@@ -1,5 +1,6 @@
 """What a step costs, counted and not timed: objects, bytes, files opened, syncs, at any length of the loop."""
 
+import os
 import weakref
 from collections.abc import Callable
 from contextlib import closing
@@ -23,6 +24,7 @@ from caesura.continuations import (
     start,
 )
 from caesura.continuations.store import _disk
+from caesura.continuations.store._exclusive import MARK
 from caesura.continuations.store._journal import FOLDER
 from tests.strategies import ADA, AGENT, EPOCH, ROBOT, WORKERS
 
@@ -161,8 +163,8 @@ def test_a_compaction_writes_what_it_changed_and_the_folders_above_all_that_move
         commit = store.write(after, parents=(before.id,), message="compacted", author=ADA, committer=ROBOT)
     # The commit, its tree, the record, messages/, two folders of 64 and of 38; and the summary.
     assert len([one for one in work.paths("write") if one.parent == path / "objects"]) == 7
-    # Of the hundred that stay none is opened: they were read once, with the loop.
-    assert len([one for one in work.paths("opened") if path / "objects" in one.parents]) == 7
+    # Of the hundred that stay none is opened, as they were read once, with the loop; but the folders that they are in.
+    assert len([one for one in work.paths("opened") if path / "objects" in one.parents]) == 7 + 6
     store.close()
     fresh = GitStore.open(path)
     assert fresh.read(commit.id).state.messages == messages
@@ -175,6 +177,28 @@ def test_a_sealed_step_is_one_write_and_one_wait_at_any_length(tmp_path: Path, l
     work, folder = step(tmp_path, length, visibility="sealed")
     written = [(name, path.parent, size > MESSAGE) for name, path, size in work.calls]
     assert written == [("put", folder / FOLDER, True), ("settle", folder / FOLDER, False)]
+
+
+def test_a_sealed_step_asks_for_the_times_of_no_file_that_it_writes(tmp_path: Path) -> None:
+    """The next write would have to note new ones, and syncing them takes half as long again."""
+    asked: list[int] = []
+
+    def noted(call: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def asks(*words: Any, **more: Any) -> os.stat_result:
+            found = call(*words, **more)
+            asked.append(found.st_ino)
+            return found
+
+        return asks
+
+    store = GitStore.open(tmp_path / "r.git", create=True, visibility="sealed")
+    before = written(store, 2, written(store, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("fstat", "stat", "lstat"):
+            patch.setattr(os, name, noted(getattr(os, name)))
+        written(store, 3, before)
+    store.close()
+    assert asked == [(tmp_path / "r.git" / MARK).stat().st_ino]  # whether what it locked is there, once
 
 
 def test_a_sealed_step_that_is_to_survive_a_crash_alone_waits_for_nothing(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WORKSPACE, message_
 from ._objects import Batch, Objects
 from ._protocol import Commit, NotALoop
 from ._revisions import Revisions
-from ._trees import MAX_DEPTH, MAX_MESSAGES, Tree, Trees, Weight, check_workspace, damaged, folder_in
+from ._trees import MAX_DEPTH, MAX_MESSAGES, Layout, Trees, Weight, check_workspace, damaged, folder_in
+from ._trees import Path as TreePath
 from ._vanished import erasures
 
 _CHECKED, _TREES = 256, 64
@@ -49,7 +50,7 @@ class Laid(NamedTuple):
     tree: str
     weight: Weight
     since: int
-    path: tuple[Tree, ...]
+    path: TreePath
 
 
 class _Known(NamedTuple):
@@ -154,13 +155,14 @@ class Commits:
         Raises:
             TooLarge: it is beyond the limits of the data model.
         """
-        since, weight = erasures(self._folder), Weight()
+        weight = Weight()
         with self._turn:
             base = None if parent is None else self._find(parent, 0)
-            if base is not None:
-                since = min(since, base.laid.since)
-            tree = self._tree(batch, state, base, weight)
-            return Laid(tree, weight, since, self._trees.path(tree))
+            since = erasures(self._folder) if base is None else base.laid.since
+            layout = Layout(self._trees, batch, {} if base is None else base.laid.path)
+            tree = self._tree(batch, state, base, weight, layout)
+            since = min([since, *(self._find(child.commit, 0).laid.since for child in state.children.values())])
+            return Laid(tree, weight, since, layout.path(tree))
 
     def remember(self, commit: Commit, laid: Laid) -> Commit:
         """Remember a commit that was written."""
@@ -169,9 +171,9 @@ class Commits:
 
     # Writing trees -----------------------------------------------------------------------------------------------
 
-    def _tree(self, batch: Batch, state: Continuation, base: _Known | None, weight: Weight) -> str:
+    def _tree(self, batch: Batch, state: Continuation, base: _Known | None, weight: Weight, layout: Layout) -> str:
         """The tree of a state, reusing what the commit before it already has."""
-        old = None if base is None else self._trees.read(base.laid.tree)
+        old = None if base is None else layout.read(base.laid.tree)
         record = encode_record(state)
         entries = {RECORD: Entry(FILE, RECORD, batch.add("blob", record))}
         if base is not None and old is not None and base.commit.state.definition == state.definition:
@@ -180,7 +182,7 @@ class Commits:
             definition = encode_definition(state.definition)
             entries[DEFINITION] = Entry(FILE, DEFINITION, batch.add("blob", definition))
             weight.definition = len(definition)
-        entries[MESSAGES] = Entry(FOLDER, MESSAGES, self._messages_tree(batch, state.messages, base, weight))
+        entries[MESSAGES] = Entry(FOLDER, MESSAGES, self._messages_tree(batch, state.messages, base, weight, layout))
         weight.add(len(record) + weight.definition)
         if state.children:
             nested: dict[str, Entry] = {}
@@ -188,17 +190,19 @@ class Commits:
                 known = self._find(child.commit, 0)
                 weight.nest(known.laid.weight)
                 nested[call] = Entry(FOLDER, call, known.laid.tree)
-            entries[CHILDREN] = Entry(FOLDER, CHILDREN, self._trees.write(batch, nested))
+            entries[CHILDREN] = Entry(FOLDER, CHILDREN, layout.write(nested))
         if state.workspace is not None:
             entries[WORKSPACE] = Entry(FOLDER, WORKSPACE, state.workspace.tree)
-        return self._trees.write(batch, entries)
+        return layout.write(entries)
 
-    def _messages_tree(self, batch: Batch, messages: tuple[Message, ...], base: _Known | None, weight: Weight) -> str:
+    def _messages_tree(
+        self, batch: Batch, messages: tuple[Message, ...], base: _Known | None, weight: Weight, layout: Layout
+    ) -> str:
         if len(messages) > MAX_MESSAGES:
             raise too_large("The loop", f"{len(messages):,} messages", f"{MAX_MESSAGES:,}")
         kept, tree, there = 0, None, set[str]()
         if base is not None:
-            before, old = base.commit.state.messages, self._trees.read(base.laid.tree)[MESSAGES].id
+            before, old = base.commit.state.messages, layout.read(base.laid.tree)[MESSAGES].id
             if goes_on(messages, before):
                 kept, tree, weight.messages = len(before), old, base.laid.weight.messages
             else:  # compacted: of what is there already nothing need be written, or synced, again
@@ -213,7 +217,7 @@ class Commits:
         weight.add(weight.messages)
         if tree is not None and not blobs:
             return tree  # as it is: it need not be written, or synced, again
-        return self._trees.insert(batch, tree, blobs)
+        return layout.insert(tree, blobs)
 
     # Reading trees -----------------------------------------------------------------------------------------------
 
@@ -231,7 +235,8 @@ class Commits:
         state = self._load(commit, raw, above, weight)
         parents = tuple(map(CommitId, raw.parents))
         found = Commit(id=commit, state=state, parents=parents, author=raw.author, message=raw.message)
-        return self._remember(_Known(found, Laid(raw.tree, weight, since, self._trees.path(raw.tree))))
+        path = Layout(self._trees, Batch(), {}).path(raw.tree)
+        return self._remember(_Known(found, Laid(raw.tree, weight, since, path)))
 
     def _remember(self, known: _Known) -> _Known:
         commit, laid = known

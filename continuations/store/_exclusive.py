@@ -216,7 +216,7 @@ class Turns:
     def _lock(self, seconds: float) -> None:
         deadline, pause = time.monotonic() + seconds, 0.0001
         while True:
-            if self._file < 0 or self._owner != os.getpid() or os.fstat(self._file).st_nlink == 0:
+            if self._file < 0 or self._owner != os.getpid():
                 self.close()
                 self._file = os.open(self._folder / MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
                 self._owner = os.getpid()
@@ -228,10 +228,13 @@ class Turns:
                     raise BlockingIOError(error.errno, fault) from None
                 time.sleep(random.uniform(pause, 2 * pause))  # noqa: S311  # jitter, not a secret
                 pause = min(0.01, 1.5 * pause)
+                locked = False
             else:
-                if os.fstat(self._file).st_nlink:
-                    return
-                fcntl.flock(self._file, fcntl.LOCK_UN)  # of a file that is no longer there
+                locked = True
+            if os.fstat(self._file).st_nlink == 0:
+                self.close()  # it is no longer there, and others lock another one
+            elif locked:
+                return
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import datetime as dt
 import functools
 import re
+import time
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
@@ -148,12 +149,9 @@ def _signed(person: Person) -> str:
 
 
 def _when(at: dt.datetime) -> str:
-    local = at.astimezone()
-    offset = local.utcoffset()
-    minutes = 0 if offset is None else int(offset.total_seconds() // 60)
-    zone = f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
-    # Git has no moment before its epoch's.
-    return f"{max(0, int(local.timestamp()))} {zone}"
+    seconds = max(0, int(at.timestamp()))  # git has no moment before its epoch's
+    minutes = time.localtime(seconds).tm_gmtoff // 60
+    return f"{seconds} {'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
 
 
 def _named(part: str) -> str:

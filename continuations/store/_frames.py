@@ -2,7 +2,7 @@
 
 A segment of the journal begins with `new_header`. Each frame's checksum goes on from that of the frame before, and the
 first one's from the header, which is random: so nothing but the next frame passes for it, whatever was in that place of
-the disk before.
+the disk before. Objects are in it as they are: whoever seals them has the time to make them smaller.
 """
 
 import secrets
@@ -11,9 +11,10 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from ._format import KINDS, NUMBERS, Kind
 from ._packed import is_ref
 
-_BEGIN = b"caesura journal 1\n"
+_BEGIN = b"caesura journal 2\n"
 HEADER = len(_BEGIN) + 16
 """How many bytes a segment's header has."""
 
@@ -23,9 +24,10 @@ HEAD = _FRAME.size
 """How many bytes a frame begins with that say how long it is."""
 
 _COUNTS = struct.Struct(">BIH")  # whether it is to outlast a power cut, how many objects, how many moves
-_OBJECT = struct.Struct(">20sI")  # an object's id, how many bytes it has as it stands in a pack
+_OBJECT = struct.Struct(">20sBI")  # an object's id, its kind, how many bytes it has
 _MOVE = struct.Struct(">20s20sHH")  # from, to, how many bytes the branch's name and the note have
 _NONE = bytes(20)
+_KINDS: dict[int, Kind] = {NUMBERS[kind]: kind for kind in KINDS}
 
 
 class RefMove(NamedTuple):
@@ -37,14 +39,18 @@ class RefMove(NamedTuple):
     note: str = ""
 
 
+Place = tuple[Kind, int, int]
+"""An object's kind, where its bytes are in a segment, and how many there are."""
+
+
 class Frame(NamedTuple):
-    """What a frame holds: objects with their places in the segment and their lengths, and moves.
+    """What a frame holds: objects by their ids, and moves.
 
     `end` is where the next one begins, `chain` what its checksum goes on from.
     """
 
     durable: bool
-    objects: Sequence[tuple[bytes, int, int]]
+    objects: Mapping[bytes, Place]
     moves: Sequence[RefMove]
     end: int
     chain: int
@@ -78,20 +84,19 @@ def chain_of(header: bytes) -> int:
 
 
 def frame_bytes(
-    objects: Mapping[bytes, bytes], moves: Sequence[RefMove], *, durable: bool, at: int, chain: int
+    objects: Mapping[bytes, tuple[Kind, bytes]], moves: Sequence[RefMove], *, durable: bool, at: int, chain: int
 ) -> tuple[bytes, Frame]:
-    """A frame as it is written at a place of a segment, and what it will be read as.
-
-    `objects` are as they stand in a pack, by id; `chain` is of the frame before it.
-    """
-    table = b"".join([_OBJECT.pack(name, len(entry)) for name, entry in objects.items()])
-    counts = _COUNTS.pack(durable, len(objects), len(moves))
-    body = b"".join([counts, table, *objects.values(), *map(_move_bytes, moves)])
+    """A frame as it is written at a place of a segment, and what it will be read as; `chain` is of the one before."""
+    place, places = at + HEAD + _COUNTS.size + _OBJECT.size * len(objects), dict[bytes, Place]()
+    table, contents = [_COUNTS.pack(durable, len(objects), len(moves))], list[bytes]()
+    for name, (kind, data) in objects.items():
+        size = len(data)
+        table.append(_OBJECT.pack(name, NUMBERS[kind], size))
+        contents.append(data)
+        places[name] = kind, place, size
+        place += size
+    body = b"".join((*table, *contents, *map(_move_bytes, moves)))
     checksum = _checksum(body, chain)
-    place, places = at + HEAD + len(counts) + len(table), list[tuple[bytes, int, int]]()
-    for name, entry in objects.items():
-        places.append((name, place, len(entry)))
-        place += len(entry)
     data = _FRAME.pack(_MAGIC, len(body), checksum) + body
     return data, Frame(durable, places, moves, at + len(data), checksum)
 
@@ -116,9 +121,9 @@ def read_frame(data: bytes, at: int, chain: int) -> Frame:
         durable, objects, moves = _COUNTS.unpack_from(body)
         # From here on the bytes are those that somebody wrote; whether they make sense is another matter.
         table = _COUNTS.size
-        place, places = table + objects * _OBJECT.size, list[tuple[bytes, int, int]]()
-        for name, length in _OBJECT.iter_unpack(body[table:place]):
-            places.append((name, at + HEAD + place, length))
+        place, places = table + objects * _OBJECT.size, dict[bytes, Place]()
+        for name, kind, length in _OBJECT.iter_unpack(body[table:place]):
+            places[name] = _KINDS[kind], at + HEAD + place, length
             place += length
         made: list[RefMove] = []
         for _ in range(moves):
@@ -132,7 +137,7 @@ def read_frame(data: bytes, at: int, chain: int) -> Frame:
             made.append(RefMove(ref, None if old == _NONE else old.hex(), new.hex(), note))
         if place != size:
             raise Damaged("its parts are longer or shorter than it")
-    except (struct.error, UnicodeDecodeError) as error:
+    except (struct.error, KeyError, UnicodeDecodeError) as error:
         raise Damaged(str(error)) from error
     return Frame(bool(durable), places, made, at + HEAD + size, checksum)
 

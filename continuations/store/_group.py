@@ -16,16 +16,12 @@ from ._journal import Journal
 from ._journaled import JournaledRefs
 from ._later import Later
 from ._objects import Batch
-from ._packing import packed
 from ._refs import moved
 from ._sealing import Sealer
 from ._shared import Work
 
 _MOST = 4096
 """Moves in one frame."""
-
-SMALL = 2**15
-"""Bytes up to which objects are deflated only when they are sealed."""
 
 _KEPT = 16 * 2**20
 """Bytes of objects that may wait for a move."""
@@ -115,14 +111,7 @@ class Group:
             OSError: the disk is full, or may not be written.
         """
         self._used = True
-        named = {bytes.fromhex(text): one for text, one in batch.items()}
-        known = self._journal.known(named)
-        entries = {
-            name: packed(kind, data, 0 if len(data) <= SMALL else 1)
-            for name, (kind, data) in named.items()
-            if name not in known
-        }
-        if self._journal.prepare(entries) > _KEPT:
+        if self._journal.prepare(batch) > _KEPT:
             waiting = self._submit()
             if waiting.error is not None:
                 raise waiting.error
@@ -261,7 +250,7 @@ class Group:
             ref, old, new, _ = asked.move
             try:
                 asked.check()
-                now = heads.get(ref) or self._journal.held(ref)
+                now = heads.get(ref) or self._journal.known(ref)
                 if now is None:
                     asked.plain = self._hold(asked.move, locks)
                     guarded.append(ref)

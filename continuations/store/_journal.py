@@ -7,19 +7,34 @@ others have done.
 """
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock
 
 from . import _disk
-from ._frames import HEAD, HEADER, Damaged, Frame, RefMove, chain_of, frame_bytes, length, new_header, read_frame
+from ._format import Kind
+from ._frames import (
+    HEAD,
+    HEADER,
+    Damaged,
+    Frame,
+    Place,
+    RefMove,
+    chain_of,
+    frame_bytes,
+    length,
+    new_header,
+    read_frame,
+)
 from ._vanished import about_to_erase
 
 FOLDER = "caesura.journal"
 """The folder in the repository that the journal is in."""
 
 _TORN = "torn-"
+_NUMBERS = 10**7
 _BUSY, _ROOM = 2**16, 2**20
 """From how many bytes on a segment is made longer than it need be, and by how many at most."""
 
@@ -34,10 +49,11 @@ class Segment:
             OSError: it is gone, or may not be read.
         """
         self.path, self.number = path, int(path.name)
-        self.next = str(path.with_name(f"{self.number + 1:08}"))
-        self.objects: dict[bytes, tuple[int, int]] = {}
+        self._name, self._next = str(path), str(path.with_name(f"{self.number + 1:08}"))
+        self.objects: dict[bytes, Place] = {}
         self.moves: dict[str, list[RefMove]] = {}
         self.durable, self.steps = False, 0
+        self.whole = False  # by the last look: whether another frame can follow the last one
         self.end, self._file = 0, -1
         with _disk.opened(path) as file:
             self._file = os.dup(file.fileno())
@@ -56,20 +72,23 @@ class Segment:
         return self._chain
 
     @property
-    def whole(self) -> bool:
-        """Whether another frame can follow the last one; known to whoever has exclusive access."""
-        return not self.read(self.end, HEAD).strip(b"\x00")
-
-    @property
     def gone(self) -> bool:
         """Whether it has been removed, or what was read from it taken back."""
-        found = os.fstat(self._file)
-        return found.st_nlink == 0 or found.st_size < self.end
+        if not self.end:  # whoever began it may have failed, and have begun another of that name since
+            return os.fstat(self._file).st_nlink == 0
+        # Not by its status: once somebody has looked at its times, the next write sets new ones, and to sync that takes
+        # half as long again. No two segments have one name.
+        return self.room < self.end or not os.access(self._name, os.F_OK)
+
+    @property
+    def last(self) -> bool:
+        """Whether there is no next one."""
+        return not os.access(self._next, os.F_OK)
 
     @property
     def room(self) -> int:
         """How many bytes the file has, those that are yet to be written to included."""
-        return os.fstat(self._file).st_size
+        return os.lseek(self._file, 0, os.SEEK_END)
 
     def tail(self) -> bytes:
         """What follows the last frame, but for the room that was made for others."""
@@ -86,19 +105,21 @@ class Segment:
             if not self.end:
                 self._chain = chain_of(self.read(0, HEADER))
                 self.end = HEADER
-            while size := length(self.read(self.end, HEAD)):
+            while size := length(head := self.read(self.end, HEAD)):
                 if self.end + size > self.room:
                     break
                 frame = read_frame(self.read(self.end, size), self.end, self._chain)
                 self.add(frame)
                 frames.append(frame)
+            self.whole = not head.strip(b"\x00")
+            return frames
+        self.whole = False
         return frames
 
     def add(self, frame: Frame) -> None:
         """Take note of the next frame."""
         self.durable |= frame.durable
-        for name, at, size in frame.objects:
-            self.objects.setdefault(name, (at, size))
+        self.objects.update(frame.objects)
         for move in frame.moves:
             self.moves.setdefault(move.ref, []).append(move)
         self.steps += len(frame.moves)
@@ -119,9 +140,10 @@ class Journal:
         self._turn = RLock()
         self._segments: list[Segment] = []
         self._heads: dict[str, str] = {}
-        self._pending: dict[bytes, bytes] = {}
+        self._pending: dict[bytes, tuple[Kind, bytes]] = {}
+        self._waiting = 0
         self._growing: _disk.Growing | None = None
-        self._settled = 0
+        self._grows = self._settled = -1
 
     def close(self) -> None:
         """Let go of the files."""
@@ -140,7 +162,7 @@ class Journal:
             self.catch_up()
             return self._heads.get(ref)
 
-    def held(self, ref: str) -> str | None:
+    def known(self, ref: str) -> str | None:
         """`head`, as far as the journal was read."""
         with self._turn:
             return self._heads.get(ref)
@@ -152,19 +174,17 @@ class Journal:
             return dict(self._heads)
 
     @property
-    def steps(self) -> int:
-        """How many moves the journal holds, as far as it was read."""
+    def held(self) -> tuple[int, int]:
+        """How many moves it holds, and how many bytes of frames, as far as it was read."""
         with self._turn:
-            return sum(segment.steps for segment in self._segments)
+            steps = size = 0
+            for segment in self._segments:
+                steps += segment.steps
+                size += max(0, segment.end - HEADER)
+            return steps, size
 
-    @property
-    def size(self) -> int:
-        """How many bytes of frames the journal holds, as far as it was read."""
-        with self._turn:
-            return sum(max(0, segment.end - HEADER) for segment in self._segments)
-
-    def entry(self, name: bytes) -> bytes | None:
-        """An object as it would stand in a pack, as far as the journal was read."""
+    def object(self, name: bytes) -> tuple[Kind, bytes] | None:
+        """An object's kind and its bytes, as far as the journal was read."""
         with self._turn:
             found = self._pending.get(name)
             if found is not None:
@@ -172,7 +192,8 @@ class Journal:
             for segment in reversed(self._segments):
                 place = segment.objects.get(name)
                 if place is not None:
-                    return segment.read(*place)
+                    kind, at, size = place
+                    return kind, segment.read(at, size)
             return None
 
     def find(self, prefix: str) -> set[str]:
@@ -187,7 +208,7 @@ class Journal:
         with self._turn:
             last = self._segments[-1] if self._segments else None
             gone = [segment for segment in self._segments if segment.gone]
-            if not gone and last is not None and not os.access(last.next, os.F_OK):
+            if not gone and last is not None and last.last:
                 return self._note(last.read_on())
             return self._look_around(gone)
 
@@ -229,27 +250,26 @@ class Journal:
 
     # Objects to come ---------------------------------------------------------------------------------------------
 
-    def known(self, names: Collection[bytes]) -> set[bytes]:
-        """Which of these objects are in it, or are kept for the next frame."""
+    def prepare(self, objects: Mapping[str, tuple[Kind, bytes]]) -> int:
+        """Keep objects, by their ids, for the next frame; how many bytes are kept by now."""
         with self._turn:
-            there = (self._pending.keys(), *(segment.objects.keys() for segment in self._segments))
-            return {name for one in there for name in names if name in one}
+            new = {bytes.fromhex(text): found for text, found in objects.items()}
+            for there in [self._pending.keys(), *(segment.objects.keys() for segment in self._segments)]:
+                for name in new.keys() & there:
+                    del new[name]
+            self._pending |= new
+            self._waiting += sum([len(data) for _, data in new.values()])
+            return self._waiting
 
-    def prepare(self, objects: Mapping[bytes, bytes]) -> int:
-        """Keep objects for the next frame; how many bytes there are to be kept now."""
+    def pending(self) -> dict[bytes, tuple[Kind, bytes]]:
+        """The objects that are kept for the next frame."""
         with self._turn:
-            self._pending.update(objects)
-            return sum(map(len, self._pending.values()))
-
-    def pending(self) -> dict[bytes, bytes]:
-        """The objects that were kept for the next frame."""
-        with self._turn:
-            return dict(self._pending)
+            return self._pending.copy()
 
     # Writing, for whoever has exclusive access ---------------------------------------------------------------------
 
-    def append(self, objects: Mapping[bytes, bytes], moves: Sequence[RefMove]) -> None:
-        """Add a frame; when this returns it is as durable as the journal is.
+    def append(self, objects: Mapping[bytes, tuple[Kind, bytes]], moves: Sequence[RefMove]) -> None:
+        """Add a frame after a `catch_up`; when this returns it is as durable as the journal is.
 
         Raises:
             OSError: it cannot be written. It is not there then.
@@ -273,7 +293,8 @@ class Journal:
                 segment.add(frame)
                 self._note([frame])
             for name in objects:
-                self._pending.pop(name, None)
+                left = self._pending.pop(name, None)
+                self._waiting -= 0 if left is None else len(left[1])
 
     def _take_back(self, growing: _disk.Growing, size: int, *, trusted: bool) -> None:
         """Make a frame undone that is there in part, or may not have reached the disk."""
@@ -293,13 +314,13 @@ class Journal:
         """The segment to add to: the last one, if it is whole and ends with a frame."""
         with self._turn:
             last = self._segments[-1] if self._segments else None
-            mine = last is not None and self._growing is not None and self._growing.path == last.path
+            mine = last is not None and last.number == self._grows
             # A power cut leaves anything; who dies while it writes, the beginning of a frame.
             if last is None or not last.end or not last.whole or (not mine and last.tail()):
                 last = self._begin_next()
-            if self._growing is None or self._growing.path != last.path:
+            if self._growing is None or last.number != self._grows:
                 self._let_go()
-                self._growing = _disk.reopen(last.path)
+                self._growing, self._grows = _disk.reopen(last.path), last.number
             if self._durable and self._settled != last.number:
                 # Others may have written and not have waited.
                 for segment in self._segments[:-1]:
@@ -312,10 +333,11 @@ class Journal:
     def _let_go(self) -> None:
         if self._growing is not None:
             _disk.end(self._growing)
-            self._growing = None
+            self._growing, self._grows = None, -1
 
     def _begin_next(self) -> Segment:
-        path = self._path(1 + max(self._there(), default=0))
+        # The last one stays: so no name comes twice, not even where somebody has removed them all.
+        path = self._path(1 + max(self._there(), default=secrets.randbelow(_NUMBERS)))
         with suppress(FileExistsError):
             _disk.make_folder(self.folder)
         self._let_go()
@@ -326,7 +348,7 @@ class Journal:
             _disk.end(growing)
             _disk.unlink(path)
             raise
-        self._growing = growing
+        self._growing, self._grows = growing, int(path.name)
         self._look_around([])
         return self._segments[-1]
 

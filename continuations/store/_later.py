@@ -43,11 +43,12 @@ class Later:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="caesura seal", daemon=True)
                 self._thread.start()
-        if self._journal.steps >= MANY or self._journal.size >= LARGE:
+        steps, size = self._journal.held
+        if steps >= MANY or size >= LARGE:
             self._now.set()
-        if self._journal.size >= FULL:
+        if size >= FULL:
             self._sealed.clear()
-            if self._journal.size >= FULL:
+            if self._journal.held[1] >= FULL:
                 self._sealed.wait(PATIENCE)
 
     def close(self) -> None:
@@ -61,8 +62,8 @@ class Later:
     def _work(self) -> None:
         while self._news.wait() and not self._closed:
             began, before = time.monotonic(), -1
-            while before != self._journal.steps and time.monotonic() < began + OLD:
-                before = self._journal.steps
+            while before != self._journal.held[0] and time.monotonic() < began + OLD:
+                before = self._journal.held[0]
                 if self._now.wait(IDLE):
                     break
             if self._closed:

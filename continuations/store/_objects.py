@@ -22,7 +22,7 @@ from ._format import KINDS, Kind, is_id
 from ._journal import FOLDER, Journal
 from ._owner import is_dead, mark
 from ._packing import packed, write_pack
-from ._packs import Packs, deflated_at_most, inflated, unpacked
+from ._packs import Packs, deflated_at_most, inflated
 
 MAX_OBJECT = 100 * 2**20
 """The largest object that is read or written, in bytes."""
@@ -156,18 +156,14 @@ class Objects:
         return True
 
     def _journaled(self, name: str, limit: int, faults: list[Unreadable]) -> tuple[Kind, bytes] | None:
-        entry = None if self._journal is None else self._journal.entry(bytes.fromhex(name))
-        if entry is None:
-            return None
-        try:
-            kind, data = unpacked(entry, limit)
-        except (ValueError, IndexError, zlib.error) as error:
-            faults.append(torn(f"Object {name}", FOLDER, str(error)))
-            return None
-        if object_id(kind, data) != name:
+        found = None if self._journal is None else self._journal.object(bytes.fromhex(name))
+        if found is not None and len(found[1]) > limit:
+            faults.append(torn(f"Object {name}", FOLDER, "it is larger than it may be"))
+        elif found is not None and object_id(*found) != name:
             faults.append(torn(f"Object {name}", FOLDER, "its content is another's"))
-            return None
-        return kind, data
+        else:
+            return found
+        return None
 
     def _look(self, name: str, limit: int, faults: list[Unreadable]) -> tuple[Kind, bytes] | None:
         found, raw = self._journaled(name, limit, faults), bytes.fromhex(name)

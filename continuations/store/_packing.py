@@ -34,27 +34,10 @@ def packed(kind: Kind, data: bytes, level: int = 1) -> bytes:
     )
 
 
-def stored(entry: bytes) -> bytes | None:
-    """The bytes of an object that stands in a pack as it is; None if it is deflated, or a delta."""
-    at = _begins(entry)
-    return entry[at + len(_PLAIN) + _SIZES.size : -_SUM.size] if entry.startswith(_PLAIN, at) else None
-
-
-def deflated(entry: bytes) -> bytes:
-    """An object as it stands in a pack, deflated if it was only stored and gets smaller by it."""
-    data = stored(entry)
-    if data is None:
-        return entry
-    short = entry[: _begins(entry)] + zlib.compress(data, LEVEL)
-    return short if len(short) < len(entry) else entry
-
-
-def _begins(entry: bytes) -> int:
-    """How many bytes tell an object's kind and size."""
-    at = 1
-    while entry[at - 1] & 0x80:
-        at += 1
-    return at
+def deflated(kind: Kind, data: bytes) -> bytes:
+    """An object as it stands in a pack, deflated if it gets smaller by it."""
+    short = packed(kind, data, LEVEL)
+    return short if len(short) < len(data) else packed(kind, data, 0)
 
 
 def head(number: int, size: int) -> bytes:

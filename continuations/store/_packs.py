@@ -282,26 +282,6 @@ def inflated(data: bytes, size: int) -> tuple[bytes, bool, bytes]:
     return found, engine.eof and len(found) == size, engine.unused_data
 
 
-def unpacked(entry: bytes, limit: int) -> tuple[Kind, bytes]:
-    """The object that stands in a pack as `packed`.
-
-    Raises:
-        ValueError, zlib.error: it does not, or has more than `limit` bytes.
-    """
-    at, byte = 1, entry[0]
-    kind, size, shift = _KINDS.get(byte >> 4 & 7), byte & 15, 4
-    while byte & 0x80 and at < len(entry):
-        byte = entry[at]
-        size |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-    if kind is None or size > limit:
-        raise ValueError("it is a delta, or larger than it may be")
-    found, whole, more = inflated(entry[at:], size)
-    if not whole or more:
-        raise ValueError("it is cut short, or longer than it says")
-    return kind, found
-
-
 def deflated_at_most(size: int) -> int:
     """How many bytes an object and its header can have in a file: what deflates worst grows by less than this."""
     return size + size // 7 + 200

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from . import _disk, _refs
 from ._exclusive import Locks, Turns, sealing
-from ._frames import RefMove
+from ._format import Kind
+from ._frames import Place, RefMove
 from ._journal import Journal, Segment
 from ._journaled import JournaledRefs
 from ._owner import is_dead, mark
@@ -73,12 +74,12 @@ class Sealer:
 
     def _pack(self, segment: Segment) -> Path | None:
         with suppress(FileNotFoundError):  # somebody else has sealed it
-            places = sorted(segment.objects.items(), key=lambda item: item[1], reverse=True)
+            places = sorted(segment.objects.items(), key=lambda item: item[1][1], reverse=True)
             with _disk.opened(segment.path) as file:
                 data = file.readall()
             if places:
-                entries = ((name, data[at : at + length]) for name, (at, length) in places)
-                return write_pack(self._objects, len(places), shortened(entries), durable=segment.durable, keep=True)
+                entries = shortened((name, _object(data, place)) for name, place in places)
+                return write_pack(self._objects, len(places), entries, durable=segment.durable, keep=True)
         return None
 
     def _write_branches(self, segment: Segment, files: dict[str, Path]) -> dict[str, Path]:
@@ -142,3 +143,9 @@ class Sealer:
         for file in self._journal.folder.glob(f"{_BRANCH}*"):
             if is_dead(file.name.removeprefix(_BRANCH)):
                 _disk.unlink(file)
+
+
+def _object(data: bytes, place: Place) -> tuple[Kind, bytes]:
+    """An object in a segment's bytes."""
+    kind, at, size = place
+    return kind, data[at : at + size]

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from threading import Lock
-from weakref import WeakValueDictionary
 
 from .._codec import Unreadable
 from .._ids import BadName, TreeId, split_address
@@ -79,8 +78,9 @@ class Tree:
         last = self.entries[next(reversed(self.entries))] if self.entries else None
         if before is None and (last is None or tree_order(last) < tree_order(entry)):
             self.data += entry_bytes(entry)
-        elif before is not None and before is last and before.is_folder == entry.is_folder:
-            self.data = self.data[: -len(entry_bytes(before))] + entry_bytes(entry)
+        elif before is not None and before is last and before.mode == entry.mode:
+            data = entry_bytes(entry)
+            self.data = self.data[: -len(data)] + data
         else:
             others = ordered((self.entries | {entry.name: entry}).values())
             self.entries, self.data = others.entries, others.data
@@ -94,14 +94,10 @@ def ordered(entries: Iterable[Entry]) -> Tree:
 
 
 class Trees:
-    """Reads and writes trees; remembers those that somebody holds, and, of all others, so many that were used last.
-
-    For any thread at any time.
-    """
+    """Reads and writes trees, and remembers so many that were used last. For any thread at any time."""
 
     def __init__(self, objects: Objects, *, kept: int = _KEPT) -> None:
         self._objects = objects
-        self._held = WeakValueDictionary[str, Tree]()
         self._kept = Kept[str, Tree](kept, _ENTRIES)
         self._turn = Lock()
 
@@ -111,11 +107,12 @@ class Trees:
         Raises:
             Torn: it is not whole, or no tree.
         """
-        return {} if name == EMPTY else self._read(name).entries  # to git it is there even where it is not
+        return {} if name == EMPTY else self.tree(name).entries  # to git it is there even where it is not
 
-    def _read(self, name: str) -> "Tree":
+    def tree(self, name: str) -> Tree:
+        """`read`, with its bytes; for a tree that is written."""
         with self._turn:
-            known = self._kept.get(name) or self._held.get(name)
+            known = self._kept.get(name)
         if known is not None:
             return known
         try:
@@ -127,42 +124,15 @@ class Trees:
 
     def write(self, batch: Batch, entries: Mapping[str, Entry]) -> str:
         """Add a tree to what is to be written, and say its id."""
-        return self._write(batch, ordered(entries.values()))
-
-    def _write(self, batch: Batch, tree: "Tree") -> str:
+        tree = ordered(entries.values())
         name = batch.add("tree", tree.data)
         self._remember(name, tree)
         return name
 
-    def _remember(self, name: str, tree: "Tree") -> "Tree":
+    def _remember(self, name: str, tree: Tree) -> Tree:
         with self._turn:
-            self._held[name] = tree
             self._kept.keep(name, tree, 1 + len(tree.entries))
         return tree
-
-    def insert(self, batch: Batch, tree: str | None, blobs: Mapping[tuple[str, ...], str]) -> str:
-        """A tree with these blobs added at their paths."""
-        made = Tree({}, b"") if tree is None else self._read(tree).copy()
-        folders: dict[str, dict[tuple[str, ...], str]] = {}
-        for (name, *rest), blob in blobs.items():
-            if rest:
-                folders.setdefault(name, {})[tuple(rest)] = blob
-            else:
-                made.put(Entry(FILE, name, blob))
-        for name, inner in folders.items():
-            old = made.entries.get(name)
-            made.put(Entry(FOLDER, name, self.insert(batch, None if old is None else old.id, inner)))
-        return self._write(batch, made)
-
-    def path(self, root: str) -> tuple[Tree, ...]:
-        """The trees that the next step of a continuation makes anew: while they are held, they are not read again."""
-        found = [self._read(root)]
-        entry = found[0].entries.get(MESSAGES)
-        while entry is not None and entry.is_folder and entry.id != EMPTY and len(found) < _DEEPEST:
-            tree = self._read(entry.id)
-            found.append(tree)
-            entry = tree.entries[next(reversed(tree.entries))] if tree.entries else None
-        return tuple(found)
 
     def messages(self, tree: str) -> Iterator[tuple[str, str]]:
         """The messages' paths and blobs, in order; the files must be exactly those that the layout says.
@@ -195,6 +165,57 @@ class Trees:
                 for inner in self.read(_folder(batch, entry.name, batch.name)).values():
                     path = (entry.name, batch.name, inner.name)
                     yield path, _folder(inner, *path)
+
+
+Path = Mapping[str, Tree]
+"""The trees, by their ids, that the next step of a continuation makes anew: while they are held, none is read again."""
+
+
+class Layout:
+    """Lays out a continuation in trees, over those of the one before it."""
+
+    def __init__(self, trees: Trees, batch: Batch, before: Path) -> None:
+        self._trees, self._batch, self._before = trees, batch, before
+        self._made: dict[str, Tree] = {}
+
+    def _tree(self, name: str) -> Tree:
+        return self._made.get(name) or self._before.get(name) or self._trees.tree(name)
+
+    def read(self, name: str) -> Mapping[str, Entry]:
+        """The entries of a tree of the continuation before, by name."""
+        return self._tree(name).entries
+
+    def write(self, entries: Mapping[str, Entry]) -> str:
+        """Add a tree to what is to be written, and say its id."""
+        return self._add(ordered(entries.values()))
+
+    def _add(self, tree: Tree) -> str:
+        name = self._batch.add("tree", tree.data)
+        self._made[name] = tree
+        return name
+
+    def insert(self, tree: str | None, blobs: Mapping[tuple[str, ...], str]) -> str:
+        """A tree with these blobs added at their paths."""
+        made = Tree({}, b"") if tree is None else self._tree(tree).copy()
+        folders: dict[str, dict[tuple[str, ...], str]] = {}
+        for (name, *rest), blob in blobs.items():
+            if rest:
+                folders.setdefault(name, {})[tuple(rest)] = blob
+            else:
+                made.put(Entry(FILE, name, blob))
+        for name, inner in folders.items():
+            old = made.entries.get(name)
+            made.put(Entry(FOLDER, name, self.insert(None if old is None else old.id, inner)))
+        return self._add(made)
+
+    def path(self, root: str) -> Path:
+        """What the next step makes anew of a continuation's trees."""
+        found = {root: self._tree(root)}
+        entry = found[root].entries.get(MESSAGES)
+        while entry is not None and entry.is_folder and entry.id != EMPTY and len(found) < _DEEPEST:
+            tree = found[entry.id] = self._tree(entry.id)
+            entry = tree.entries[next(reversed(tree.entries))] if tree.entries else None
+        return found
 
 
 def _folder(entry: Entry, *path: str) -> str:

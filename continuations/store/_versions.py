@@ -7,37 +7,36 @@ first lines of a record say whose it is. Where that is wrong, an object is told 
 from collections.abc import Iterable, Iterator
 
 from ._delta import DEPTH, as_delta
-from ._format import NUMBERS
-from ._packing import deflated, stored
+from ._format import Kind
+from ._packing import deflated
 
 _RECORD = b'{\n  "format": '
 _LINES = 5  # with which a record says whose it is
 _ID = 20
 
 
-def shortened(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-    """Objects as they are to stand in a pack, of which the newest come first; each entry is an id and a `packed`.
+def shortened(objects: Iterable[tuple[bytes, tuple[Kind, bytes]]]) -> Iterator[tuple[bytes, bytes]]:
+    """Objects, each with its id, as they are to stand in a pack; the newest come first.
 
-    Nobody waits for it: what a step has only stored is made smaller here.
+    Nobody waits for it: what a step has only written is made smaller here.
     """
     newer: dict[bytes, tuple[bytes, bytes, int]] = {}
-    for name, entry in entries:
+    for name, (kind, data) in objects:
         told, depth = None, 0
-        data = stored(entry)
-        key = None if data is None else _key(entry[0] >> 4 & 7, data)
-        if data is not None and key is not None:
+        key = _key(kind, data)
+        if key is not None:
             if key in newer:
                 base, content, above = newer[key]
                 told = as_delta(base, content, data) if above < DEPTH else None
                 depth = 0 if told is None else above + 1
             newer[key] = name, data, depth
-        yield name, told or deflated(entry)
+        yield name, told or deflated(kind, data)
 
 
-def _key(number: int, data: bytes) -> bytes | None:
+def _key(kind: Kind, data: bytes) -> bytes | None:
     """What the versions of a folder or of a record begin with; None for what is neither."""
-    if number == NUMBERS["tree"] and data:
+    if kind == "tree" and data:
         return data[: data.find(b"\x00") + 1 + _ID]
-    if number == NUMBERS["blob"] and data.startswith(_RECORD):
+    if kind == "blob" and data.startswith(_RECORD):
         return b"\n".join(data.split(b"\n", _LINES)[:_LINES])
     return None
