@@ -65,10 +65,11 @@ class Description(Value, frozen=True, kw_only=True):
     def message(self) -> str:
         """The whole message, as git keeps it."""
         trailers = "\n".join(f"{key}: {one_line(value, 200)}" for key, value in self.trailers)
-        # A body that the subject says already would be read twice. Git shows it as it is, escape sequences too.
-        lines = printable(self.body).strip("\n").split("\n")
-        said = "\n".join([f"  {line}" if _TRAILER.match(line) else line for line in lines])
-        body = "" if self.subject.endswith(" ".join(self.body.split())) else said
+        # A body that the subject says already would be read twice; it can have no more words than that has letters.
+        words = self.body.split(maxsplit=len(self.subject))
+        # Git shows it as it is, escape sequences too.
+        lines = [] if self.subject.endswith(" ".join(words)) else printable(self.body).strip("\n").split("\n")
+        body = "\n".join([f"  {line}" if ":" in line and _TRAILER.match(line) else line for line in lines])
         # JSON may spell out half of a surrogate pair, which no commit can hold.
         return plain_text("\n\n".join(part for part in (self.subject, body, trailers) if part) + "\n")
 

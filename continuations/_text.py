@@ -40,14 +40,14 @@ def excerpt(text: str, lines: int = 20, width: int = 2000) -> str:
     if rest > 0:
         kept.append(f"[… {rest:,} more characters]")
     # Git does not wrap what it shows.
-    return "\n".join(line for long in kept for line in _wrapped(long))
+    return "\n".join([line if len(line) <= _WIDTH else _wrapped(line) for line in kept])
 
 
-def _wrapped(line: str) -> list[str]:
+def _wrapped(line: str) -> str:
     """A line of prose in several; what is indented is code, and stays."""
-    if len(line) <= _WIDTH or line[0].isspace():
-        return [line]
-    return textwrap.wrap(line, _WIDTH, break_long_words=False, break_on_hyphens=False)
+    if line[0].isspace():
+        return line
+    return "\n".join(textwrap.wrap(line, _WIDTH, break_long_words=False, break_on_hyphens=False))
 
 
 def call_text(tool: str, arguments: str, width: int = 60) -> str:
