@@ -35,8 +35,9 @@ FOLDER = "caesura.journal"
 
 _TORN = "torn-"
 _NUMBERS = 10**7
-_BUSY, _ROOM = 2**16, 2**20
-"""From how many bytes on a segment is made longer than it need be, and by how many at most."""
+_BUSY, _ROOM, _LONG = 2**16, 2**18, 2**15
+"""From how many bytes on a segment is made longer than it need be, by how many at most, and for frames of fewer than
+how many."""
 
 
 class Segment:
@@ -278,7 +279,7 @@ class Journal:
         data, frame = frame_bytes(objects, moves, durable=self._durable, at=segment.end, chain=segment.chain)
         begin, written = segment.end, False
         try:
-            if self._durable and frame.end > max(segment.room, _BUSY):
+            if self._durable and len(data) < _LONG and frame.end > max(segment.room, _BUSY):
                 # Over what is there already, the disk need not note how long the file is, each time.
                 _disk.put(growing, frame.end, bytes(min(frame.end, _ROOM)))
             _disk.put(growing, begin, data)
