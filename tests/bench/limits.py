@@ -12,15 +12,22 @@ from typing import ParamSpec
 import trio
 
 from caesura.continuations import decode_message, encode_message
+from caesura.continuations._codec import encode_record
+from caesura.continuations.store._layout import WIDTH
 
 from .job import Job, Outcome
-from .ours import as_ours
+from .ours import as_ours, first_state
 from .scale import timed
 from .work import messages
 
 P = ParamSpec("P")
 
+_MOST = 2**14
+"""Bytes of a step that is written, at most."""
+
 APPEND = "append a message and fdatasync"
+OVER = "write a message over zeros, and fdatasync"
+STEP = "hash the objects of a step, write them over zeros, and fdatasync"
 FILE = "a file of its own, and fsync it and its folder"
 HASH = "hash a message"
 DEFLATE = "deflate a message"
@@ -30,18 +37,22 @@ CROSS = "cross to a thread and back"
 LIST = "read a list of 10,000 names"
 GIT = "start git"
 
-LIMITS = (APPEND, FILE, HASH, DEFLATE, INFLATE, DECODE, CROSS, LIST, GIT)
+LIMITS = (APPEND, OVER, STEP, FILE, HASH, DEFLATE, INFLATE, DECODE, CROSS, LIST, GIT)
 """Everything that is measured, by name."""
 
 
 def limits(job: Job) -> Outcome:
     """So many times each, in turn: appending, syncing, hashing, deflating, crossing to a thread, starting git.
 
+    `STEP` is what a step takes whose objects are ready, and are only to be kept: the floor of any journal of git's
+    objects that is written in Python.
+
     `disk` is what a loop of 1,000 steps is with each message deflated as far as it goes, and nothing else.
     """
     folder = Path(job.folder)
     texts = [encode_message(as_ours(message)) for message in messages(job.seed, "limits", job.steps)]
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    over, step = (_zeros(folder / name, len(texts) * _MOST) for name in ("over", "step"))
     took: dict[str, list[float]] = {}
 
     def take(name: str, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -49,12 +60,15 @@ def limits(job: Job) -> Outcome:
 
     for number, text in enumerate(texts):
         take(APPEND, _append, log, text)
+        take(OVER, _write_over, over, number * _MOST, text)
+        take(STEP, _step, step, number * _MOST, _objects(texts[number - 1], text))
         take(FILE, _file, folder, number, text)
         take(HASH, hashlib.sha1, text, usedforsecurity=False)
         take(DEFLATE, zlib.compress, text, 1)
         take(INFLATE, zlib.decompress, zlib.compress(text, 1))
         take(DECODE, decode_message, text, "message")
-    os.close(log)
+    for file in (log, over, step):
+        os.close(file)
     took[CROSS] = trio.run(_crossings, len(texts))
     names = folder / "names"
     names.write_text("".join(f"refs/heads/loops/loop-{number:07}\n" for number in range(10_000)))
@@ -68,6 +82,32 @@ def limits(job: Job) -> Outcome:
 def _append(log: int, data: bytes) -> None:
     os.write(log, data)
     os.fdatasync(log)
+
+
+def _zeros(path: Path, size: int) -> int:
+    """A file whose bytes are on the disk, so that only what is written over them is waited for."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT)
+    os.write(file, bytes(size))
+    os.fsync(file)
+    return file
+
+
+def _write_over(file: int, at: int, data: bytes) -> None:
+    os.pwrite(file, data, at)
+    os.fdatasync(file)
+
+
+def _objects(*texts: bytes) -> list[bytes]:
+    """The objects of a step, or as many bytes: messages, their folder, that of such folders, the record, the tree of
+    all, the commit."""
+    entry = b"100644 00.json\x00".ljust(35)
+    return [*texts, entry * (WIDTH // 2), entry * 8, encode_record(first_state((), "limits")), entry * 3, bytes(300)]
+
+
+def _step(file: int, at: int, objects: list[bytes]) -> None:
+    names = [hashlib.sha1(b"blob %d\x00%b" % (len(data), data), usedforsecurity=False).digest() for data in objects]
+    body = b"".join((*names, *objects))
+    _write_over(file, at, zlib.crc32(body).to_bytes(4, "big") + body)
 
 
 def _file(folder: Path, number: int, data: bytes) -> None:
