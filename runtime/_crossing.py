@@ -1,7 +1,7 @@
 """The crossing to a thread, for work that loops have for the store at the same time: several of them cross at once.
 
 Threads in which Python is at work take turns, and each turn costs more than a step does. So there are few, and each of
-them does what many loops wait for, and waits for the disk once.
+them does what many loops wait for, and waits for the disk once. For a store that never waits there is no crossing.
 """
 
 from collections.abc import Callable
@@ -39,6 +39,11 @@ class Crossing:
     async def do(self, call: Callable[[], T]) -> T:
         """Make a call, as a `Work` is. Once begun it is waited for even if the task is cancelled."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        if not self._store.waits:
+            try:
+                return call()
+            finally:
+                await trio.lowlevel.cancel_shielded_checkpoint()
         work = Work(call)
         mine = _Waiting(work)
         self._queue.append(mine)

@@ -24,6 +24,10 @@ class Counting(MemoryStore):
         self.full, self.go_on = threading.Event(), threading.Event()
         self._held = held
 
+    @property
+    def waits(self) -> bool:
+        return True
+
     def share(self, works: Sequence[Work[Any]]) -> None:
         self.crossings.append(len(works))
         if len(self.crossings) == self._held:
@@ -210,3 +214,25 @@ def test_a_ctrl_c_of_who_crosses_is_heard_once_that_is_done() -> None:
 
     trio.run(main)
     assert sorted(done) == [0, 1, 2, 3]
+
+
+async def test_for_a_store_that_never_waits_nothing_crosses_and_all_else_is_the_same() -> None:
+    crossing, here, done = Crossing(MemoryStore()), threading.get_ident(), list[str]()
+    assert await crossing.do(threading.get_ident) == here
+    with pytest.raises(ZeroDivisionError):
+        await crossing.do(lambda: 1 // 0)
+
+    async def one(name: str) -> None:
+        for _ in range(3):
+            await crossing.do(lambda: done.append(name))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one, "a")
+        nursery.start_soon(one, "b")
+    assert sorted(done[:2]) == ["a", "b"], "each lets the others have their turn"
+
+    with trio.CancelScope() as scope:
+        await crossing.do(scope.cancel)
+        done.append("it is done, and who asked for it is told so")
+        await crossing.do(lambda: done.append("never"))
+    assert done[6:] == ["it is done, and who asked for it is told so"]

@@ -252,6 +252,10 @@ class Beating(MemoryStore):
         self.busy = False
         self._beat = threading.Condition()
 
+    @property
+    def waits(self) -> bool:
+        return True
+
     def move_lease(self, root: LoopName, old: Lease | None, data: bytes | None) -> Lease | None:
         lease = super().move_lease(root, old, data)
         with self._beat:

@@ -137,6 +137,10 @@ class GitStore(Store):
     def location(self) -> str:
         return str(self._repo.path).rstrip("/")
 
+    @property
+    def waits(self) -> bool:
+        return True
+
     def close(self) -> None:
         if self._group is not None:
             self._group.close()
@@ -216,7 +220,7 @@ class GitStore(Store):
 
     def move_lease(self, root: LoopName, old: Lease | None, data: bytes | None) -> Lease | None:
         with _trouble("The lease could not be written", "Check the repository's permissions and free space."):
-            return self._leases.swap(root, old, data)
+            return self._leases.swap(self._turns, root, old, data)
 
     # Commits -----------------------------------------------------------------------------------------------------
 

@@ -48,6 +48,10 @@ class MemoryStore(Store):
     def location(self) -> str:
         return "memory"
 
+    @property
+    def waits(self) -> bool:
+        return False
+
     def heads(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
         with self._one_at_a_time:
             branches = sorted(self._branches(archived).items())

@@ -104,6 +104,11 @@ class Store(Protocol):
         """Where the store is, for messages."""
         ...
 
+    @property
+    def waits(self) -> bool:
+        """Whether its calls may wait for a disk: who must not stand still meanwhile makes them in a thread."""
+        ...
+
     def heads(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
         """The heads of all loops, or of those nested in one, by name, in the order of the names.
 
