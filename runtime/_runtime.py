@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import trio
+from msgspec.structs import replace
 
 from caesura.continuations import (
     Budget,
@@ -54,6 +55,7 @@ from ._services import Services
 from ._supervisor import Supervisor
 from ._trials import Evaluate, Evaluator, Trial, evaluator_of
 from ._upkeep import Keeper
+from ._watch import Watch
 
 
 class NotARoot(CallerError):
@@ -142,7 +144,7 @@ class Runtime:
             listen=_both(keeper.heard, audience.tell),
             changes=changes if changes is not None else Changes(),
             max_tools=max_tools,
-            poll=poll,
+            watch=Watch(store, poll),
             judge=None,
             keeper=keeper,
             threads=trio.CapacityLimiter(64),
@@ -191,7 +193,6 @@ class Runtime:
         """
         services = self._services
         known = services.agent(agent if isinstance(agent, str) else agent.name)
-        by = await services.sync(self._person)
         worker = _new_worker()
         event = Started(
             at=services.now(),
@@ -200,10 +201,13 @@ class Runtime:
             nonce=secrets.token_hex(8),
             worker=worker,
             budget=known.budget if budget is None else budget,
-            by=by,
         )
+
+        def beginning() -> Saved:
+            return begin(services, loop, replace(event, by=self._person()), workspace, origin, borrow=borrow)
+
         cross = services.step if workspace is None and origin is None else services.sync
-        saved = await cross(begin, services, loop, event, workspace, origin, borrow=borrow)
+        saved = await cross(beginning)
         services.listen(committed(saved))
         return await self._drive(saved, worker, wait=wait)
 
@@ -304,11 +308,14 @@ class Runtime:
                 saved = await supervisor.drive(saved)
             finally:
                 self._supervisors.discard(supervisor)
-            await self._services.sync(self._services.history.store.seal)
+            await self._services.seal()
         if self._audience.fault is not None:
             raise self._audience.fault
         state = saved.state
-        pending = await self._services.sync(self._services.loops().pending, saved.loop)
+        if state.ending is None:
+            pending = await self._services.sync(self._services.loops().pending, saved.loop)
+        else:
+            pending = []
         return Outcome(
             loop=saved.loop,
             status=state.status,

@@ -33,6 +33,7 @@ from ._crossing import Crossing
 from ._model import Model
 from ._notices import Listener
 from ._upkeep import Keeper
+from ._watch import Watch
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class Services:
     listen: Listener
     changes: Changes
     max_tools: int
-    poll: float
+    watch: Watch
     judge: Judge | None
     keeper: Keeper
     threads: trio.CapacityLimiter
@@ -64,6 +65,10 @@ class Services:
     prompting: trio.Lock = field(default_factory=trio.Lock)
     _threads: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(64))
     _beside: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(64))
+
+    _sealing: trio.Lock = field(default_factory=trio.Lock)
+    _asked: int = 0
+    _sealed: int = 0
 
     def __post_init__(self) -> None:
         self._crossing = Crossing(self.history.store)
@@ -83,8 +88,22 @@ class Services:
         return await self._crossing.do(lambda: function(*args, **kwargs))
 
     async def beside(self, function: Callable[[], None]) -> None:
-        """`sync` for leases and upkeep: no store's time is waited for, nor a thread that tools use."""
+        """`sync` for the renewal of leases, and upkeep: no store's time is waited for, nor a thread that tools use."""
         await trio.to_thread.run_sync(function, limiter=self._beside)
+
+    async def seal(self) -> None:
+        """Let git see all that was committed by now: once for all who ask for it while it is done for others.
+
+        Raises:
+            Locked, Unavailable: it cannot be done now. Nothing is lost.
+        """
+        self._asked += 1
+        mine = self._asked
+        async with self._sealing:
+            if self._sealed < mine:
+                asked = self._asked
+                await self.sync(self.history.store.seal)
+                self._sealed = asked
 
     @property
     def files(self) -> Files:

@@ -1,6 +1,6 @@
 """The supervisor: owner of the nursery in which one root loop, and everything nested in it, is driven."""
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 
 import trio
@@ -79,22 +79,28 @@ class Supervisor:
             Unavailable: the repository cannot be read or written.
         """
         services = self.services
-        # Before anything is touched: a loop is refused whole, not when its children's turn comes.
-        await services.sync(self._check, root)
+        # To look at files may take longer than others should wait for.
+        cross = services.step if root.state.workspace is None else services.sync
         lease = LeaseKeeper(services.history.store, root.loop, self.worker, services.now)
-        await services.beside(lease.claim)
+        leaving = ExitStack()
         try:
-            # Read again under the lease: until now another worker may have moved it.
-            root = await services.sync(services.history.load, root.loop)
-            leave = await services.sync(services.files.occupy, root)
-            try:
-                await services.sync(services.files.take_up, root)
-                return await self._drive(root, lease)
-            finally:
-                leave()
+            root = await cross(self._take, root, lease, leaving)
+            return await self._drive(root, lease)
         finally:
             with trio.CancelScope(shield=True):
-                await services.beside(lease.release)
+                await cross(leaving.close)
+
+    def _take(self, root: Saved, lease: LeaseKeeper, leaving: ExitStack) -> Saved:
+        """Take a root loop, and its folder, until it is left; the loop as it is then."""
+        # Before anything is touched: a loop is refused whole, not when its children's turn comes.
+        self._check(root)
+        lease.claim()
+        leaving.callback(lease.release)
+        # Read again under the lease: until now another worker may have moved it.
+        root = self.services.history.load(root.loop)
+        leaving.callback(self.services.files.occupy(root))
+        self.services.files.take_up(root)
+        return root
 
     def _check(self, saved: Saved) -> None:
         """Refuse a loop, or one nested in it, whose agent is not here, or is not to be gone on with.
@@ -120,7 +126,7 @@ class Supervisor:
                 if self._pot is not None:
                     self._pot.count(root.loop, partial(self._spent, actor))
                 nursery.start_soon(self._renew, lease)
-                nursery.start_soon(self._watch)
+                nursery.start_soon(self.services.watch.keep, self, self.services.step)
                 nursery.start_soon(self.services.keeper.keep, self.services.beside)
                 await self._settled.wait()
                 nursery.cancel_scope.cancel()
@@ -129,6 +135,11 @@ class Supervisor:
         if self._failure is not None:
             raise self._failure
         return actor.saved
+
+    @property
+    def driven(self) -> list[Actor]:
+        """The actors that drive loops now."""
+        return [actor for actor in self._actors if not actor.done]
 
     def stop(self) -> None:
         """Start nothing more, drop model calls and waits, and settle once the tools that run have ended."""
@@ -229,20 +240,6 @@ class Supervisor:
             # A lease only saves double work. Without it the loop goes on: whoever takes it over fences this worker.
             with suppress(Unavailable, Locked):
                 await self.services.beside(lease.renew)
-
-    async def _watch(self) -> None:
-        """Look for what others commit: decisions, answers, pauses, cancellations."""
-        services = self.services
-        while True:
-            await trio.sleep(services.poll)
-            for actor in [actor for actor in self._actors if not actor.done]:
-                try:
-                    head = await services.step(services.history.store.head, actor.loop)
-                except CaesuraError:
-                    actor.post()  # it looks for itself, and if it cannot go on the others come to rest in order
-                    continue
-                if head is not None and head != actor.saved.commit:
-                    actor.post()
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

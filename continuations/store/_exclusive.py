@@ -268,7 +268,18 @@ def in_turn(folder: Path) -> Iterator[Locks]:
         Locked: it never came to that.
     """
     turns = Turns(folder, durable=True)
-    with closing(turns), ExitStack() as stack:
+    with closing(turns), in_turn_of(turns) as locks:
+        yield locks
+
+
+@contextmanager
+def in_turn_of(turns: Turns) -> Iterator[Locks]:
+    """Be the only process of ours that changes a repository, with turns that are there already.
+
+    Raises:
+        Locked: it never came to that.
+    """
+    with ExitStack() as stack:
         try:
             locks = stack.enter_context(turns.take(_SECONDS))
         except BlockingIOError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .._ids import BadName, LoopName, root_name
 from . import _disk
-from ._exclusive import in_turn
+from ._exclusive import Turns, in_turn_of
 from ._protocol import Lease, Moved
 
 FOLDER = "caesura.leases"
@@ -17,7 +17,6 @@ class LeaseFiles:
     """A repository's leases, one file each. Unlike the rest of a store, for any thread at any time."""
 
     def __init__(self, repository: Path) -> None:
-        self._repository = repository
         self._folder = repository / FOLDER
 
     def read(self, root: LoopName) -> Lease | None:
@@ -40,15 +39,15 @@ class LeaseFiles:
         for name in (root, f"{root}.new"):
             _disk.unlink(self._folder / name)
 
-    def swap(self, root: LoopName, old: Lease | None, data: bytes | None) -> Lease | None:
-        """Put a lease in the place of the one that was read.
+    def swap(self, turns: Turns, root: LoopName, old: Lease | None, data: bytes | None) -> Lease | None:
+        """Put a lease in the place of the one that was read, when it is the turn of who has these `turns`.
 
         Raises:
             Moved: somebody else changed it first.
             Locked: the repository is locked by a process that hangs.
         """
         file = self._folder / root
-        with in_turn(self._repository):
+        with in_turn_of(turns):
             if self.read(root) != old:
                 raise Moved(f"The lease on {root} was moved.", hint="Read it again and decide again.")
             if data is None:

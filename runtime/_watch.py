@@ -1,0 +1,62 @@
+"""The watch: looks for what others commit (decisions, answers, pauses, cancellations) to all loops that are driven."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from caesura.continuations import CaesuraError, CommitId, LoopName, Store
+
+if TYPE_CHECKING:
+    from ._supervisor import Supervisor
+
+_AT_ONCE = 64
+"""Loops that are looked at in one crossing: others wait for it."""
+
+Heads = Sequence[CommitId | CaesuraError | None]
+"""Where loops are, or why that cannot be told."""
+
+
+class Watch:
+    """Watches the loops of one runtime: one of the drives at a time does it for all of them, as long as it lasts."""
+
+    def __init__(self, store: Store, poll: float) -> None:
+        """Look every `poll` seconds."""
+        self._store, self._poll = store, poll
+        self._one = trio.Lock()
+        self._drives: set[Supervisor] = set()
+        self._due = 0.0
+
+    async def keep(self, drive: "Supervisor", cross: Callable[[Callable[[], Heads]], Awaitable[Heads]]) -> None:
+        """Watch over a drive until cancelled; `cross` calls something in a thread."""
+        if not self._drives:
+            self._due = trio.current_time() + self._poll
+        self._drives.add(drive)
+        try:
+            async with self._one:
+                while True:
+                    await trio.sleep_until(self._due)  # whoever watched until then, and for how short a time
+                    await self._look(cross)
+                    self._due = trio.current_time() + self._poll
+        finally:
+            self._drives.discard(drive)
+
+    async def _look(self, cross: Callable[[Callable[[], Heads]], Awaitable[Heads]]) -> None:
+        driven = [actor for drive in self._drives for actor in drive.driven]
+        for at in range(0, len(driven), _AT_ONCE):
+            some = driven[at : at + _AT_ONCE]
+            heads = await cross(partial(self._heads, [actor.loop for actor in some]))
+            for actor, head in zip(some, heads, strict=True):
+                # If it cannot be told, it looks for itself; if it cannot go on, the others come to rest in order.
+                if head is not None and head != actor.saved.commit:
+                    actor.post()
+
+    def _heads(self, loops: Sequence[LoopName]) -> Heads:
+        return [self._head(loop) for loop in loops]
+
+    def _head(self, loop: LoopName) -> CommitId | CaesuraError | None:
+        try:
+            return self._store.head(loop)
+        except CaesuraError as error:
+            return error
