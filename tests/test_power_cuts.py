@@ -32,7 +32,7 @@ from caesura.continuations import (
     loop_name,
     start,
 )
-from caesura.continuations.store import _journal, _later, _refs
+from caesura.continuations.store import _journal, _journaled, _later, _refs
 from caesura.continuations.store._journal import FOLDER
 from tests.damage import git
 from tests.power import Call, Disk, Pool, Recorder
@@ -224,6 +224,41 @@ def test_after_a_power_cut_the_loop_goes_on_to_its_end(recorded: Recorded) -> No
             store.close()
             ended += 1
     assert ended > 10
+
+
+def many(store: Acknowledging) -> None:
+    """Loops that are sealed together, again and again."""
+    heads = dict[str, CommitId]()
+    for _ in range(3):
+        for name in ("ops", "x", "y"):
+            heads[name] = begin(store, name, heads.get(name))
+        store.seal()
+
+
+@pytest.fixture
+def by_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is sealed are many loops, by their number."""
+    monkeypatch.setattr(_journaled, "MANY", 2)
+
+
+@pytest.mark.usefixtures("by_list")
+def test_branches_that_are_put_into_the_list_together_survive_a_power_cut_at_any_moment(recorded: Recorded) -> None:
+    cuts = 0
+    for folder, known in recorded(many, visibility="sealed").cuts(every=3):
+        check(folder, known, "sealed")
+        cuts += 1
+    assert cuts > 200
+
+
+@pytest.mark.usefixtures("by_list")
+@pytest.mark.parametrize(
+    "forget",
+    [lambda path: path.name.startswith(("branch-", "caesura.lock.")), lambda path: path == Path()],
+    ids=["list", "its folder"],
+)
+def test_no_sync_of_the_list_can_be_left_out(recorded: Recorded, forget: Callable[[Path], bool]) -> None:
+    record = recorded(many, visibility="sealed")
+    assert next(breaks(record.cuts(samples=4, forget=forget), "sealed"), None) is not None
 
 
 def kept_up(store: Acknowledging) -> None:

@@ -27,8 +27,8 @@ from caesura.continuations import (
     Work,
     loop_name,
 )
-from caesura.continuations.store import _disk, _later, _packing, _refs, _sealing
-from caesura.continuations.store._exclusive import Turns
+from caesura.continuations.store import _disk, _journaled, _later, _packing, _refs, _sealing
+from caesura.continuations.store._exclusive import Locks, Turns
 from caesura.continuations.store._journal import FOLDER, Journal
 from tests.repositories import OPS, STATE, X, git
 from tests.strategies import ADA, EPOCH, NESTED, ROBOT, World
@@ -43,6 +43,13 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "r.git"
+
+
+@pytest.fixture(params=[False, True], ids=["files", "list"])
+def places(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where branches that have no files of their own come when they are sealed: as if there were few, and many."""
+    if request.param:
+        monkeypatch.setattr(_journaled, "MANY", 1)
 
 
 @pytest.fixture
@@ -335,6 +342,7 @@ def test_git_locks_are_waited_for_and_a_strangers_is_named(
     step(store)
 
 
+@pytest.mark.usefixtures("places")
 @pytest.mark.parametrize("moved", [True, False])
 def test_steps_of_a_branch_that_was_moved_over_a_deleted_lock_are_kept_under_another_name(
     folder: Path, store: GitStore, *, moved: bool
@@ -351,6 +359,7 @@ def test_steps_of_a_branch_that_was_moved_over_a_deleted_lock_are_kept_under_ano
     clean(folder)
 
 
+@pytest.mark.usefixtures("places")
 def test_a_stranger_that_tidies_up_while_it_is_sealed_takes_nothing(
     folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,6 +379,69 @@ def test_a_stranger_that_tidies_up_while_it_is_sealed_takes_nothing(
     clean(folder)
 
 
+def test_branches_of_many_loops_are_put_into_one_list_whatever_their_number(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = Fate(monkeypatch)
+    known, counts = dict[LoopName, Commit](), list[int]()
+    for number, many in enumerate((8, 64, 64)):
+        loops = [loop_name(f"loop-{min(number, 1)}-{one}") for one in range(many)]
+        for loop in loops:  # those of the last time go on
+            known[loop] = step(store, *([known[loop]] if loop in known else []), loop=loop)
+        before = changes.done
+        store.seal()
+        counts.append(changes.done - before - many)  # a lock of each is let go
+        assert branches(folder) == {loop: commit.id for loop, commit in known.items()}
+    assert counts[0] == counts[1] == counts[2]
+    assert not [path for path in (folder / "refs/heads/loops").iterdir() if path.is_file()]
+    clean(folder)
+
+
+def test_a_nested_loop_has_a_file_for_its_branch_however_many_are_sealed_with_it(folder: Path, store: GitStore) -> None:
+    loops = [loop_name(f"x.order-{number}") for number in range(1, 10)] + [
+        loop_name(f"y{number}") for number in range(9)
+    ]
+    for loop in loops:
+        step(store, loop=loop)
+    store.seal()
+    assert sorted(path.name for path in (folder / "refs/heads/loops").iterdir()) == sorted(loops[:9])
+    assert set(branches(folder)) == set(loops)
+
+
+@pytest.mark.parametrize("stranger", ["packs the branches", "has the list locked", "moves one over a deleted lock"])
+def test_what_a_stranger_does_before_the_list_is_there_costs_no_step(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch, stranger: str
+) -> None:
+    known = {loop_name(f"x{number}"): step(store, loop=loop_name(f"x{number}")).id for number in range(9)}
+    aside = step(store, loop=loop_name("aside"), message="Another.\n").id
+    store.seal()
+    heads = {loop: step(store, store.read(head), loop=loop).id for loop, head in known.items()}
+    enlist, lock = _journaled.JournaledRefs.enlist, folder / "packed-refs.lock"
+
+    def late(self: _journaled.JournaledRefs, listed: _journaled.Listed, locks: Locks) -> bool:
+        if stranger == "packs the branches":
+            git(folder, "update-ref", "refs/heads/theirs", aside)
+            git(folder, "pack-refs", "--all")
+        elif stranger == "has the list locked":
+            lock.touch()
+        else:
+            (folder / "refs/heads/loops/x0.lock").unlink()
+            git(folder, "update-ref", "refs/heads/loops/x0", aside)
+        done = enlist(self, listed, locks)
+        assert not done
+        lock.unlink(missing_ok=True)
+        return done
+
+    monkeypatch.setattr(_journaled.JournaledRefs, "enlist", late)
+    store.seal()
+    expected = {"aside": str(aside)} | {str(loop): str(head) for loop, head in heads.items()}
+    if stranger.startswith("moves"):
+        expected |= {"x0": aside, f"x0-unsealed-{heads[loop_name('x0')][:7]}": heads[loop_name("x0")]}
+    assert branches(folder) == expected
+    assert store.heads() == branches(folder)
+    clean(folder)
+
+
 # What is left of a process that died -------------------------------------------------------------------------------
 
 CHANGES = ("write", "append", "begin", "grow", "put", "settle", "sync", "rename", "link", "unlink", "make_folder")
@@ -380,10 +452,11 @@ class Died(BaseException):
 
 
 class Fate:
-    """Lets the disk do so many things."""
+    """Lets the disk do so many things, and counts them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._patch, self.left, self.fault = monkeypatch, -1, BaseException()
+        self.done = 0
         for name in CHANGES:
             self._watch(name, getattr(_disk, name))
 
@@ -392,6 +465,7 @@ class Fate:
             if self.left == 0 and (name != "unlink" or not isinstance(self.fault, OSError)):
                 raise self.fault  # a full disk still lets go of files
             self.left -= self.left > 0
+            self.done += 1
             return call(*words)
 
         self._patch.setattr(_disk, name, watched)
@@ -403,6 +477,7 @@ def forgotten(store: GitStore) -> None:
     store._journal.close()
 
 
+@pytest.mark.usefixtures("places")
 @pytest.mark.parametrize("after", ["step", "sealed"])
 def test_a_process_that_dies_while_it_seals_or_writes_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
@@ -440,6 +515,7 @@ def test_a_process_that_dies_while_it_seals_or_writes_loses_nothing(
     assert moments > 40
 
 
+@pytest.mark.usefixtures("places")
 def test_a_full_disk_at_any_moment_is_an_error_and_the_step_can_be_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -532,6 +608,7 @@ def test_a_journal_that_is_gone_is_no_journal(folder: Path, store: GitStore, oth
     assert branches(folder) == {X: second.id}
 
 
+@pytest.mark.usefixtures("places")
 def test_a_whole_story_is_the_same_sealed_at_any_moment(folder: Path, store: GitStore) -> None:
     world = World(store, [["order"]])
     world.settle()

@@ -51,6 +51,11 @@ class View:
         self._start = len(first) if first.startswith(b"#") else 0
         self._sorted = self._start > 0 and b" sorted " in first
 
+    @property
+    def size(self) -> int:
+        """How many bytes they are."""
+        return len(self._data)
+
     def find(self, ref: str) -> str | None:
         """The id that a ref holds, or None.
 

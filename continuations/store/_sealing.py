@@ -4,21 +4,31 @@ Each segment becomes one pack; then the branches are put where it has brought th
 whoever does it again does the same: the same segment makes the same pack, and a branch that is there is there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from . import _disk, _refs
 from ._exclusive import Locks, Turns, sealing
 from ._format import Kind
 from ._frames import Place, RefMove
 from ._journal import Journal, Segment
-from ._journaled import JournaledRefs
+from ._journaled import JournaledRefs, Listed
 from ._owner import is_dead, mark
 from ._packing import keeper, write_pack
 from ._versions import shortened
 
 _BRANCH = "branch-"
+
+
+class _Ready(NamedTuple):
+    """What a segment has become: a pack, a list of branches, and files for those that are in no list."""
+
+    segment: Segment
+    pack: Path | None
+    listed: Listed | None
+    files: dict[str, Path]
 
 
 class Sealer:
@@ -49,28 +59,39 @@ class Sealer:
             if not segments:
                 self._tidy()
                 return
-        prepared = [(segment, *self._prepare(segment)) for segment in segments]
-        with self._turns.take(_refs.LOCK_SECONDS):
-            self._finish(prepared)
+        ready = [self._prepare(segment) for segment in segments]
+        with self._turns.take(_refs.LOCK_SECONDS) as locks:
+            self._finish(ready, locks)
 
     def seal_within(self, locks: Locks) -> None:
         """Seal all there is, with exclusive access."""
         segments = self._journal.rotate()
         if segments:
-            self._finish([(segment, *self._prepare(segment)) for segment in segments])
+            self._finish([self._prepare(segment) for segment in segments], locks)
         self._refs.guard.take_stale_away(self._journal.heads())
 
     # Steps of it -------------------------------------------------------------------------------------------------
 
-    def _prepare(self, segment: Segment) -> tuple[Path | None, dict[str, Path]]:
-        """Make the pack of a segment, kept from git for now, and the files of its branches to be."""
+    def _prepare(self, segment: Segment) -> _Ready:
+        """Make the pack of a segment, kept from git for now, and what its branches are to be put in place with."""
         files: dict[str, Path] = {}
         try:
-            return self._pack(segment), self._write_branches(segment, files)
+            pack, listed = self._pack(segment), self._refs.listed(segment.moves, self._new())
+            try:
+                if listed is not None and segment.durable:
+                    _disk.sync(listed.file)
+                for ref in segment.moves:
+                    if listed is None or ref not in listed.moves:
+                        self._write_branch(segment, ref, files)
+            except BaseException:
+                if listed is not None:
+                    _disk.unlink(listed.file)
+                raise
         except BaseException:
             for file in files.values():
                 _disk.unlink(file)
             raise
+        return _Ready(segment, pack, listed, files)
 
     def _pack(self, segment: Segment) -> Path | None:
         with suppress(FileNotFoundError):  # somebody else has sealed it
@@ -82,32 +103,41 @@ class Sealer:
                 return write_pack(self._objects, len(places), entries, durable=segment.durable, keep=True)
         return None
 
-    def _write_branches(self, segment: Segment, files: dict[str, Path]) -> dict[str, Path]:
-        for ref, moves in segment.moves.items():
-            files[ref] = self._journal.folder / f"{_BRANCH}{mark()}"
-            _disk.write(files[ref], f"{moves[-1].new}\n".encode())
-            if segment.durable:
-                _disk.sync(files[ref])
-        return files
+    def _new(self) -> Path:
+        return self._journal.folder / f"{_BRANCH}{mark()}"
 
-    def _finish(self, prepared: Sequence[tuple[Segment, Path | None, Mapping[str, Path]]]) -> None:
+    def _write_branch(self, segment: Segment, ref: str, files: dict[str, Path]) -> None:
+        files[ref] = self._new()
+        _disk.write(files[ref], f"{segment.moves[ref][-1].new}\n".encode())
+        if segment.durable:
+            _disk.sync(files[ref])
+
+    def _finish(self, ready: Sequence[_Ready], locks: Locks) -> None:
         """Put branches where closed segments have brought them, and remove the segments."""
         try:
-            for segment, pack, files in prepared:
-                if segment.path.exists():  # else somebody else has sealed it
-                    self._publish(segment, files)
-                    self._release(segment, pack)
-                elif pack is not None:
-                    _disk.unlink(keeper(pack))
+            for one in ready:
+                if one.segment.path.exists():  # else somebody else has sealed it
+                    self._publish(one, locks)
+                    self._release(one.segment, one.pack)
+                elif one.pack is not None:
+                    _disk.unlink(keeper(one.pack))
         finally:
-            for _, _, files in prepared:
-                for file in files.values():
+            for one in ready:
+                for file in (*one.files.values(), *([] if one.listed is None else [one.listed.file])):
                     _disk.unlink(file)
         self._tidy()
 
-    def _publish(self, segment: Segment, files: Mapping[str, Path]) -> None:
+    def _publish(self, ready: _Ready, locks: Locks) -> None:
+        segment, listed, files = ready.segment, ready.listed, ready.files
+        enlisted = listed.moves if listed is not None and self._refs.enlist(listed, locks) else {}
         folders: dict[Path, None] = {}
+        if enlisted:
+            folders[self._repository] = None
         for ref, moves in segment.moves.items():
+            if ref in enlisted:
+                continue
+            if ref not in files:
+                self._write_branch(segment, ref, files)
             if not self._refs.publish(moves, files[ref]):
                 self._set_aside(moves[-1], files[ref])
             folders.update(dict.fromkeys(self._refs.folders(ref)))
