@@ -17,6 +17,7 @@ from ._codec import TooDeep
 from ._errors import CallerError
 from ._messages import Json
 from ._shapes import SHAPES
+from ._specs import AgentSpec
 
 V = TypeVar("V", bound=msgspec.Struct)
 
@@ -28,6 +29,7 @@ _TEXTS, _FEWEST, _MOST = 4, 200, 2**16  # which texts it is remembered of that t
 _MARKS = "_-.:jxzk"
 """What texts have few of, the likeliest to be in a word first."""
 
+_DEFINITIONS = 16  # of which it is remembered, to the byte: one may be changed where it is
 _ESCAPES = 16
 _OPENING = "[redacted: "
 
@@ -112,6 +114,7 @@ class Redaction:
         )
         self._always = any(not rule.needles for rule in self._rules)
         # A reply is looked through before the agent's code is asked about it, and once more in the event that it is.
+        self._innocent: set[bytes] = set()
         self._is_innocent = lru_cache(_TEXTS)(self._has_nothing)
 
     @cached_property  # what only reads need not know them
@@ -199,6 +202,21 @@ class Redaction:
 
         Ids, digests, nonces and times are made here and hold no secrets: they stay, and so does what is bound to them.
         """
+        return self._definition(value) if isinstance(value, AgentSpec) else self._fields(value)
+
+    def _definition(self, value: V) -> V:
+        """An agent's definition, which comes again with each loop, and whenever it is asked whether it has changed."""
+        written = _written(value)
+        if written is not None and written in self._innocent:
+            return value
+        redacted = self._fields(value)
+        if redacted is value and written is not None:
+            if len(self._innocent) >= _DEFINITIONS:
+                self._innocent.clear()
+            self._innocent.add(written)
+        return redacted
+
+    def _fields(self, value: V) -> V:
         changes: dict[str, Json] = {}
         for name in _texts(type(value)):
             old = getattr(value, name)
@@ -329,6 +347,14 @@ _SHAPES = tuple(
     _Rule(re.compile(shape.pattern), f"{_OPENING}{shape.name}]", frozenset(shape.needles), "(?P<kept>" in shape.pattern)
     for shape in SHAPES
 )
+
+
+def _written(value: msgspec.Struct) -> bytes | None:
+    """All that a value says now; None if that cannot be written down."""
+    try:
+        return msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 @cache

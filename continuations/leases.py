@@ -13,7 +13,7 @@ from ._errors import ConflictError
 from ._ids import LoopName, WorkerId
 from ._messages import Time, Value
 from .store import Lease, Locked, Moved, Store, Unavailable
-from .store._owner import boot, born
+from .store._owner import boot, born, born_as
 
 TERM = dt.timedelta(seconds=30)
 """How long a lease lasts unless it is renewed, and so how long a vanished worker elsewhere holds up its loop."""
@@ -41,7 +41,7 @@ class Claim(Value, frozen=True, kw_only=True):
 def claim_of(worker: WorkerId, now: dt.datetime) -> Claim:
     """A claim by this process, for a term."""
     pid = os.getpid()
-    return Claim(worker=worker, host=socket.gethostname(), pid=pid, born=born(pid), until=now + TERM)
+    return Claim(worker=worker, host=socket.gethostname(), pid=pid, born=born_as(pid), until=now + TERM)
 
 
 def living(lease: Lease | None, now: dt.datetime) -> Claim | None:

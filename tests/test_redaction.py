@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from caesura.continuations import BadRedaction, Redaction, Told, User
+from caesura.continuations import AgentSpec, BadRedaction, ModelSpec, Redaction, Told, ToolSpec, User
 from caesura.continuations._redact import Needles
 from tests.leaks import AMID, SHAPED, forms
 from tests.strategies import ADA, EPOCH, json_values, texts
@@ -184,6 +184,18 @@ def test_an_event_without_a_secret_is_the_very_same_and_one_with_keeps_its_ids()
 
 
 # What cannot work ------------------------------------------------------------------------------------------------
+
+
+def test_a_definition_that_was_changed_in_place_is_searched_again() -> None:
+    parameters: dict[str, Any] = {"type": "object"}
+    definition = AgentSpec(
+        name="a", model=ModelSpec(name="m"), tools=(ToolSpec(name="t", parameters=parameters), ToolSpec(name="u"))
+    )
+    for _ in range(2):
+        assert REDACTION.value(definition) is definition
+    parameters["default"] = "hunter22"
+    for _ in range(2):
+        assert REDACTION.value(definition).tools[0].parameters["default"] == "[redacted: $PLAIN]"
 
 
 def test_a_value_that_is_too_short_is_refused_with_the_reason() -> None:

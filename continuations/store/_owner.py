@@ -19,6 +19,12 @@ def born(pid: int) -> str:
     return "" if state in "ZX" else f"{boot()} {fields[18]}"
 
 
+@functools.cache
+def born_as(pid: int) -> str:
+    """`born`, of this very process, whose number this is: it is found out once."""
+    return born(pid)
+
+
 def boot() -> str:
     """Which boot of which machine this is; empty if the system does not say."""
     try:

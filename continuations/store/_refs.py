@@ -128,10 +128,11 @@ class Refs:
     def own(self, prefix: str) -> dict[str, str | Torn | None]:
         """The refs that begin with `prefix` and have files of their own, or are in the journal, with what they hold."""
         # In this order: what is sealed in the meantime has a file by then.
-        names = set() if self._journal is None else set(self._journal.heads())
+        heads = {} if self._journal is None else self._journal.heads()
+        names = {name for name in heads if name.startswith(prefix)}
         above = prefix[: prefix.rindex("/") + 1]
-        names.update(self._loose(self._folder / above, above))
-        return {name: self._held(name) for name in names if name.startswith(prefix) and is_ref(name)}
+        names.update(self._loose(self._folder / above, above, prefix))
+        return {name: self._held(name) for name in names if is_ref(name)}
 
     def packed(self) -> View:
         """The packed refs, as they are now.
@@ -148,16 +149,20 @@ class Refs:
         except Torn as fault:
             return fault
 
-    def _loose(self, folder: Path, prefix: str) -> Iterator[str]:
+    def _loose(self, folder: Path, above: str, prefix: str) -> Iterator[str]:
+        """The files in a folder, by their names after what is above it, that begin with the prefix."""
         try:
             entries = list(os.scandir(folder))
         except (FileNotFoundError, NotADirectoryError):
             return
         for entry in entries:
+            name = above + entry.name
+            if not name.startswith(prefix):
+                continue  # as nearly all do not, where there are many loops
             if entry.is_dir(follow_symlinks=False):
-                yield from self._loose(Path(entry.path), f"{prefix}{entry.name}/")
+                yield from self._loose(Path(entry.path), f"{name}/", prefix)
             else:
-                yield prefix + entry.name
+                yield name
 
     def _file(self, ref: str) -> Path:
         return (self._folder if ref.startswith("refs/") else self._head) / ref
