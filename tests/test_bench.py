@@ -8,16 +8,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
+from caesura.continuations import UnkeptFiles
 from tests.bench import __main__ as command
-from tests.bench import whole
+from tests.bench import folder, whole
 from tests.bench.bounds import BOUNDS
 from tests.bench.child import SIDES, TASKS
+from tests.bench.folder import ADD, LOOK, STAT, STATUS
 from tests.bench.goals import FULL, GOALS, QUICK, SHOWN, plan
 from tests.bench.job import Job, Outcome
 from tests.bench.limits import APPEND, HASH, LIMITS
@@ -44,6 +47,7 @@ WANTED = {
     "find-waiting",
     "refs-update",
     "runtime-step",
+    "files",
     "memory-suspended",
     "memory-active",
     "crowd",
@@ -211,6 +215,7 @@ def test_a_run_says_how_much_of_it_is_left() -> None:
             },
         ),
         (Job(task="runtime", steps=9), set[str]()),
+        (Job(task="files", size=250, steps=2), {LOOK, STATUS, ADD, STAT}),
         (Job(task="memory", size=6, loops=2, steps=1), {"suspended", "active"}),
         (
             Job(task="limits", steps=2),
@@ -228,6 +233,23 @@ def test_every_other_job_measures_what_it_names(
     assert set(outcome.figures) == figures
     assert all(outcome.figures.values())
     assert outcome.took or job.task not in ("runtime", "crowd")
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_looks_at_files_are_refused_if_a_side_sees_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    calls = count()
+
+    def timed(call: Callable[..., object], *words: object) -> float:
+        if next(calls) == place:
+            (tmp_path / "files" / "more").touch()
+        call(*words)
+        return 0.1
+
+    monkeypatch.setattr(folder, "timed", timed)
+    with pytest.raises((UnkeptFiles, ValueError), match=r"differs|changed|same tree"):
+        here(Job(task="files", folder=str(tmp_path), size=3, steps=1))
 
 
 def test_a_profile_says_where_all_of_a_step_goes() -> None:
@@ -372,7 +394,7 @@ def test_a_goal_has_its_limit_where_the_machine_was_measured_and_only_there() ->
 
 @pytest.mark.parametrize("name", BOUNDS)
 def test_a_limit_is_made_of_what_is_measured_for_its_goal(name: str) -> None:
-    figures = {figure: [1.0] for figure in (*LIMITS, "step", "git lists all 1000000")}
+    figures = {figure: [1.0] for figure in (*LIMITS, "step", STAT, "git lists all 1000000")}
     planned = plan([name], FULL, {"limits": SHOWN["limits"]})
     runs: Runs = {
         measured: [{side: Outcome(side=side, seconds=1, took=[1.0], disk=1, figures=figures) for side in sides}]

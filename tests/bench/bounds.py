@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import fmean, median
 
+from .folder import STAT
 from .goals import rate
 from .limits import APPEND, CROSS, DECODE, DEFLATE, FILE, HASH, INFLATE, LIST
 from .run import Runs
@@ -98,6 +99,7 @@ BOUNDS: Mapping[str, Bound] = {
     ),
     "refs-update": _fixed(1, "nothing that grows"),
     "runtime-step": Bound(only="a thread that is crossed to, and back", figure=lambda runs: _takes(runs, CROSS) * 1e6),
+    "files": Bound(only="os.lstat of each file", figure=lambda runs: _ours(runs, "files", STAT) * 1e3),
     "memory-suspended": _fixed(0, "nothing held"),
     "memory-active": _fixed(1, "its messages, once"),
     "crowd": Bound(only=f"for each loop and second, {_DEFLATED}", figure=_crowd),

@@ -19,7 +19,7 @@ from typing import IO
 
 import msgspec
 
-from . import scale, whole
+from . import folder, scale, whole
 from .job import Job, Outcome
 from .limits import limits
 from .ours import Caesura
@@ -115,6 +115,7 @@ TASKS: Mapping[str, Callable[[Job], Outcome]] = {
     "fork": scale.fork,
     "refs": scale.refs,
     "runtime": whole.runtime,
+    "files": folder.files,
     "memory": whole.memory,
     "crowd": whole.crowd,
     "limits": limits,

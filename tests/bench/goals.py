@@ -7,6 +7,7 @@ from statistics import fmean, median
 
 from msgspec.structs import replace
 
+from .folder import LOOK
 from .job import Job, Outcome
 from .run import Measurement, Round, Runs
 
@@ -244,6 +245,12 @@ def runtime_step(runs: Runs) -> Ratios:
     return _each(runs, "runtime", lambda found: fmean(found["caesura"].took) * 1e6)
 
 
+@goal("ms of a step's look at 50,000 files that nobody has changed", at_most=100, files=("caesura",))
+def files(runs: Runs) -> Ratios:
+    """In turn with git in the same folder, all of them with the same tree in the end."""
+    return _each(runs, "files", lambda found: median(found["caesura"].figures[LOOK]) * 1e3)
+
+
 @goal("memory held for a suspended loop, beside its messages", at_most=0.01, memory=("caesura",))
 def memory_suspended(runs: Runs) -> Ratios:
     """By tracemalloc: how what is held grows with each loop more."""
@@ -318,6 +325,7 @@ def _sizes(*, quick: bool) -> dict[str, Measurement]:
         "fork": jobs("fork", 10_000, 10, 2),
         "refs": jobs("refs", 1_000_000, 50, 10),
         "runtime": Measurement(job=Job(task="runtime", steps=300), rounds=2 if quick else 5),
+        "files": jobs("files", 50_000, 15, 5),
         "memory": jobs("memory", 1000, 10, 3, 1, loops=20 if quick else 50),
         "limits": jobs("limits", 0, 500, 200),
         **{f"crowd_{loops}": jobs("crowd", 0, 2, 1, loops=loops) for loops in (1, 10, 100, 1000)},
@@ -335,6 +343,7 @@ _SECONDS: Mapping[str, tuple[float, float]] = {
     "fork": (5, 2.5),
     "refs": (10, 6),
     "runtime": (0.3, 0.2),
+    "files": (20, 10),
     "memory": (50, 4.5),
     "limits": (1, 0.5),
     "crowd_1": (3, 2),

@@ -54,7 +54,7 @@ REPOSITORY = "loops.git"
 AUTHOR = Person(name="lead", email="lead@agents.invalid")
 COMMITTER = Person(name="caesura", email="bench@localhost")
 AGENT = AgentSpec(name="lead", instructions="You plan.", model=ModelSpec(name="scripted"), tools=())
-_BEGIN = dt.datetime(2030, 1, 31, 12, tzinfo=dt.UTC)
+BEGIN = dt.datetime(2030, 1, 31, 12, tzinfo=dt.UTC)
 
 
 def opened(folder: Path, settings: str, *, create: bool = True) -> GitStore:
@@ -64,7 +64,7 @@ def opened(folder: Path, settings: str, *, create: bool = True) -> GitStore:
 
 def first_state(messages: tuple[OurMessage, ...], nonce: str) -> Continuation:
     """A loop that holds these messages."""
-    begun = Started(at=_BEGIN, definition=AGENT, prompt=User(content=""), nonce=nonce, worker=WorkerId("bench"))
+    begun = Started(at=BEGIN, definition=AGENT, prompt=User(content=""), nonce=nonce, worker=WorkerId("bench"))
     return replace(start(begun), messages=messages)
 
 

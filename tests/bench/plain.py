@@ -91,12 +91,13 @@ class _Repository(Side):
         ]
 
     def _read(self, folder: Path, branch: str) -> list[Message]:
-        names = _git(folder, "ls-tree", "-r", "--format=%(objectname)", f"refs/heads/{branch}")
-        batch = _git(folder, "cat-file", "--batch", data=names.encode()).splitlines()
+        names = git(folder, "ls-tree", "-r", "--format=%(objectname)", f"refs/heads/{branch}")
+        batch = git(folder, "cat-file", "--batch", data=names.encode()).splitlines()
         return [json.loads(line) for line in batch[1::2]]  # each message is one line, and has one above it
 
 
-def _git(folder: Path, *arguments: str, data: bytes = b"") -> str:
+def git(folder: Path, *arguments: str, data: bytes = b"") -> str:
+    """What a command of git says in a folder; a failure of it is an error."""
     who = {f"GIT_{role}_{what}": "bench" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     command = [*_GIT, "-C", str(folder), *arguments]
     return subprocess.run(command, input=data, env=os.environ | who, capture_output=True, check=True).stdout.decode()
@@ -112,20 +113,20 @@ class GitCommit(_Repository):
     def append(self, loop: str, step: Step) -> None:
         folder = self._folder / loop
         if not folder.exists():
-            _git(self._folder, "init", "--quiet", f"--initial-branch={loop}", loop)
+            git(self._folder, "init", "--quiet", f"--initial-branch={loop}", loop)
         files = self._files(loop, step)
         for name, data in files:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
-        _git(folder, "add", "--", *(name for name, _ in files))
-        _git(folder, "commit", "--quiet", "--message=step")
+        git(folder, "add", "--", *(name for name, _ in files))
+        git(folder, "commit", "--quiet", "--message=step")
 
     def moment(self, loop: str, steps: Sequence[Step], taken: int) -> tuple[str, str]:
-        return loop, _git(self._folder / loop, "rev-parse", f"{loop}~{len(steps) - taken}").strip()
+        return loop, git(self._folder / loop, "rev-parse", f"{loop}~{len(steps) - taken}").strip()
 
     def fork(self, moment: tuple[str, str], name: str) -> None:
         loop, commit = moment
-        _git(self._folder / loop, "branch", name, commit)
+        git(self._folder / loop, "branch", name, commit)
         self._forks[name] = loop
 
     def first_effect(self, loop: str) -> bool:
@@ -145,7 +146,7 @@ class FastImport(_Repository):
         super().__init__(folder / "plain.git")
         self._durable = durable
         if not self._folder.exists():
-            _git(folder, "init", "--quiet", "--bare", "plain.git")
+            git(folder, "init", "--quiet", "--bare", "plain.git")
         command = [*_GIT, "-C", str(self._folder), "fast-import", "--quiet", "--done", "--force"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
