@@ -183,6 +183,37 @@ def test_a_name_that_comes_or_goes_is_seen(bench: Bench, counts: bool, change: C
     assert files_of(bench.repository, bench.look().tree) == files_in(bench.root)
 
 
+def test_a_file_that_goes_while_it_is_looked_at_is_gone(
+    bench: Bench, counts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(bench.root, d__a="1", d__b="2")
+    bench.look()
+    settled(bench, counts=counts)
+    lstat = os.lstat
+
+    def looked_at(name: Any, **where: Any) -> os.stat_result:
+        if name == "b":
+            (bench.root / "d" / "b").unlink(missing_ok=True)
+        return lstat(name, **where)
+
+    monkeypatch.setattr(os, "lstat", looked_at)
+    assert files_of(bench.repository, bench.look().tree).keys() == {"d/a"}
+
+
+@pytest.mark.parametrize("back", [True, False], ids=["times set back", "in its place"])
+def test_a_change_that_hides_itself_is_seen(bench: Bench, counts: bool, back: bool) -> None:
+    write(bench.root, d__a="one", d__b="2")
+    bench.look()
+    settled(bench, counts=counts)
+    file = bench.root / "d" / "a"
+    before = file.stat()
+    with file.open("r+") as opened:  # the same inode, as many bytes
+        opened.write("two")
+    if back:
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert files_of(bench.repository, bench.look().tree)["d/a"] == ("100644", b"two")
+
+
 def test_a_file_that_rules_leave_out_no_longer_is_kept_though_its_folder_is_as_it_was(
     bench: Bench, counts: bool
 ) -> None:

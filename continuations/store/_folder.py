@@ -86,7 +86,7 @@ def is_repository(folder: int) -> bool:
 def stamp_at(folder: int, name: str) -> Stamp | None:
     """The stamp of what has a name in an open folder, or None if nothing has."""
     try:
-        return stamp_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
+        return stamp_of(os.lstat(name, dir_fd=folder))
     except FileNotFoundError:
         return None
 

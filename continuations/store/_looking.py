@@ -92,7 +92,7 @@ class Looked:
         """Look at what is in an open folder; the folders there."""
         folder, known = place.folder, self._index.folders.get(place.path)
         own = self._own(folder)
-        if known is not None and own is not None and own == known.own and _has_same_files(folder, known):
+        if known is not None and own is not None and own == known.own and _has_same_times(folder, known):
             return known.folders
         if own is not None and is_racy(own, time.time_ns()):  # by now: whatever came before this is among the names
             own = None
@@ -117,15 +117,24 @@ class Looked:
         return stamp_of(seen) if seen.st_dev in self._promising else None
 
 
+def _has_same_times(folder: int, known: Known) -> bool:
+    """`_has_same_files`, of a folder whose own stamp is as it was: then each name leads to the same file as before, and
+    nothing of that can change without the first of its times."""
+    if known.racy or len(known.stamps) != len(known.blobs):
+        return False
+    look = os.lstat  # what follows is nearly all that a step costs which changes nothing
+    try:
+        times = [look(name, dir_fd=folder).st_ctime_ns for name in known.stamps]
+    except FileNotFoundError:  # since its folder's stamp was looked at
+        return False
+    return times == [stamp[0] for stamp in known.stamps.values()]
+
+
 def _has_same_files(folder: int, known: Known) -> bool:
     """Whether the files that are known of an open folder are there, as they were."""
     if known.racy or len(known.stamps) != len(known.blobs):
         return False
-    look = os.lstat  # the next line is nearly all that a step costs which changes nothing
-    try:
-        return [stamp_of(look(name, dir_fd=folder)) for name in known.stamps] == list(known.stamps.values())
-    except FileNotFoundError:
-        return False
+    return [stamp_at(folder, name) for name in known.stamps] == list(known.stamps.values())
 
 
 def _has_same_folders(folder: int, known: Known) -> bool:
