@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -117,11 +118,11 @@ def test_the_same_objects_make_the_same_pack_and_one_that_is_there_is_replaced(o
 def test_a_pack_that_is_kept_is_not_repacked_until_its_keeper_goes(objects: Path) -> None:
     things = story(b"one", b"two")
     made = entries(things)
-    pack = write_pack(objects, len(made), made.items(), keep=True)
+    pack = write_pack(objects, len(made), made.items(), keep=nullcontext())
     git(objects.parent, "repack", "-ad", "--quiet")
     git(objects.parent, "gc", "--prune=now", "--quiet")
     check(pack, things)
-    write_pack(objects, len(made), made.items(), keep=True)
+    write_pack(objects, len(made), made.items(), keep=nullcontext())
     keeper(pack).unlink()
     git(objects.parent, "repack", "-ad", "--quiet")
     assert not pack.exists()  # no branch needs any of it

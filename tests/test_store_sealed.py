@@ -439,6 +439,31 @@ def test_what_a_stranger_does_before_the_list_is_there_costs_no_step(
         expected |= {"x0": aside, f"x0-unsealed-{heads[loop_name('x0')][:7]}": heads[loop_name("x0")]}
     assert branches(folder) == expected
     assert store.heads() == branches(folder)
+
+
+def test_who_seals_what_another_has_sealed_meanwhile_does_not_keep_the_pack_from_git_again(
+    folder: Path, store: GitStore, other: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git deletes what was not kept when it began to look, and does not pack what is kept when it comes to that."""
+    write_pack, write, kept = _packing.write_pack, _disk.write, list[Path]()
+    commit = step(store)
+    assert other.head(X) == commit.id
+
+    def noted(path: Path, *words: Any) -> None:
+        kept.append(path)
+        write(path, *words)
+
+    def meanwhile(*words: Any, **more: Any) -> Path:
+        monkeypatch.setattr(_sealing, "write_pack", write_pack)
+        other.seal()
+        assert branches(folder) == {X: commit.id}
+        monkeypatch.setattr(_disk, "write", noted)
+        return write_pack(*words, **more)
+
+    monkeypatch.setattr(_sealing, "write_pack", meanwhile)
+    store.seal()
+    assert [path for path in kept if path.suffix == ".keep"] == []
+    assert len(list((folder / "objects/pack").iterdir())) == 2
     clean(folder)
 
 

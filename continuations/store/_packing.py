@@ -4,7 +4,7 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from . import _disk
@@ -52,14 +52,20 @@ def head(number: int, size: int) -> bytes:
 
 
 def write_pack(
-    objects: Path, count: int, entries: Iterable[tuple[bytes, bytes]], *, durable: bool = True, keep: bool = False
+    objects: Path,
+    count: int,
+    entries: Iterable[tuple[bytes, bytes]],
+    *,
+    durable: bool = True,
+    keep: AbstractContextManager[None] | None = None,
 ) -> Path:
     """Write so many objects as one pack with its index below a folder of objects; the pack.
 
     Each entry is an object's id in bytes and what stands in the pack: `packed`, or a delta of another object that is in
     it, named by its id. The same entries in the same order make the same pack, and one that is there already is
     replaced. When this returns it is whole, and synced if `durable` is asked for. With `keep` git neither repacks nor
-    removes it until the file of the same name that ends in ``.keep`` is taken away.
+    removes it until the file of the same name that ends in ``.keep`` is taken away; that block lasts while both are put
+    in their places.
 
     Raises:
         OSError: the disk is full, or may not be written. There is no such pack then.
@@ -78,17 +84,18 @@ def write_pack(
             if durable:
                 _disk.sync(objects)
         made = folder / f"pack-{trailer.hex()}.pack"
-        if keep:
-            with suppress(FileExistsError):  # another process makes the same pack, or died over it
-                _disk.write(keeper(made), _KEPT, 0o444)
+        with nullcontext() if keep is None else keep:
+            if keep is not None:
+                with suppress(FileExistsError):  # another process makes the same pack, or died over it
+                    _disk.write(keeper(made), _KEPT, 0o444)
+                if durable:
+                    _disk.sync(keeper(made))
+                    _disk.sync(folder)
+            # Git looks for indexes: the pack comes first.
+            _disk.rename(pack, made)
+            _disk.rename(index, made.with_suffix(".idx"))
             if durable:
-                _disk.sync(keeper(made))
                 _disk.sync(folder)
-        # Git looks for indexes: the pack comes first.
-        _disk.rename(pack, made)
-        _disk.rename(index, made.with_suffix(".idx"))
-        if durable:
-            _disk.sync(folder)
     except BaseException:
         _disk.unlink(pack)
         _disk.unlink(index)

@@ -4,8 +4,8 @@ Each segment becomes one pack; then the branches are put where it has brought th
 whoever does it again does the same: the same segment makes the same pack, and a branch that is there is there.
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +29,10 @@ class _Ready(NamedTuple):
     pack: Path | None
     listed: Listed | None
     files: dict[str, Path]
+
+
+class _Sealed(Exception):
+    """Somebody else has sealed a segment."""
 
 
 class Sealer:
@@ -67,16 +71,16 @@ class Sealer:
         """Seal all there is, with exclusive access."""
         segments = self._journal.rotate()
         if segments:
-            self._finish([self._prepare(segment) for segment in segments], locks)
+            self._finish([self._prepare(segment, within=True) for segment in segments], locks)
         self._refs.guard.take_stale_away(self._journal.heads())
 
     # Steps of it -------------------------------------------------------------------------------------------------
 
-    def _prepare(self, segment: Segment) -> _Ready:
+    def _prepare(self, segment: Segment, *, within: bool = False) -> _Ready:
         """Make the pack of a segment, kept from git for now, and what its branches are to be put in place with."""
         files: dict[str, Path] = {}
         try:
-            pack, listed = self._pack(segment), self._refs.listed(segment.moves, self._new())
+            pack, listed = self._pack(segment, within=within), self._refs.listed(segment.moves, self._new())
             try:
                 if listed is not None and segment.durable:
                     _disk.sync(listed.file)
@@ -93,15 +97,34 @@ class Sealer:
             raise
         return _Ready(segment, pack, listed, files)
 
-    def _pack(self, segment: Segment) -> Path | None:
-        with suppress(FileNotFoundError):  # somebody else has sealed it
-            places = sorted(segment.objects.items(), key=lambda item: item[1][1], reverse=True)
+    def _pack(self, segment: Segment, *, within: bool) -> Path | None:
+        places = sorted(segment.objects.items(), key=lambda item: item[1][1], reverse=True)
+        try:
             with _disk.opened(segment.path) as file:
                 data = file.readall()
+        except FileNotFoundError:  # somebody else has sealed it
+            return None
+        entries = shortened((name, _object(data, place)) for name, place in places)
+        keep = self._still_there(segment, within=within)
+        with suppress(_Sealed):
             if places:
-                entries = shortened((name, _object(data, place)) for name, place in places)
-                return write_pack(self._objects, len(places), entries, durable=segment.durable, keep=True)
+                return write_pack(self._objects, len(places), entries, durable=segment.durable, keep=keep)
         return None
+
+    @contextmanager
+    def _still_there(self, segment: Segment, *, within: bool) -> Iterator[None]:
+        """Be the only one while a pack is kept from git, unless the segment is sealed by now.
+
+        Git takes what is kept for what it need not pack, but deletes what was not when it began to look. So whoever
+        comes second must not keep a pack that was let go of.
+
+        Raises:
+            _Sealed: somebody else has sealed it.
+        """
+        with nullcontext() if within else self._turns.take(_refs.LOCK_SECONDS):
+            if not segment.path.exists():
+                raise _Sealed
+            yield
 
     def _new(self) -> Path:
         return self._journal.folder / f"{_BRANCH}{mark()}"
