@@ -221,7 +221,7 @@ def test_a_run_says_how_much_of_it_is_left() -> None:
             Job(task="limits", steps=2),
             set(LIMITS),
         ),
-        (Job(task="crowd", loops=2, steps=1), {"cpu", "over", "memory"}),
+        (Job(task="crowd", loops=2, steps=1), {"cpu", "step", "over", "memory"}),
     ],
     ids=lambda value: value.task if isinstance(value, Job) else "",
 )

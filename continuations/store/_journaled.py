@@ -22,7 +22,7 @@ from ._refs import TORN, Refs, moved
 MANY = 8
 """Branches with which it is worth it to write the list of packed refs again, in the place of a file for each."""
 
-_EACH = 2**14
+_EACH = 2**12
 """Bytes of that list which are written for each of them at most."""
 
 

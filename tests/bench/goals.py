@@ -241,7 +241,7 @@ def refs_update(runs: Runs) -> Ratios:
 
 @goal("µs of the runtime's own work a step, without model, tool and disk", at_most=200, runtime=("caesura",))
 def runtime_step(runs: Runs) -> Ratios:
-    """Over the store in memory: actor, core, codec, and two crossings between threads."""
+    """Over the store in memory: actor, core, codec, redaction. Nothing crosses to a thread for it: see the limits."""
     return _each(runs, "runtime", lambda found: fmean(found["caesura"].took) * 1e6)
 
 
@@ -263,19 +263,31 @@ def memory_active(runs: Runs) -> Ratios:
     return _each(runs, "memory", lambda found: found["caesura"].figures["active"][0])
 
 
+OWN_WORK = 0.1
+"""The share of the wall time that the loops' own work may take."""
+
+
 @goal(
-    "the share of a CPU that 1,000 loops at once take whose model answers in 1 s",
-    at_most=0.1,
+    "the loops' own work by the wall time, where 1,000 loops at once have a model that answers in 1 s",
+    at_most=OWN_WORK,
     crowd_1=("caesura",),
     crowd_10=("caesura",),
     crowd_100=("caesura",),
     crowd_1000=("caesura",),
 )
 def crowd(runs: Runs) -> Ratios:
-    """CPU seconds of the process by wall seconds, at the largest number of loops that was measured."""
-    counts = [int(name.removeprefix("crowd_")) for name in runs if name.startswith("crowd_")]
-    ratios = _each(runs, f"crowd_{max(counts)}", lambda found: found["caesura"].figures["cpu"][0])
-    return ratios, "" if max(counts) == 1000 else f"with {max(counts)} loops"
+    """CPU seconds of the process by wall seconds, at the largest number of loops that was measured.
+
+    All of its work counts, in all of its threads; the wall time is that of the whole, the wait for the model included.
+    """
+    counts = sorted(int(name.removeprefix("crowd_")) for name in runs if name.startswith("crowd_"))
+    shares = {
+        count: _each(runs, f"crowd_{count}", lambda found: found["caesura"].figures["cpu"][0]) for count in counts
+    }
+    met = [count for count in counts if median(shares[count]) <= OWN_WORK]
+    notes = [] if counts[-1] == 1000 else [f"with {counts[-1]} loops"]
+    notes += [f"met with {met[-1]}"] if met and met[-1] < counts[-1] else []
+    return shares[counts[-1]], ", ".join(notes)
 
 
 # What is measured ----------------------------------------------------------------------------------------------------

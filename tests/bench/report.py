@@ -245,24 +245,30 @@ def _forked(runs: Runs) -> Iterator[Table]:
 def _crowds(runs: Runs) -> Iterator[Table]:
     counts = sorted(int(name.removeprefix("crowd_")) for name in runs if name.startswith("crowd_"))
     rows: list[tuple[str, ...]] = []
+    fewest = 0.0
     for count in counts:
         outcomes = _together(runs, f"crowd_{count}")["caesura"]
         took = [seconds for outcome in outcomes for seconds in outcome.took]
         figures = {name: median(outcome.figures[name][0] for outcome in outcomes) for name in outcomes[0].figures}
+        fewest = fewest or figures["memory"]
+        more = (figures["memory"] - fewest) / max(1, count - counts[0])
         rows.append(
             (
                 f"{count:,}",
                 f"{figures['cpu']:.1%}",
+                _micro(figures["step"]),
                 f"{figures['over']:.1%}",
                 f"{quantile(took, 0.5) * 1e3:,.1f}",
                 f"{quantile(took, 0.99) * 1e3:,.1f}",
                 f"{figures['memory'] / 1e6:,.0f}",
+                "-" if count == counts[0] else f"{more / 1e3:,.0f}",
             )
         )
     if rows:
         yield Table(
-            title="Loops at once in one process, whose model answers in 1 s",
-            heads=("loops", "CPU", "wall over the model's", "p50 ms", "p99 ms", "MB in all"),
+            title="Loops at once in one process, whose model answers in 1 s (CPU: of all the process's threads, by "
+            "the wall time; a step with its share of how a loop begins and ends)",
+            heads=("loops", "CPU", "µs a step", "wall over the model's", "p50 ms", "p99 ms", "MB in all", "KB a loop"),
             rows=tuple(rows),
         )
 

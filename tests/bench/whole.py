@@ -165,11 +165,17 @@ def _held() -> int:
 
 
 def crowd(job: Job) -> Outcome:
-    """So many loops at once in one process, whose model answers in a second: the wall, the CPU, the commits."""
+    """So many loops at once in one process, whose model answers in a second: the wall, the CPU, the commits.
+
+    All begin at once, and all models answer at once: nothing is spread over the second.
+    """
     took: list[float] = []
+    steps = 0
     model = Scripted(job.steps, MODEL_SECONDS)
 
     def listen(notice: Notice) -> None:
+        nonlocal steps
+        steps += isinstance(notice, Committed)
         if isinstance(notice, Committed) and notice.loop in model.answered:
             took.append(time.perf_counter() - model.answered.pop(notice.loop))
 
@@ -193,6 +199,7 @@ def crowd(job: Job) -> Outcome:
     ideal = MODEL_SECONDS * (job.steps + 1)
     figures = {
         "cpu": [cpu / seconds],
+        "step": [cpu / steps],
         "over": [seconds / ideal - 1],
         "memory": [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0],
     }
