@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from ._errors import CallerError, SavedStateError
 from ._ids import is_call_id
 from ._json import MAX_NESTING, brackets, nests_deeper
-from ._messages import Json, Message, plain_text
+from ._messages import Assistant, Json, Message, plain_text
 from ._specs import AgentSpec
 from ._state import FORMAT, Continuation, Record
 from ._text import one_line
@@ -37,6 +37,7 @@ _version = msgspec.json.Decoder(_Version)
 _record = msgspec.json.Decoder(Record)
 _definition = msgspec.json.Decoder(AgentSpec)
 _message: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def encode_record(state: Continuation) -> bytes:
@@ -97,7 +98,12 @@ def decode_message(data: bytes, name: str) -> Message:
     Raises:
         Unreadable: it is not a message.
     """
-    message: Message = _decode(_message, data, name)
+    try:
+        message = _message.decode(data)
+    except _UNDECODABLE as error:
+        raise _unreadable(name, str(error)) from error
+    if isinstance(message, Assistant) and message.native:  # nothing else in a message can nest
+        _check_depth(data, message, name)
     return message
 
 
@@ -147,13 +153,17 @@ def _pretty(value: msgspec.Struct) -> bytes:
 def _decode(decoder: Any, data: bytes, name: str) -> Any:
     try:
         decoded = decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except _UNDECODABLE as error:
         raise _unreadable(name, str(error)) from error
+    _check_depth(data, decoded, name)
+    return decoded
+
+
+def _check_depth(data: bytes, decoded: object, name: str) -> None:
     # What was written is no deeper than this, itself included; a reader must not find out what its stack can bear.
     most = MAX_NESTING + 10
     if brackets(data) > most and nests_deeper(decoded, most):
         raise _unreadable(name, f"it nests more than {MAX_NESTING} deep")
-    return decoded
 
 
 def _unreadable(name: str, why: str) -> Unreadable:

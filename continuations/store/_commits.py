@@ -273,8 +273,7 @@ class Commits:
     def _load(self, commit: CommitId, raw: RawCommit, above: int, weight: Weight) -> Continuation:
         tree, record, definition = self._record(commit, raw, weight)
         messages: list[Message] = []
-        for name, blob in self._trees.messages(folder_in(tree, MESSAGES)):
-            data = self._objects.get(blob, "blob")
+        for name, data in self._objects.blobs(self._trees.messages(folder_in(tree, MESSAGES))):
             weight.messages += len(data)
             weight.add(len(data))
             messages.append(decode_message(data, name))

@@ -2,8 +2,7 @@
 
 import zlib
 
-from ._packing import LEVEL, head
-from ._packs import ID_DELTA
+from ._packing import ID_DELTA, LEVEL, head
 
 DEPTH = 50
 """How many deltas there may be between an object and one that stands whole: as many as git makes itself."""

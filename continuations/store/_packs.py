@@ -14,14 +14,16 @@ from .._ids import header
 from . import _disk
 from ._errors import Torn, too_large, torn
 from ._format import NUMBERS, Kind
-from ._packing import head
+from ._packing import ID_DELTA, OFFSET_DELTA, head
 
 _KINDS: dict[int, Kind] = {number: kind for kind, number in NUMBERS.items()}
-_OFFSET_DELTA, ID_DELTA = 6, 7
+_BLOB = NUMBERS["blob"]
 _FANOUT = 8 + 256 * 4
 _CHAIN = 4096  # as git's own limit on the deltas between an object and its base
 _WORK = 64  # times the limit: what may be made on the way to one object
 _CACHED = 16 * 2**20
+_ROOM = 300  # bytes beyond what is expected: where fewer are left, zlib goes on with greater care, and slowly
+_NEAR = 64  # objects among which one is looked for byte by byte
 
 
 class Pack:
@@ -91,16 +93,17 @@ class Pack:
     def offset(self, name: bytes) -> int | None:
         """Where an object is, by its id in bytes."""
         low, high = self._fanout[name[0] - 1] if name[0] else 0, self._fanout[name[0]]
-        while low < high:
+        while high - low > _NEAR:
             middle = (low + high) // 2
-            found = self._id(middle)
-            if found == name:
-                return self._offset_of(middle)
-            if found < name:
-                low = middle + 1
+            if self._id(middle) <= name:
+                low = middle
             else:
                 high = middle
-        return None
+        ids = self._index[_FANOUT + low * 20 : _FANOUT + high * 20]
+        at = ids.find(name)
+        while at % 20 and at > 0:  # what it is found in is two others' ids
+            at = ids.find(name, at + 1)
+        return None if at < 0 else self._offset_of(low + at // 20)
 
     def _offset_of(self, number: int) -> int:
         at = _FANOUT + self._count * 24 + number * 4
@@ -127,6 +130,19 @@ class Pack:
         if hashlib.sha1(header(kind, len(data)) + data, usedforsecurity=False).digest() != name:
             raise torn(f"Object {name.hex()}", self.file, "its content is another's")
         return kind, data
+
+    def blob(self, name: bytes, limit: int) -> bytes | None:
+        """`read`, of a blob that stands whole in it, quickly; None for all else, and whatever is wrong."""
+        offset = self.offset(name)
+        if offset is None:
+            return None
+        with suppress(zlib.error, IndexError, ValueError):
+            number, size, at = self._head(offset)
+            if number == _BLOB and size <= limit:
+                data = self._inflate(at, size)
+                if hashlib.sha1(b"blob %d\x00%b" % (size, data), usedforsecurity=False).digest() == name:
+                    return data
+        return None
 
     def _object(self, offset: int, limit: int, name: bytes) -> tuple[Kind, bytes]:
         deltas: list[tuple[int, bytes]] = []
@@ -180,7 +196,7 @@ class Pack:
             if found is None:
                 raise ValueError("the object that it is a delta of is missing")
             return found, at + 20
-        if number != _OFFSET_DELTA:
+        if number != OFFSET_DELTA:
             raise ValueError(f"it is of an unknown kind, {number}")
         byte = self._data[at]
         back = byte & 0x7F
@@ -195,8 +211,9 @@ class Pack:
         return offset - back, at + 1
 
     def _inflate(self, at: int, size: int) -> bytes:
-        found, whole, _ = inflated(self._data[at : at + deflated_at_most(size)], size)
-        if not whole:
+        engine = zlib.decompressobj()  # as `inflated`, whose calls take long if there are thousands
+        found = engine.decompress(self._data[at : at + deflated_at_most(size)], size + _ROOM)
+        if not engine.eof or len(found) != size:
             raise ValueError("it is cut short, or longer than it says")
         return found
 
@@ -270,15 +287,13 @@ class _Ids:
 
 
 def inflated(data: bytes, size: int) -> tuple[bytes, bool, bytes]:
-    """What a deflated text holds, at most one byte more than `size`; whether it is that and whole; what follows it.
+    """What a deflated text holds, or a little more than `size` of it; whether it is that and whole; what follows it.
 
     Raises:
         zlib.error: it is none.
     """
     engine = zlib.decompressobj()
-    found = engine.decompress(data, size + 1)
-    if len(found) == size and not engine.eof:
-        found += engine.decompress(engine.unconsumed_tail, 1)  # the checksum may be all that is left
+    found = engine.decompress(data, size + _ROOM)
     return found, engine.eof and len(found) == size, engine.unused_data
 
 

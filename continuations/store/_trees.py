@@ -34,6 +34,8 @@ _KEPT, _ENTRIES = 4096, 8192
 
 _DEEPEST = 2 + len(message_path(MAX_MESSAGES)[:-1])
 _LEAVES = tuple(message_path(number)[-1] for number in range(WIDTH))
+_HEADS = [entry_bytes(Entry(FILE, name, "")) for name in _LEAVES]
+_LEAF = len(_HEADS[0]) + 20
 
 
 @dataclass(kw_only=True)
@@ -111,8 +113,7 @@ class Trees:
 
     def tree(self, name: str) -> Tree:
         """`read`, with its bytes; for a tree that is written."""
-        with self._turn:
-            known = self._kept.get(name)
+        known = self._known(name)
         if known is not None:
             return known
         try:
@@ -121,6 +122,10 @@ class Trees:
         except Malformed as error:
             raise torn(f"Tree {name}", "as it was written", str(error)) from error
         return self._remember(name, Tree({entry.name: entry for entry in entries}, data))
+
+    def _known(self, name: str) -> Tree | None:
+        with self._turn:
+            return self._kept.get(name)
 
     def write(self, batch: Batch, entries: Mapping[str, Entry]) -> str:
         """Add a tree to what is to be written, and say its id."""
@@ -143,17 +148,27 @@ class Trees:
         """
         number = 0
         for path, leaf in self._leaves(tree):
-            entries = self.read(leaf)
             above = f"{MESSAGES}/{'/'.join(path)}"
-            if path != message_path(number)[:-1] or len(entries) > WIDTH:
+            blobs = self._blobs(leaf, above) if path == message_path(number)[:-1] else None
+            if blobs is None or len(blobs) > WIDTH:
                 raise damaged(f"{MESSAGES}/{'/'.join(message_path(number))} is missing")
-            number += len(entries)
+            number += len(blobs)
             if number > MAX_MESSAGES:
                 raise too_large(f"{MESSAGES}/", "more messages than can be read", f"{MAX_MESSAGES:,}")
-            for name, entry in zip(_LEAVES, entries.values(), strict=False):
-                if entry.name != name or not entry.is_file:
-                    raise damaged(f"{above}/{name} is missing, or not a file")
-                yield f"{above}/{name}", entry.id
+            yield from ((f"{above}/{name}", blob) for name, blob in zip(_LEAVES, blobs, strict=False))
+
+    def _blobs(self, leaf: str, above: str) -> list[str]:
+        """The blobs in a folder of messages; the folder is not remembered, for it takes more memory than they do."""
+        if leaf != EMPTY and self._known(leaf) is None:
+            data = self._objects.get(leaf, "tree", limit=MAX_COMMIT)
+            ends = range(_LEAF, len(data) + 1, _LEAF)
+            if [data[end - _LEAF : end - 20] for end in ends] == _HEADS[: len(ends)] and len(data) % _LEAF == 0:
+                return [data[end - 20 : end].hex() for end in ends]
+        entries = self.read(leaf)
+        for name, entry in zip(_LEAVES, entries.values(), strict=False):
+            if entry.name != name or not entry.is_file:
+                raise damaged(f"{above}/{name} is missing, or not a file")
+        return [entry.id for entry in entries.values()]
 
     def _leaves(self, tree: str) -> Iterator[tuple[tuple[str, ...], str]]:
         """The folders that hold messages, with their paths, in their order."""

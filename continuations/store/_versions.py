@@ -1,7 +1,8 @@
-"""Versions: of folders and records that are sealed together, the older ones are told by what newer ones have of them.
+"""Versions: of what is sealed together, the older ones are told by what newer ones have of them.
 
-Which are versions of the same is told from what they begin with: a folder that grows keeps its first file, and the
-first lines of a record say whose it is. Where that is wrong, an object is told by another one, or stands whole.
+Which are versions of the same is told from what they say: a folder that grows keeps its first file, the first lines of
+a record say whose it is, and a commit says of which loop. Where that is wrong, an object is told by another one, or
+stands whole.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from ._format import Kind
 from ._packing import deflated
 
 _RECORD = b'{\n  "format": '
+_LOOP = b"\nLoop: "
 _LINES = 5  # with which a record says whose it is
 _ID = 20
 
@@ -34,7 +36,10 @@ def shortened(objects: Iterable[tuple[bytes, tuple[Kind, bytes]]]) -> Iterator[t
 
 
 def _key(kind: Kind, data: bytes) -> bytes | None:
-    """What the versions of a folder or of a record begin with; None for what is neither."""
+    """What the versions of a folder, of a record, of a loop's commit have in common; None for what has none."""
+    if kind == "commit":
+        _, found, after = data.rpartition(_LOOP)
+        return after.partition(b"\n")[0] if found else b""
     if kind == "tree" and data:
         return data[: data.find(b"\x00") + 1 + _ID]
     if kind == "blob" and data.startswith(_RECORD):
