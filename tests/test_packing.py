@@ -105,6 +105,20 @@ def test_a_pack_may_hold_deltas_of_what_else_is_in_it(objects: Path) -> None:
     check(write_pack(objects, 2, made.items()), [("blob", base), ("blob", longer)])
 
 
+@pytest.mark.parametrize("between", [0, 1, 127, 128, 16_500, 2_200_000])
+def test_a_delta_tells_how_far_before_it_its_base_stands(objects: Path, between: int) -> None:
+    base, others = b"b" * 50, [os.urandom(between)] if between else []
+    longer = base + b"more"
+    delta = bytes([50, 54, 0x90, 50, 4]) + b"more"
+    made = entries([("blob", data) for data in (base, *others)], 0)
+    made[bytes.fromhex(object_id("blob", longer))] = (
+        head(7, len(delta)) + bytes.fromhex(object_id("blob", base)) + zlib.compress(delta)
+    )
+    pack = write_pack(objects, len(made), made.items())
+    assert bytes.fromhex(object_id("blob", base)) not in pack.read_bytes()
+    check(pack, [("blob", data) for data in (base, longer, *others)])
+
+
 def test_the_same_objects_make_the_same_pack_and_one_that_is_there_is_replaced(objects: Path) -> None:
     things = story(b"one", b"two")
     made = entries(things)
@@ -189,7 +203,10 @@ def versions(changes: list[tuple[int, str]]) -> Things:
         whose = f'"format": 3,\n  "agent": "a",\n  "fingerprint": "f",\n  "nonce": "{which}"'
         record = f'{{\n  {whose},\n  "at": {number}\n}}\n'.encode()
         message = b'{\n  "role": "user"\n}\n' * number
-        new: Things = [("tree", tree_bytes(folder)), ("blob", record), ("blob", message)]
+        who = f"A <a@example.com> {number} +0000"
+        said = f"Step {number}.\n\nLoop: loop-{which}\nStatus: active"
+        commit = f"tree {object_id('tree', tree_bytes(folder))}\nauthor {who}\ncommitter {who}\n\n{said}\n".encode()
+        new: Things = [("tree", tree_bytes(folder)), ("blob", record), ("blob", message), ("commit", commit)]
         things += new
     return list(dict.fromkeys(things))
 
@@ -218,8 +235,9 @@ def test_of_versions_the_newest_stands_whole_and_each_other_is_near_one_that_doe
     lines = [line.split() for line in git(objects.parent, "verify-pack", "-v", str(pack)).splitlines()]
     depths = {line[0]: int(line[5]) for line in lines if len(line) == 7}
     folders = [object_id(kind, data) for kind, data in things if kind == "tree"]
-    assert len(depths) > len(folders)  # records too
+    commits = [object_id(kind, data) for kind, data in things if kind == "commit"]
+    assert len(depths) > len(folders) + len(commits) * 0.9  # records too
     assert max(depths.values()) == DEPTH
-    assert not depths.keys() & {object_id(*thing) for thing in things[-3:]}
+    assert not depths.keys() & {object_id(*thing) for thing in things[-4:]}
     sizes = {line[0]: int(line[3]) for line in lines if len(line) >= 5 and line[1] == "tree"}
     assert sum(sizes[name] < 50 for name in folders) > 150  # of up to 5,000 bytes

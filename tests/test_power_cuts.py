@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +30,7 @@ from caesura.continuations import (
     Told,
     User,
     Visibility,
+    Work,
     loop_name,
     start,
 )
@@ -335,6 +337,45 @@ def test_no_sync_can_be_left_out(recorded: Recorded, forget: Callable[[Path], bo
 def test_no_sync_can_be_left_out_where_steps_are_sealed(recorded: Recorded, forget: Callable[[Path], bool]) -> None:
     record = recorded(sealed, visibility="sealed")
     assert next(breaks(record.cuts(samples=4, forget=forget), "sealed"), None) is not None
+
+
+def together(store: Acknowledging) -> None:
+    """Steps of three loops, each three written at once; the first are sealed, and the others not."""
+    heads: dict[LoopName, CommitId | None] = dict.fromkeys(map(loop_name, ("ops", "x", "y")))
+
+    def step(loop: LoopName, number: int) -> CommitId:
+        before, state = heads[loop], replace(STATE, messages=(User(content=f"{loop} {number}"),))
+        parents = () if before is None else (before,)
+        commit = store.write(state, parents=parents, message=f"{number}", author=ADA, committer=ROBOT).id
+        GitStore.move(store, loop, before, commit)  # which has not moved yet when this returns
+        return commit
+
+    for number in range(3):
+        works = [Work(partial(step, loop, number)) for loop in heads]
+        store.share(works)
+        for loop, work in zip(heads, works, strict=True):
+            heads[loop] = work.result()
+            store.recorder.note("ack", loop, work.result())
+        if number == 0:
+            store.seal()
+
+
+@pytest.mark.parametrize("found_by", WORK)
+def test_of_steps_that_share_a_wait_a_power_cut_leaves_all_or_none_and_none_that_was_acknowledged_is_lost(
+    recorded: Recorded, found_by: Visibility
+) -> None:
+    rounds: set[str] = set()
+    for folder, known in recorded(together, visibility="sealed").cuts(every=9):
+        store = GitStore.open(folder, visibility=found_by)
+        steps = {loop: store.read(head) for loop, head in store.heads().items()}
+        store.close()
+        assert len(steps) in (0, 3)
+        assert len({commit.message for commit in steps.values()}) <= 1
+        for loop, commit in steps.items():
+            assert commit.state.messages == (User(content=f"{loop} {commit.message}"),)
+        rounds.update(commit.message for commit in steps.values())
+        check(folder, known, found_by)
+    assert rounds == {"0", "1", "2"}
 
 
 @pytest.mark.parametrize("visibility", WORK)

@@ -2,6 +2,7 @@
 
 import os
 import weakref
+import zlib
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from caesura.continuations import (
 from caesura.continuations.store import _disk
 from caesura.continuations.store._exclusive import MARK
 from caesura.continuations.store._journal import FOLDER
+from caesura.continuations.store._layout import message_path
 from tests.strategies import ADA, AGENT, EPOCH, ROBOT, WORKERS
 
 OPS = loop_name("ops")
@@ -244,6 +246,52 @@ def test_a_sealed_loop_is_read_from_as_few_files_at_any_length(tmp_path: Path, l
     assert len(packs) == len(set(packs)) == 2 * len(list(path.glob("objects/pack/*.pack")))
     # The journal; and the commit was looked for as a file of its own, as no pack was open yet.
     assert len(work.paths("opened")) - len(packs) == 2
+
+
+@pytest.mark.parametrize("length", LEVELS)
+def test_a_sealed_loop_is_read_by_inflating_each_of_its_objects_once(
+    tmp_path: Path, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"{length}.git"
+    with closing(GitStore.open(path, create=True, durability="crash", visibility="sealed")) as store:
+        begun = written(store, 1)
+        state = replace(begun.state, messages=tuple(User(content=f"{number}") for number in range(length)))
+        head = store.write(state, parents=(begun.id,), message="all", author=ADA, committer=ROBOT)
+        store.move(OPS, begun.id, head.id)
+    engine, inflated = zlib.decompressobj, list[int]()
+
+    def counted() -> Any:
+        inflated.append(1)
+        return engine()
+
+    monkeypatch.setattr(zlib, "decompressobj", counted)
+    with closing(GitStore.open(path)) as fresh:
+        assert fresh.read(head.id).state == state
+    paths = [message_path(number) for number in range(length)]
+    folders = {path[:depth] for path in paths for depth in range(len(path))}
+    # The commit, its tree, the record and the agent; the last folder again, for the next step is added to it.
+    assert len(inflated) == length + len(folders) + 4 + 1
+
+
+def test_sealing_writes_each_step_once_and_as_much_for_it_in_a_long_loop(tmp_path: Path) -> None:
+    def sealed(steps: int) -> int:
+        work, path = Work(), tmp_path / f"{steps}.git"
+        with closing(GitStore.open(path, create=True, durability="crash", visibility="sealed")) as store:
+            commit = written(store, 1)
+            for length in range(2, steps + 2):
+                commit = written(store, length, commit)
+            with pytest.MonkeyPatch.context() as patch:
+                work.install(patch)
+                store.seal()
+        assert len(work.paths("begin")) == 2  # the pack, and the next segment of the journal
+        assert len(work.paths("write")) == 3  # the pack's index, what keeps git from it meanwhile, the branch
+        return sum(size for _, _, size in work.calls)
+
+    # A commit, three folders and a message that deflates to next to nothing; of each little more than the ids in it,
+    # and its line in the index.
+    few, many = sealed(100) / 100, sealed(400) / 400
+    assert few < 500
+    assert many < few
 
 
 def test_what_somebody_holds_is_not_read_again_and_all_else_is_let_go(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from io import FileIO
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from caesura.continuations import (
     CommitId,
@@ -19,7 +20,7 @@ from caesura.continuations import (
     User,
 )
 from caesura.continuations._ids import header, object_id
-from caesura.continuations.store import _disk
+from caesura.continuations.store import _disk, _packing
 from caesura.continuations.store._objects import MAX_OBJECT, Objects, read_loose
 from tests.damage import file_of
 from tests.repositories import OPS, STATE, X, git, overwrite
@@ -249,6 +250,28 @@ def test_an_index_that_confuses_its_objects_is_found_out(store: GitStore, folder
     overwrite(index, data[:at] + b"".join([*offsets[1:], offsets[0]]) + data[end:])
     with pytest.raises(Torn, match="its content is another's"):
         GitStore.open(folder).read(commit)
+
+
+def test_a_pack_whose_messages_are_each_whole_and_swapped_is_found_out(store: GitStore, folder: Path) -> None:
+    state = replace(STATE, messages=tuple(User(content=f"{number}") for number in range(9)))
+    commit = store.write(state, parents=(), message="m", author=ADA, committer=ROBOT).id
+    objects = Objects(folder / "objects")
+    things = {name: objects.read(name) for name in objects.all()}
+    objects.close()
+    third, fourth = (git(folder, "rev-parse", f"{commit}:messages/00/0{number}.json") for number in (3, 4))
+    swapped = things | {third: things[fourth], fourth: things[third]}
+    entries = [(bytes.fromhex(name), _packing.packed(*thing)) for name, thing in sorted(swapped.items())]
+    _packing.write_pack(folder / "objects", len(entries), entries)
+    kept = {name: file_of(folder, name).read_bytes() for name in (third, fourth)}
+    for name in things:
+        file_of(folder, name).unlink()
+    fresh = GitStore.open(folder)
+    with pytest.raises(Torn, match=f"{third}.*its content is another's"):
+        fresh.read(commit)
+    for name, data in kept.items():
+        file_of(folder, name).write_bytes(data)
+    assert fresh.read(commit).state == state
+    fresh.close()
 
 
 def test_a_delta_of_itself_or_of_what_is_not_there_is_an_error(folder: Path, store: GitStore) -> None:

@@ -297,8 +297,8 @@ class GitStore(Store):
         return self._objects.get(commit, "commit")
 
     def resolve(self, revision: str) -> CommitId:
-        for text in (LOOPS + revision, revision, ARCHIVE + revision):
-            found = self._revisions.find(text)
+        for folder in (LOOPS, "", ARCHIVE):
+            found = self._revisions.find(revision, folder)
             if found is not None:
                 return CommitId(found)
         raise NoSuchRevision(

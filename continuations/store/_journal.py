@@ -322,8 +322,8 @@ class Journal:
             if self._growing is None or last.number != self._grows:
                 self._let_go()
                 self._growing, self._grows = _disk.reopen(last.path), last.number
-            if self._durable and self._settled != last.number:
-                # Others may have written and not have waited.
+            if self._durable and self._settled != last.number and not last.durable:
+                # Others may have written and not have waited; whoever has added a durable frame has waited before.
                 for segment in self._segments[:-1]:
                     _disk.sync(segment.path)
                 _disk.sync(self.folder)

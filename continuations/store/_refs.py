@@ -280,12 +280,13 @@ class Refs:
     def _in_its_folder(self, ref: str, act: Callable[[], T], *, fresh: bool, lasting: bool = True) -> T:
         """Do something in the folder that a ref is in, which git may remove at any moment until there is a lock in it.
 
-        A `fresh` ref may have none yet.
+        A `fresh` ref may have none yet, or have an empty folder in its place.
         """
-        tries = 0
+        file, tries = self._file(ref), 0
         while True:
             try:
-                if fresh or tries or (lasting and self._file(ref).parent not in self._settled):
+                due = fresh or file.parent not in self._settled if lasting else fresh and file.is_dir()
+                if due or tries:
                     self._make_room(ref, lasting=lasting)
                 return act()
             except FileNotFoundError:

@@ -6,7 +6,6 @@ from pathlib import Path
 from ._errors import torn
 from ._format import Malformed, RawCommit, is_id, read_commit
 from ._objects import Objects
-from ._packed import is_ref
 from ._refs import Refs
 
 MAX_COMMIT = 16 * 2**20
@@ -38,8 +37,8 @@ class Revisions:
         except Malformed as error:
             raise torn(f"Commit {name}", "as it was written", str(error)) from error
 
-    def find(self, revision: str) -> str | None:
-        """The id of the commit that a revision names, or None.
+    def find(self, revision: str, folder: str = "") -> str | None:
+        """The id of the commit that a revision names, or None; with a `folder`, of one of the refs in that alone.
 
         Raises:
             Torn: what has that name is not whole.
@@ -48,7 +47,11 @@ class Revisions:
         if match is None:
             return None
         base, back = match["base"], match["back"]
-        found = self._named(base) if back is None else self._earlier(base, int(back))
+        ref, found = self._ref(base) if not folder else (folder + base, self._refs.get(folder + base))
+        if back is not None:
+            found = None if found is None else self._earlier(ref, int(back))
+        elif found is None and not folder:
+            found = self._object(base)
         found = None if found is None else self._peeled(found)
         for mark, digits, brace in _STEP.findall(match["steps"]):
             number = 0 if brace else int(digits or 1)
@@ -64,27 +67,28 @@ class Revisions:
         parents = self.commit(commit).parents
         return parents[number - 1] if number <= len(parents) else None
 
-    def _ref(self, base: str) -> str | None:
-        """The full name of the ref that git takes a short one for."""
-        names = (place.format("HEAD" if base == "@" else base) for place in _PLACES)
-        return next((name for name in names if is_ref(name) and self._refs.get(name) is not None), None)
+    def _ref(self, base: str) -> tuple[str, str | None]:
+        """The full name of the ref that git takes a short one for, and what it holds; None if there is no such ref."""
+        for place in () if is_id(base) else _PLACES:
+            name = place.format("HEAD" if base == "@" else base)
+            found = self._refs.get(name)
+            if found is not None:
+                return name, found
+        return base, None
 
-    def _named(self, base: str) -> str | None:
+    def _object(self, base: str) -> str | None:
+        """The object that has this id, or the commit whose id alone begins so."""
         if is_id(base):
             return base if base in self._objects.find(base) else None
-        ref = self._ref(base)
-        if ref is not None:
-            return self._refs.get(ref)
         if _SHORT.fullmatch(base) is None:
             return None
         found = [name for name in self._objects.find(base) if self._objects.read(name)[0] == "commit"]
         return found[0] if len(found) == 1 else None
 
-    def _earlier(self, base: str, back: int) -> str | None:
+    def _earlier(self, ref: str, back: int) -> str | None:
         """Where a ref was so many moves ago, by its log."""
-        ref = self._ref(base)
         try:
-            lines = [] if ref is None else (self._logs / ref).read_text("utf-8", "replace").splitlines()
+            lines = (self._logs / ref).read_text("utf-8", "replace").splitlines()
         except OSError:
             return None
         ids = [line.split(" ", 2)[:2] for line in lines]

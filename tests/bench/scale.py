@@ -104,20 +104,28 @@ def length(job: Job) -> Outcome:
 
 
 def fork(job: Job) -> Outcome:
-    """Forks in loops of some lengths, at the head or before it, each by a store just opened; and steps."""
+    """Forks in loops of some lengths, at the head or before it, and steps.
+
+    A fork is made by a store that is open, as that of the steps is, and has read nothing of what it forks. The `first`
+    of a store is shown besides: it opens the packs and the journal, and waits for what other processes have written.
+    """
     lengths = [10**power for power in range(1, 9) if 10**power <= job.size]
     growing = Growing(job, lengths)
-    took: dict[str, list[float]] = {"step": [], **{str(one): [] for one in lengths}}
-    for number in range(job.steps):
-        took["step"] += [growing.add(one) for one in lengths]
-        for one in lengths:
-            with Loops(opened(growing.folder, "durable")) as loops:
-                source = f"loops/long-{one}~{number % 2}"
-                took[str(one)].append(timed(loops.fork, source, f"fork-{one}-{number}"))
+    took: dict[str, list[float]] = {"step": [], **{str(one): [] for one in lengths}, "first": []}
+    with Loops(opened(growing.folder, "durable")) as forking:
+        forking.fork(f"long-{lengths[0]}", "before")
+        for number in range(job.steps):
+            took["step"] += [growing.add(one) for one in lengths]
+            for one in lengths:
+                source = f"long-{one}~{number % 2}"
+                took[str(one)].append(timed(forking.fork, source, f"fork-{one}-{number}"))
+                with Loops(opened(growing.folder, "durable")) as opening:
+                    took["first"].append(timed(opening.fork, source, f"first-{one}-{number}"))
     for one in lengths:
         for number in range(job.steps):
             known = growing.work[: one + number + 1 - number % 2]
-            _same(growing.store, f"fork-{one}-{number}", known)
+            for name in ("fork", "first"):
+                _same(growing.store, f"{name}-{one}-{number}", known)
     growing.close()
     return Outcome(side=job.side, figures=took)
 
