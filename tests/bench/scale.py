@@ -119,13 +119,14 @@ def fork(job: Job) -> Outcome:
             for one in lengths:
                 source = f"long-{one}~{number % 2}"
                 took[str(one)].append(timed(forking.fork, source, f"fork-{one}-{number}"))
-                with Loops(opened(growing.folder, "durable")) as opening:
-                    took["first"].append(timed(opening.fork, source, f"first-{one}-{number}"))
+    for one in lengths:
+        with Loops(opened(growing.folder, "durable")) as opening:
+            took["first"].append(timed(opening.fork, f"long-{one}", f"first-{one}"))
     for one in lengths:
         for number in range(job.steps):
             known = growing.work[: one + number + 1 - number % 2]
-            for name in ("fork", "first"):
-                _same(growing.store, f"{name}-{one}-{number}", known)
+            _same(growing.store, f"fork-{one}-{number}", known)
+        _same(growing.store, f"first-{one}", growing.work[: one + job.steps])
     growing.close()
     return Outcome(side=job.side, figures=took)
 
