@@ -206,7 +206,7 @@ def test_a_run_says_how_much_of_it_is_left() -> None:
     ("job", "figures"),
     [
         (Job(task="length", size=100, steps=2), {"10", "100"}),
-        (Job(task="fork", size=10, steps=2), {"10", "step"}),
+        (Job(task="fork", size=10, steps=2), {"10", "step", "first"}),
         (
             Job(task="refs", size=1000, steps=3),
             {

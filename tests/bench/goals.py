@@ -338,7 +338,7 @@ def _sizes(*, quick: bool) -> dict[str, Measurement]:
         "refs": jobs("refs", 1_000_000, 50, 10),
         "runtime": Measurement(job=Job(task="runtime", steps=300), rounds=2 if quick else 5),
         "files": jobs("files", 50_000, 15, 5),
-        "memory": jobs("memory", 1000, 10, 3, 1, loops=20 if quick else 50),
+        "memory": jobs("memory", 1000, 10, 3, 1, loops=16 if quick else 50),
         "limits": jobs("limits", 0, 500, 200),
         **{f"crowd_{loops}": jobs("crowd", 0, 2, 1, loops=loops) for loops in (1, 10, 100, 1000)},
     }
@@ -356,7 +356,7 @@ _SECONDS: Mapping[str, tuple[float, float]] = {
     "refs": (10, 6),
     "runtime": (0.3, 0.2),
     "files": (20, 10),
-    "memory": (50, 4.5),
+    "memory": (60, 5),
     "limits": (1, 0.5),
     "crowd_1": (3, 2),
     "crowd_10": (3, 2),
