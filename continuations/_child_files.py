@@ -36,8 +36,11 @@ def told_of_conflicts(call: CallId, conflicts: tuple[FileConflict, ...], kept_in
     return FILES_NOTE + "\n".join([*lines, f"All else of {call} is merged. {_where(call, kept_in)}]"])
 
 
-def told_of_failure(call: CallId, kept_in: CommitId | None) -> str:
-    """What a model is told, after the reason, of the files that a child had changed before it failed."""
+def told_of_failure(call: CallId, kept_in: CommitId | None, *, shared: bool) -> str:
+    """What a model is told, after the reason, of the files that a child had changed before it failed: they are in the
+    commit `kept_in`, or, if its folder was `shared`, still where they were."""
+    if shared:
+        return f"{FILES_NOTE}what {call} had changed by then is in yours.]"
     if kept_in is None:
         return ""
     return f"{FILES_NOTE}what {call} had changed is not in yours. {_where(call, kept_in)}]"

@@ -78,7 +78,7 @@ def decode_record(data: bytes) -> Record:
     # They become names of branches and folders, and words of commands to paste.
     if len(set(ids)) < len(ids) or not all(map(is_call_id, ids)):
         raise _unreadable("continuation.json", "its calls do not each have an id of their own that can be a name")
-    # What format 2 added has defaults that mean what format 1 meant; the next step is written as this format.
+    # What a later format added has a default that means what earlier ones meant; the next step is written as this one.
     return replace(record, format=FORMAT)
 
 

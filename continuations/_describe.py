@@ -166,7 +166,7 @@ def _call_event(
             note = told_of_conflicts(call.id, event.conflicts, event.kept_in)
             return f"{call.tool} returned: {text}", and_files(excerpt(text), note)
         case ChildFailed(error=error):
-            note = told_of_failure(call.id, event.kept_in)
+            note = told_of_failure(call.id, event.kept_in, shared=before is not None and before.shares(call.id))
             return f"{call.tool} failed: {error}", and_files(excerpt(error), note)
         case Decided(choice=choice, note=note, edited=edited):
             verb = "approved" if choice == "approve" else "rejected"

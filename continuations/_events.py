@@ -20,7 +20,8 @@ from ._workspace import Origin, Workspace
 class Started(Event, tag=True, frozen=True, kw_only=True):
     """A loop began: an agent was given something to do. `nonce` is the call's for a child loop, random for a root; a
     child loop's `rehearsal` is its parent's. `workspace` is the files that it begins with, if any, and `origin` the
-    commit of a project that they are; `copied` says that they are a copy of its parent's, which is to come back."""
+    commit of a project that they are; `copied` says that they are a copy of its parent's, which is to come back. With
+    files that are no copy, a child loop works in its parent's folder."""
 
     definition: AgentSpec
     prompt: User
@@ -168,10 +169,12 @@ class ChildFinished(Event, tag=True, frozen=True, kw_only=True):
 
 
 class ChildFailed(Event, tag=True, frozen=True, kw_only=True):
-    """A child loop failed or was cancelled. Files that it had changed by then are in the commit `kept_in`."""
+    """A child loop failed or was cancelled. Files that it had changed by then are in the commit `kept_in`; if it worked
+    in the loop's own folder, `workspace` is what is there, if that is not as it was."""
 
     call: CallId
     error: str
+    workspace: Workspace | None = None
     kept_in: CommitId | None = None
 
 

@@ -72,13 +72,15 @@ def clocked(state: Continuation, event: Event) -> Continuation:
 
 
 def with_files(state: Continuation, event: Event) -> Continuation:
-    """The state with the files that the event found."""
+    """The state with the files that the event found, or else with those that its children have left in its folder."""
     found: Workspace | None = getattr(event, "workspace", None)
-    if found is None:
-        return state
-    if state.workspace is None:
+    known = state.files
+    if known is None:
+        if found is None:
+            return state
         raise NotApplicable("The loop works on no files.", hint="A loop gets its folder when it is started.")
-    return replace(state, workspace=found)
+    now = known if found is None else found.follows(known)
+    return state if now is state.workspace else replace(state, workspace=now)
 
 
 def find(state: Continuation, call_id: CallId) -> Call:

@@ -13,9 +13,9 @@ from ._messages import Json, Time, Value
 ToolKind = Literal["function", "agent", "question", "sleep"]
 """What performs the call: a function, a child loop, a person or other system, the clock."""
 
-ChildFiles = Literal["copy", "none"]
+ChildFiles = Literal["copy", "share", "none"]
 """What a child loop works on, if its parent works on files: a copy of them, which is merged into the parent's once it
-has returned, or none."""
+has returned, its parent's own folder, or none."""
 
 
 class ToolSpec(Value, frozen=True, kw_only=True):

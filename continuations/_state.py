@@ -10,9 +10,9 @@ from ._ids import CallId, CommitId, Digest, TreeId, WorkerId
 from ._messages import Json, Message, Time, Usage, User, Value
 from ._rehearsal import Rehearsal
 from ._specs import AgentSpec, Amendment, Budget, ToolSpec
-from ._workspace import Origin, Workspace
+from ._workspace import Origin, Workspace, newest
 
-FORMAT = 3
+FORMAT = 4
 """The version of the format on disk that this code writes; it reads this one and every earlier one."""
 
 
@@ -141,6 +141,24 @@ class Continuation(Record, frozen=True, kw_only=True, weakref=True):
     def tool(self, call: Call) -> ToolSpec | None:
         """The tool that a call asks for, or None if the agent has none of that name."""
         return self.definition.tool(call.tool)
+
+    @property
+    def shared(self) -> Workspace | None:
+        """In a child loop, the files that it says are in its parent's folder, if it works there."""
+        return self.workspace if self.copy_of is None else None
+
+    def shares(self, call_id: CallId) -> bool:
+        """Whether the live child of a call works in this loop's folder."""
+        child = self.children.get(call_id)
+        return child is not None and child.state.shared is not None
+
+    @property
+    def files(self) -> Workspace | None:
+        """The files that the loop works on, as it or a live child that shares its folder has committed them last."""
+        if self.workspace is None:
+            return None
+        below = [child.state.shared for child in self.children.values()]
+        return newest(self.workspace, (one for one in below if one is not None))
 
     @property
     def total(self) -> Spent:

@@ -137,7 +137,7 @@ def step(state: Continuation, event: AnyEvent) -> Continuation:
             return closed(state, event, call, CallState.RETURNED, event.text + note)
         case ChildFailed():
             call = delegated(state, event)
-            note = told_of_failure(call.id, event.kept_in)
+            note = told_of_failure(call.id, event.kept_in, shared=state.shares(call.id))
             return closed(state, event, call, CallState.FAILED, f"Error: {event.error}{note}")
         case Suspended():
             unfinished(state, event)

@@ -38,7 +38,6 @@ def rewound(state: Continuation, event: Rewound) -> Continuation:
         state,
         messages=messages,
         calls=event.calls,
-        workspace=event.workspace,
         children={},
         absorbed=absorbed,
         rehearsal=rehearsal,

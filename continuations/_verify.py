@@ -52,7 +52,7 @@ MAY_CHANGE: Mapping[str, frozenset[str]] = {
     "limit": frozenset({"AgentChanged", "Decided"}),
     "spent": frozenset({"*"}),
     "absorbed": frozenset({"*"}),
-    "workspace": frozenset({"ToolReturned", "ToolFailed", "ToolAsked", "ChildFinished", "FilesChanged", "Rewound"}),
+    "workspace": frozenset({"*"}),
     "origin": frozenset(),
     "copy_of": frozenset(),
     "messages": frozenset({"*"}),

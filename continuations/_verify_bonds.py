@@ -13,7 +13,7 @@ from ._moves import GRANTED
 from ._rehearsal import question_of, used_by
 from ._state import Continuation, Spent
 from ._text import one_line
-from ._verify_files import brought_back, copied, is_told
+from ._verify_files import brought_back, committed_files, copied, is_told
 
 
 class Past(Protocol):
@@ -268,6 +268,7 @@ def _children(commit: Recorded, past: Past) -> Iterator[str]:
     left = [parent for parent in commit.further if parent not in nested]
     if commit.event == "Rehearsed" and after.rehearsal is not None and after.rehearsal.record is not None:
         left = [parent for parent in left if parent != after.rehearsal.record.until]
+    ended: list[Continuation] = []
     absorbed = Spent() if before is None else before.absorbed
     rehearsal = None if before is None else before.rehearsal
     for call in () if before is None else before.open_calls:
@@ -281,14 +282,17 @@ def _children(commit: Recorded, past: Past) -> Iterator[str]:
                 yield f"{call.id} ended, and its child loop's last commit is not a parent"
             continue
         left.remove(found)
+        ended.append(state)
         absorbed = absorbed.with_nested(state.total)
         rehearsal = None if rehearsal is None else rehearsal.joined(used_by(state.rehearsal))
         if call.id in known and not past.follows(found, known[call.id].commit):
             yield f"the child loop of {call.id} does not go on from where it was"
         yield from _heard(commit, call, state)
         if before is not None and commit.event in ("ChildFinished", "ChildFailed"):
-            yield from brought_back(before, after, call, state)
+            yield from brought_back(commit.event, before, after, call, state)
             yield from () if call.id in known else copied(before, call, state)
+    if before is not None:
+        yield from committed_files(commit.event, before, after, ended)
     if left:
         yield f"it has {left[0]} as a parent, which is no child loop of its own"
     if after.absorbed != absorbed:

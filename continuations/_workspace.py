@@ -1,6 +1,9 @@
 """The files that an agent works on, as a part of its loop's state."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from ._ids import BlobId, CommitId, TreeId, object_id
 from ._messages import Value
@@ -13,11 +16,28 @@ class Workspace(Value, frozen=True, kw_only=True):
     """The files of a loop's folder: the git tree that holds them, as ``workspace/`` in the loop's own.
 
     `left_out` names files (at most a hundred) that are in the folder and not in the tree, because they hold a secret
-    or have a name that git refuses.
+    or have a name that git refuses. `edition` counts how often the folder's files were committed as others than before,
+    by whichever loop works there: of what two loops of one folder say, that with the higher one is newer.
     """
 
     tree: TreeId
     left_out: tuple[str, ...] = ()
+    edition: int = 0
+
+    def follows(self, before: "Workspace") -> "Workspace":
+        """These files, as a later edition than others unless they are the same."""
+        if (self.tree, self.left_out) == (before.tree, before.left_out):
+            return before if before.edition >= self.edition else self
+        return self if self.edition > before.edition else replace(self, edition=before.edition + 1)
+
+
+def newest(own: Workspace, others: Iterable[Workspace]) -> Workspace:
+    """Of what the loops of one folder say that its files are, what was said last."""
+    return max((own, *others), key=_edition)
+
+
+def _edition(workspace: Workspace) -> int:
+    return workspace.edition
 
 
 class Origin(Value, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from .comparison import common
 from .files import Files
 from .history import History, Saved, taken
 from .leases import held
+from .sharing import holder
 from .store import Move, Store
 
 
@@ -54,7 +55,7 @@ class Adoption(Archive):
             StillDriven: a living worker drives one of them.
             StillRunning: something runs in `branch` or `into`.
             UnkeptFiles: files were changed by hand where one of them works, or one that would be dropped.
-            NotApplicable: `into` is nested in a loop that waits for it no more.
+            NotApplicable: `into` is nested in a loop that waits for it no more, or in whose folder it works.
             Moved: somebody moved one of them meanwhile. Nothing was done.
         """
         target, winner, losers = loop_name(into), root_name(branch), tuple(map(root_name, dict.fromkeys(over)))
@@ -68,6 +69,7 @@ class Adoption(Archive):
             before, chosen = history.load(target), history.load(winner)
             rejected = [history.load(loser) for loser in losers]
             _check_wanted(history, target)
+            _check_alone(history, before)
             for saved in (before, chosen):
                 _check_rest(history, saved)
             files = Files(history)
@@ -183,6 +185,16 @@ def _check_wanted(history: History, loop: LoopName) -> None:
     if above.ending is not None or call is None or not call.open:
         raise NotApplicable(f"{parent} does not wait for {loop} any more.", hint=f"Adopt into a fork of {parent}.")
     _check_wanted(history, parent)
+
+
+def _check_alone(history: History, saved: Saved) -> None:
+    """What others have done in a folder since cannot go back to what a fork has made of it elsewhere."""
+    home = holder(history, saved).loop
+    if home != saved.loop:
+        raise NotApplicable(
+            f"{saved.loop} works in the folder of {home}, which cannot go on as a fork has it.",
+            hint=f"Fork {home} instead, and adopt that.",
+        )
 
 
 def _ended_by(base: Continuation) -> Callable[[CallId], bool]:

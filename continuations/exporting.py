@@ -1,8 +1,11 @@
 """The way back to a project: a loop's files as a branch that merges with plain git, one commit for each step."""
 
+import datetime as dt
 import os
 from collections.abc import Iterator
 from functools import partial
+from operator import attrgetter
+from typing import NamedTuple
 
 from ._calls import Person
 from ._exported import describe_files
@@ -71,16 +74,61 @@ def _home(loop: LoopName, origin: Origin | None) -> Project:
         ) from error
 
 
+class _Filed(NamedTuple):
+    """A step after which the files in a loop's folder were others: the commit before it in its own loop, if any, its
+    own, the files, which edition of them, and when that was."""
+
+    before: CommitId | None
+    commit: CommitId
+    tree: TreeId
+    edition: int
+    at: dt.datetime
+
+
 def _steps(store: Store, saved: Saved) -> Iterator[FileStep]:
     """The steps that changed a loop's files, the first one among them, oldest first."""
-    projects = store.projects()
-    before: CommitId | None = None
     last: TreeId | None = None
-    for commit in reversed([commit for commit, _ in store.line(saved.commit)]):
+    for step in _line(store, saved.commit, set()):
+        if step.tree != last:
+            told = partial(_describe, store, step.before, last, step.commit, step.tree)
+            yield FileStep(step.commit, step.tree, told)
+        last = step.tree
+
+
+def _line(store: Store, head: CommitId, seen: set[CommitId]) -> Iterator[_Filed]:
+    """The steps of a loop, and of those nested in it that worked in its folder, that found other files there than the
+    one before in the same loop; in the order in which they were made. `seen` are commits that are looked at already.
+
+    What a child has done until a commit of its parent nests it was done since the one that nested it before.
+    """
+    projects = store.projects()
+    commits: list[CommitId] = []
+    for commit, _ in store.line(head):
+        if commit in seen:
+            break
+        commits.append(commit)
+    before = next(iter(store.parents(commits[-1])), None) if commits else None
+    last = None if before is None else projects.files(before)
+    seen.update(commits)
+    for commit in reversed(commits):
+        below = [step for child in _sharing(store, commit) for step in _line(store, child, seen)]
+        yield from sorted(below, key=attrgetter("edition", "at"))  # who found an edition there comes after who made it
         tree = projects.files(commit)
         if tree is not None and tree != last:
-            yield FileStep(commit, tree, partial(_describe, store, before, last, commit, tree))
+            state = store.read(commit).state
+            edition = 0 if state.workspace is None else state.workspace.edition
+            yield _Filed(before, commit, tree, edition, state.at)
         before, last = commit, tree
+
+
+def _sharing(store: Store, commit: CommitId) -> Iterator[CommitId]:
+    """The commits of nested loops that a commit has as parents, and which work in its loop's folder, or did."""
+    parents = store.parents(commit)[1:]
+    calls = {call.nonce for call in store.read(commit).state.calls if call.kind == "agent"} if parents else set[str]()
+    for parent in parents:
+        state = store.read(parent).state
+        if state.nonce in calls and state.shared is not None:
+            yield parent
 
 
 def _describe(store: Store, before: CommitId | None, last: TreeId | None, commit: CommitId, tree: TreeId) -> str:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ._calls import Person
 from ._errors import CallerError, ConflictError, SavedStateError
-from ._events import FilesChanged, ToolAsked, ToolFailed, ToolReturned
+from ._events import ChildFailed, FilesChanged, ToolAsked, ToolFailed, ToolReturned
 from ._ids import LoopName, TreeId, loop_name, root_of
 from ._moves import unfinished
 from ._text import count, one_line
@@ -19,11 +19,12 @@ from ._workspace import Origin, Workspace
 from .archive import Archive
 from .history import History, Saved
 from .leases import held
+from .sharing import committed, holder
 from .store import FileChange, Occupied, TooLarge, Unkeepable
-from .store._merging import Merged
+from .store._merging import Clash
 from .store._refused import or_refused
 
-ToolEnd = ToolReturned | ToolFailed | ToolAsked
+FolderEnd = ToolReturned | ToolFailed | ToolAsked | ChildFailed
 E = TypeVar("E")
 
 _WHAT = "The files of a loop could not be written"
@@ -62,9 +63,17 @@ class Files:
     def __init__(self, history: History) -> None:
         self._history = history
 
-    def folder(self, loop: LoopName) -> Path:
+    def folder(self, saved: Saved) -> Path:
         """The folder that a loop's files are in, or will be."""
-        return self._history.store.workspaces().place(loop)
+        return self._history.store.workspaces().place(holder(self._history, saved).loop)
+
+    def newest(self, saved: Saved) -> Workspace:
+        """The files of the folder that a loop works in, as they were committed last: by the loop or by another there.
+
+        Raises:
+            NoFiles: it works on none.
+        """
+        return self._held(saved)[1]
 
     def begin(self, folder: str | os.PathLike[str]) -> tuple[LoopName, Workspace]:
         """Let a loop that is about to be made work in a folder, as it is now: the name that stands for it until then,
@@ -135,18 +144,19 @@ class Files:
             UnkeptFiles: it is not.
             Unkeepable, TooLarge, Unavailable: it cannot be read, or not be kept.
         """
-        workspace = saved.state.workspace
-        if workspace is None or not self.folder(saved.loop).exists():
+        if saved.state.workspace is None or not self.folder(saved).exists():
             return
-        now, settled, _ = self._now(saved, workspace)
+        home, workspace = self._held(saved)
+        now, settled, _ = self._now(home, workspace)
         if now.tree not in (settled, workspace.tree):
-            raise self._unkept(saved, now, workspace)
+            raise self._unkept(saved, home, now, workspace)
 
     def settle(self, saved: Saved) -> None:
         """Note that a commit holds the files as they were looked at last."""
         if saved.state.workspace is not None:
+            home = holder(self._history, saved)
             with or_refused(_WHAT):
-                self._history.store.workspaces().settle(saved.loop, saved.state.workspace.tree)
+                self._history.store.workspaces().settle(home.loop, saved.state.workspace.tree)
 
     def occupy(self, saved: Saved) -> Callable[[], None]:
         """Keep other loops out of a loop's folder until what this returns is called, or this process ends.
@@ -157,13 +167,13 @@ class Files:
         """
         if saved.state.workspace is None:
             return lambda: None
-        store = self._history.store.workspaces()
+        store, home = self._history.store.workspaces(), holder(self._history, saved)
         with or_refused(_WHAT):
-            store.claim(saved.loop, saved.state.nonce)
-            return store.occupy(saved.loop)
+            store.claim(home.loop, home.state.nonce)
+            return store.occupy(home.loop)
 
     def take_up(self, saved: Saved) -> None:
-        """Make sure that a loop's folder holds the files of its commit, before anything is done with them.
+        """Make sure that a loop's folder holds the files that were committed last, before anything is done with them.
 
         A folder that nobody has touched is made so, and only what differs is written.
 
@@ -172,29 +182,30 @@ class Files:
             InTheWay: something that no commit holds would be overwritten.
             Unkeepable, TooLarge, Unavailable: they cannot be read, kept or written.
         """
-        workspace = saved.state.workspace
-        if workspace is None:
+        if saved.state.workspace is None:
             return
-        store = self._history.store.workspaces()
-        now, settled, target = self._now(saved, workspace)
-        if now.tree == workspace.tree:
-            self.settle(saved)
-            return
-        if not self._is_untouched(now, settled, target):
-            raise self._unkept(saved, now, workspace)
+        store, (home, workspace) = self._history.store.workspaces(), self._held(saved)
+        now, settled, target = self._now(home, workspace)
+        if now.tree != workspace.tree and not self._is_untouched(now, settled, target):
+            raise self._unkept(saved, home, now, workspace)
         with or_refused(_WHAT):
-            store.make(saved.loop, workspace.tree)
+            if now.tree == workspace.tree:
+                store.settle(home.loop, workspace.tree)
+            else:
+                store.make(home.loop, workspace.tree)
 
     def sealed(self, saved: Saved, event: E) -> E:
-        """The end of a tool's attempt, with the loop's files as they are now if that is not as they were.
+        """The end of a tool's attempt, or of a child loop that failed in the same folder, with the loop's files as they
+        are now if that is not as they were.
 
-        What cannot be kept, or is left out, the model is told with the result: it may be able to mend that.
+        What cannot be kept, or is left out, the model is told with a tool's result: it may be able to mend that.
         """
         before = saved.state.workspace
-        if before is None or not isinstance(event, ToolEnd):
+        if before is None or not isinstance(event, FolderEnd):
             return event
+        home, known = self._held(saved)
         try:
-            found = self._now(saved, before)[0]
+            found = self._now(home, known)[0]
         except (Unkeepable, TooLarge) as error:
             return _with_note(event, f"The files are not kept as they are now: {error} {error.hint}")
         if found == before:
@@ -204,22 +215,22 @@ class Files:
         note = f"Not kept, because of a secret in it or of its name: {', '.join(new)}"
         return _with_note(event, note) if new else event
 
-    def merged(self, saved: Saved, base: TreeId, theirs: TreeId) -> Merged:
-        """A loop's files with those of a tree merged into them, both of which were made of `base`; the loop's folder is
-        as its commit has it, and can be made so. `take_up` does that once they are in a commit.
+    def merged(self, saved: Saved, base: TreeId, theirs: TreeId) -> tuple[Workspace, tuple[Clash, ...]]:
+        """A loop's files with those of a tree merged into them, both made of `base`, and what clashed. The folder is as
+        it was committed last, and can be made so: `take_up` does that once they are in a commit.
 
         Raises:
             NoFiles: it works on none.
             UnkeptFiles, InTheWay, Unkeepable, TooLarge, Unavailable: as in `take_up`.
         """
-        workspace, store = workspace_of(saved), self._history.store.workspaces()
+        (home, workspace), store = self._held(saved), self._history.store.workspaces()
         with or_refused(_WHAT):
-            found = store.merge(saved.loop, base, workspace.tree, theirs, self._history.redaction.holds_secret)
+            found = store.merge(home.loop, base, workspace.tree, theirs, self._history.redaction.holds_secret)
         if found.tree != workspace.tree:
             self.take_up(saved)
             with or_refused(_WHAT):
-                store.check(saved.loop, found.tree)
-        return found
+                store.check(home.loop, found.tree)
+        return replace(workspace, tree=found.tree).follows(workspace), found.clashes
 
     def of(self, saved: Saved) -> LoopFiles:
         """A loop's files, and what was changed in them since its last commit.
@@ -227,14 +238,14 @@ class Files:
         Raises:
             NoFiles: it works on none.
         """
-        workspace = workspace_of(saved)
+        home, workspace = self._held(saved)
         store = self._history.store.workspaces()
         with or_refused(_WHAT):
-            store.claim(saved.loop, saved.state.nonce)
-        left_out, changes, behind = store.peek(saved.loop, workspace.tree, self._history.redaction.holds_secret)
+            store.claim(home.loop, home.state.nonce)
+        left_out, changes, behind = store.peek(home.loop, workspace.tree, self._history.redaction.holds_secret)
         return LoopFiles(
             loop=saved.loop,
-            folder=str(store.place(saved.loop)),
+            folder=str(store.place(home.loop)),
             changes=changes,
             left_out=self._named(left_out),
             origin=saved.state.origin,
@@ -248,9 +259,9 @@ class Files:
             NoFiles: it works on none.
             Apart: they were changed from others than the loop's last commit has.
         """
-        workspace = workspace_of(saved)
+        home, workspace = self._held(saved)
         unfinished(saved.state, event)
-        now, settled, target = self._now(saved, workspace)
+        now, settled, target = self._now(home, workspace)
         if now.tree != workspace.tree and not self._is_untouched(now, settled, target):
             if settled not in ("", workspace.tree):
                 raise Apart(
@@ -268,9 +279,9 @@ class Files:
             NoFiles, Apart, InTheWay: as in `keep` and `take_up`.
             Occupied: the folder is another loop's by now.
         """
-        workspace = workspace_of(saved)
-        if self._is_untouched(*self._now(saved, workspace)):
-            self._check_free(self.folder(saved.loop), but=saved.loop)
+        home, workspace = self._held(saved)
+        if self._is_untouched(*self._now(home, workspace)):
+            self._check_free(self.folder(home), but=home.loop)
             leave = self.occupy(saved)
             try:
                 self.take_up(saved)
@@ -284,11 +295,19 @@ class Files:
         self.take_up(kept)
         return kept
 
-    def _now(self, saved: Saved, kept: Workspace) -> tuple[Workspace, str, str]:
-        """A loop's files as they are now, as they were when a commit held them, and as they were being made."""
+    def _held(self, saved: Saved) -> tuple[Saved, Workspace]:
+        """The loop whose folder a loop works in, and the files there as they were committed last."""
+        workspace_of(saved)
+        home = holder(self._history, saved)
+        return home, committed(self._history, home) or workspace_of(home)
+
+    def _now(self, home: Saved, known: Workspace) -> tuple[Workspace, str, str]:
+        """The files in a loop's own folder as they are now, as they were when a commit held them, and as they were
+        being made; the first as a later edition than the one that is known, unless they are the same."""
         with or_refused(_WHAT):
-            self._history.store.workspaces().claim(saved.loop, saved.state.nonce)
-        return self._look(saved.loop, kept.tree)
+            self._history.store.workspaces().claim(home.loop, home.state.nonce)
+        found, settled, target = self._look(home.loop, known.tree)
+        return found.follows(known), settled, target
 
     def _look(self, loop: LoopName, kept: str) -> tuple[Workspace, str, str]:
         with or_refused(_WHAT):
@@ -304,12 +323,12 @@ class Files:
         store = self._history.store.workspaces()
         return now.tree == settled or (bool(target) and store.is_between(now.tree, settled, target))
 
-    def _unkept(self, saved: Saved, now: Workspace, then: Workspace) -> UnkeptFiles:
+    def _unkept(self, saved: Saved, home: Saved, now: Workspace, then: Workspace) -> UnkeptFiles:
         loop, store = saved.loop, self._history.store.workspaces()
-        place = store.place(loop)
+        place = store.place(home.loop)
         names = [one_line(change.path, 100) for change in store.changes(then.tree, now.tree)]
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        others = [other.loop for other in self._others(place) if other.loop != loop]
+        others = [other.loop for other in self._others(place) if other.loop != home.loop]
         too = f" {', '.join(others)} worked there, too." if others else ""
         hint = (
             f"'caesura files {loop}' lists them; with --keep it commits them as yours, with --restore it puts back"

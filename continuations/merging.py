@@ -28,8 +28,9 @@ class Merging:
         self._history, self._files = history, Files(history)
 
     def take(self, saved: Saved, event: ChildEnd, committer: Person, author: Person) -> Saved:
-        """Commit how a child loop ended, on the newest state of its parent; if it has returned and both work on files,
-        with the child's merged into the parent's, whose folder is made so then.
+        """Commit how a child loop ended, on the newest state of its parent; if it has returned and worked on a copy of
+        the parent's files, with the child's merged into them, and the folder made so then. One that worked in the same
+        folder leaves what is there.
 
         Files that do not go together stay as the parent has them, and its model is told. The child's are in its last
         commit, which is a parent of this one.
@@ -48,23 +49,26 @@ class Merging:
             return done
 
         made = self._history.apply(saved, with_files, committer, author)
-        if isinstance(done, ChildFinished) and done.workspace is not None:
-            self._files.take_up(made)
+        if done.workspace is not None:
+            settle = self._files.take_up if isinstance(done, ChildFinished) else self._files.settle
+            settle(made)
         return made
 
     def _with_files(self, saved: Saved, event: ChildEnd) -> ChildEnd:
         ours, child = saved.state.workspace, self._history.children(saved).get(event.call)
         theirs, base = (None, None) if child is None else (child.state.workspace, child.state.copy_of)
+        if child is not None and child.state.shared is not None:
+            return self._files.sealed(saved, event)
         if ours is None or child is None or theirs is None or base is None or theirs.tree == base:
             return event
         if isinstance(event, ChildFailed):
             return replace(event, kept_in=child.commit)
-        merged = self._files.merged(saved, base, theirs.tree)
+        merged, clashes = self._files.merged(saved, base, theirs.tree)
         return replace(
             event,
-            workspace=None if merged.tree == ours.tree else replace(ours, tree=merged.tree),
-            conflicts=tuple(self._conflicts(merged.clashes)),
-            kept_in=child.commit if merged.clashes else None,
+            workspace=None if merged == ours else merged,
+            conflicts=tuple(self._conflicts(clashes)),
+            kept_in=child.commit if clashes else None,
         )
 
     def _conflicts(self, clashes: tuple[Clash, ...]) -> Iterator[FileConflict]:

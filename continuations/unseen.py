@@ -9,9 +9,10 @@ from ._patch import FilePatch, file_patch, kind_of, quoted, unquoted
 from ._requests import Request
 from ._trailers import trailers
 from ._workspace import FileContent
-from .files import Filing, workspace_of
+from .files import Files, Filing, workspace_of
 from .folder import Folder, NotHere
 from .history import saved_from
+from .sharing import holder
 from .store import Store
 
 LOOKED = frozenset(
@@ -80,9 +81,9 @@ class Unseen(Filing):
         """
         if request.preview is None or not request.preview.files:
             return ()
-        tree = workspace_of(self._history.load(request.loop)).tree
-        store = self._store.workspaces()
-        folder = store.standing(request.loop, tree)
+        saved, store = self._history.load(request.loop), self._store.workspaces()
+        tree = Files(self._history).newest(saved).tree
+        folder = store.standing(holder(self._history, saved).loop, tree)
         find = partial(store.found, tree) if folder is None else Folder(folder).content
         return tuple(file.path for file in request.preview.files if _is_another(file, find))
 

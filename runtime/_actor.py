@@ -53,9 +53,10 @@ from ._lease import LeaseLost, branch_gone
 from ._notices import Dropped, committed
 from ._perform import call_model, run_tool
 from ._prompter import Prompter
+from ._seat import Seat
 from ._services import as_author
 from ._suspensions import due, over_budget
-from ._under_way import EXPIRY, MODEL, RETRY, SLEEP, Returns, UnderWay, sleeping
+from ._under_way import EXPIRY, MODEL, RETRY, SLEEP, UnderWay, sleeping
 
 if TYPE_CHECKING:
     from ._supervisor import Supervisor
@@ -85,7 +86,7 @@ class Actor:
         self._worker = supervisor.worker
         self._sender, self._mailbox = trio.open_memory_channel[tuple[str, AnyEvent | None]](math.inf)
         self._under_way = UnderWay(saved.loop, self.post)
-        self._returns = Returns()
+        self.seat: Seat = Seat(lambda: self.saved.state, self.post, None if parent is None else parent.seat)
         self._court = Court(self._services, agent, partial(self._commit, exact=True))
         self._prompter = Prompter(self._services, partial(self._commit, exact=True))
         call = self._own_call()
@@ -148,17 +149,18 @@ class Actor:
                 self._under_way.end(key)  # only now: what a model call costs is in the state, or will be
             nursery.cancel_scope.cancel()
         self.done = True
+        self.seat.leave()
         self._supervisor.check()
 
     async def _next(self) -> tuple[str, AnyEvent | None]:
-        while (returned := self._returns.due(self.saved.state)) is None:
+        while (returned := self.seat.due()) is None:
             try:
                 key, event = self._mailbox.receive_nowait()
             except trio.WouldBlock:
                 self.idle = self._under_way.sleeps
                 self._supervisor.check()
                 key, event = await self._mailbox.receive()
-            if not self._returns.keep(event, self.saved.state):
+            if not self.seat.keep(event):
                 return key, event
         return "", returned
 
@@ -214,7 +216,11 @@ class Actor:
         services = self._services
         author = as_author(self.agent.name)
         try:
-            saved = await services.write(self.saved, event, author, exact=exact)
+            async with self.seat.turn():
+                if self.seat.keep(event):
+                    return False
+                saved = await services.write(self.saved, event, author, exact=exact)
+                self._settle_on(saved)
         except Moved:
             await self._look_again()
             return False
@@ -224,7 +230,6 @@ class Actor:
             return False
         except NoSuchLoop:
             raise branch_gone(self.saved) from None
-        self._settle_on(saved)
         if isinstance(event, ChildFinished | ChildFailed):
             self.children.pop(event.call, None)
         services.listen(committed(saved))
@@ -244,6 +249,7 @@ class Actor:
             raise LeaseLost(f"Another worker has taken {self.loop} over.", hint="It goes on there; nothing was lost.")
         if state.gate is not None:
             self._under_way.drop(RETRY)  # behind a gate there is nothing to wait for
+        self.seat.moved()
         if gate_before != state.gate:
             self._supervisor.wake_below(self)
 

@@ -82,7 +82,8 @@ class Agent:
         loop's. `description` tells the calling model what the agent is for.
 
         If the calling loop works on files, the child loop works on a ``copy`` of them in a folder of its own, and what
-        it has changed is merged into the caller's once it has returned; or it works on ``none``.
+        it has changed is merged into the caller's once it has returned; or it is to ``share`` the caller's folder,
+        where each sees what the other does at once; or it works on ``none``.
         """
 
         def delegate(prompt: str) -> str:

@@ -94,6 +94,7 @@ def _instructions(definition: AgentSpec) -> str:
 async def run_tool(services: Services, agent: Agent, saved: Saved, call: Call) -> AnyEvent:
     """Make one attempt at a call that this worker has claimed."""
     token = trio.lowlevel.current_trio_token()
+    workspace = None if saved.state.workspace is None else await services.sync(services.files.folder, saved)
 
     def report(text: str) -> None:
         notice = Progressed(loop=saved.loop, call=call.id, text=text)
@@ -106,7 +107,7 @@ async def run_tool(services: Services, agent: Agent, saved: Saved, call: Call) -
         attempt=call.attempt,
         idempotency_key=idempotency_key(saved.loop, call.id, call.nonce),
         report=report,
-        workspace=None if saved.state.workspace is None else services.files.folder(saved.loop),
+        workspace=workspace,
     )
     tool = agent.tool(call.tool)
     ended = (

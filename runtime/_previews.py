@@ -4,7 +4,6 @@ A preview is for the person alone: whatever becomes of it, the call is asked abo
 """
 
 from functools import partial
-from pathlib import Path
 
 import trio
 from msgspec.structs import replace
@@ -13,7 +12,6 @@ from caesura.continuations import (
     Continuation,
     Preview,
     Proposal,
-    Redaction,
     Reply,
     Saved,
     name_calls,
@@ -48,8 +46,7 @@ async def with_previews(
         tool = agent.tool(request.function.name)
         if tool is not None and tool.writes is not None and _asks(state, proposal):
             proposed = tool.proposed(request.function.arguments, saved.loop, call)
-            folder = services.files.folder(saved.loop)
-            look = partial(_look, tool, proposed, folder, services.history.redaction, room)
+            look = partial(_look, services, saved, tool, proposed, room)
             preview = Preview(failed=f"it was not known within {SECONDS:g} seconds")
             # Shielded: the reply was paid for. The limiter is of its own: one that never ends holds nobody up.
             with trio.CancelScope(deadline=deadline, shield=True):
@@ -66,9 +63,10 @@ def _asks(state: Continuation, proposal: Proposal) -> bool:
     return asks and not proposal.error and state.workspace is not None
 
 
-def _look(tool: AnyTool, proposed: ProposedCall, folder: Path, redaction: Redaction, room: int) -> Preview:
+def _look(services: Services, saved: Saved, tool: AnyTool, proposed: ProposedCall, room: int) -> Preview:
     try:
+        folder = services.files.folder(saved)
         would = {} if tool.writes is None else tool.writes(proposed, folder)
-        return preview_of(folder, would, redaction, lines=MOST_LINES, characters=room)
+        return preview_of(folder, would, services.history.redaction, lines=MOST_LINES, characters=room)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises, the call is asked about
         return Preview(failed=one_line(described(error), 500))

@@ -112,7 +112,7 @@ class Services:
 
     async def write(self, saved: Saved, event: AnyEvent, author: Person, *, exact: bool) -> Saved:
         """Commit an event's step; with the end of a tool's attempt, the loop's files as they are then, and with that of
-        a child loop, the child's merged into them.
+        a child loop, the child's merged into them. It must be the loop's turn at its folder (`Seat.turn`).
 
         An `exact` event applies to that very state, any other to the newest one; the errors are the history's, and of
         the end of a child loop those of `Merging.take`.
@@ -126,8 +126,9 @@ class Services:
         if isinstance(event, ChildFinished | ChildFailed):
             return Merging(self.history).take(saved, event, self.committer, author)
         write = self.history.append if exact else self.history.apply
-        made = write(saved, self.files.sealed(saved, event), self.committer, author)
-        if made.state.workspace != saved.state.workspace:
+        event = self.files.sealed(saved, event)
+        made = write(saved, event, self.committer, author)
+        if getattr(event, "workspace", None) is not None:
             with suppress(Unavailable):  # what is not noted costs a look at every file
                 self.files.settle(made)
         return made

@@ -185,7 +185,10 @@ class Supervisor:
             except BadArguments as error:
                 parent.post(ChildFailed(at=services.now(), call=call_id, error=str(error)))
                 return
-            files = above.workspace if tool.workspace == "copy" else None
+            files = None
+            if above.workspace is not None and tool.workspace != "none":
+                files = await services.sync(services.files.newest, parent.saved)
+            copied = files is not None and tool.workspace == "copy"
             event = Started(
                 at=services.now(),
                 definition=services.spec(agent),
@@ -194,8 +197,8 @@ class Supervisor:
                 worker=self.worker,
                 budget=agent.budget,
                 rehearsal=None if above.rehearsal is None else above.rehearsal.begun,
-                workspace=None if files is None else Workspace(tree=files.tree),
-                copied=files is not None,
+                workspace=Workspace(tree=files.tree) if files is not None and copied else files,
+                copied=copied,
             )
             author = as_author(parent.agent.name)
             try:
@@ -207,9 +210,11 @@ class Supervisor:
         parent.children[call_id] = self._add(saved, parent)
 
     def _take_up(self, child: Saved) -> None:
-        """Make sure that a child loop has its files, if it has tools that may look for them."""
-        acts = any(tool.spec.kind == "function" for tool in self.services.agent(child.state.agent).tools)
-        if child.state.workspace is not None and child.state.ending is None and acts:
+        """Make sure that a child loop has a folder of its own with its files, if that is where something may look for
+        them: a tool, or the child of one. What works in its parent's folder finds them there."""
+        specs = [tool.spec for tool in self.services.agent(child.state.agent).tools]
+        acts = any(spec.kind == "function" or spec.workspace == "share" for spec in specs)
+        if child.state.copy_of is not None and child.state.ending is None and acts:
             self.services.history.ensure_branch(child)  # a fork's has none yet, and a new one begins without a folder
             self.services.files.take_up(child)
 

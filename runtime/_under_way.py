@@ -6,7 +6,7 @@ from typing import Protocol
 
 import trio
 
-from caesura.continuations import AnyEvent, CallState, ChildFinished, Continuation
+from caesura.continuations import AnyEvent
 
 MODEL = "model"
 SLEEP = "sleep "  # what only sleeps does not keep its loop busy
@@ -21,29 +21,6 @@ def sleeping(now: Callable[[], dt.datetime], until: dt.datetime) -> Callable[[],
         await trio.sleep(max(0.0, (until - now()).total_seconds()))
 
     return work
-
-
-class Returns:
-    """The ends of child loops that wait, if the loop works on files, until no tool of its own does: what those have
-    written is theirs to commit first."""
-
-    def __init__(self) -> None:
-        self._kept: list[ChildFinished] = []
-
-    def keep(self, event: AnyEvent | None, state: Continuation) -> bool:
-        """Keep an event if it must wait."""
-        waits = isinstance(event, ChildFinished) and _works(state)
-        if isinstance(event, ChildFinished) and waits:
-            self._kept.append(event)
-        return waits
-
-    def due(self, state: Continuation) -> ChildFinished | None:
-        """The next event that need not wait any more."""
-        return self._kept.pop(0) if self._kept and not _works(state) else None
-
-
-def _works(state: Continuation) -> bool:
-    return state.workspace is not None and any(call.state is CallState.RUNNING for call in state.calls)
 
 
 class Post(Protocol):

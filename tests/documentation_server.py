@@ -27,6 +27,10 @@ def script(request: dict[str, Any]) -> dict[str, Any]:
         return _divider(results)
     if system["content"].startswith("You change one"):
         return _changer(results, messages[0]["content"])
+    if system["content"].startswith("You build"):
+        return _builder(results)
+    if system["content"].startswith("You proofread"):
+        return _proofreader(results)
     if system["content"].startswith("You are polite"):
         return _polite(results)
     if not results and system["content"].startswith("You check"):
@@ -66,6 +70,22 @@ def _changer(results: list[str], prompt: str) -> dict[str, Any]:
             _call("", "edit_file", path="CHANGES", old="English", new="English; hello is bonjour"),
         ]
     return steps[len(results)] if len(results) < len(steps) else _say("It is translated.")
+
+
+def _builder(results: list[str]) -> dict[str, Any]:
+    steps = [
+        _call("", "run_command", command="cp page.txt build/page.txt"),
+        _call("It is built. Is it right?", "proofreader", prompt="Read what is built, and mend what it is built from."),
+    ]
+    return steps[len(results)] if len(results) < len(steps) else _say("It is built and read.")
+
+
+def _proofreader(results: list[str]) -> dict[str, Any]:
+    steps = [
+        _call("", "run_command", command="cat build/page.txt"),
+        _call("", "edit_file", path="page.txt", old="Helo", new="Hello"),
+    ]
+    return steps[len(results)] if len(results) < len(steps) else _say("One letter was missing.")
 
 
 def _polite(results: list[str]) -> dict[str, Any]:

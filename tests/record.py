@@ -436,6 +436,37 @@ async def copies(at: Recorder) -> None:
     await at.resume("with-copies", lead)
 
 
+async def shared(at: Recorder) -> None:
+    """A loop whose children worked in its own folder: one returned, one failed, one waits."""
+
+    @tool
+    def note(name: str, context: ToolContext) -> str:
+        """Write a note."""
+        assert context.workspace is not None
+        (context.workspace / name).write_text(f"{name} is noted")
+        return "noted"
+
+    scribe = Agent("scribe", "Note.", tools=[note, order])
+    lead, folder = Agent("lead", "Share.", tools=[note, scribe.as_tool("Notes.", workspace="share")]), at.folder / "one"
+    folder.mkdir()
+
+    def script(asked: ModelRequest) -> Reply:
+        said = sum(isinstance(message, Assistant) for message in asked.messages)
+        if asked.agent == "lead":
+            prompts = [("scribe", {"prompt": prompt}) for prompt in ("once", "waits", "fails")]
+            return say("done") if said else ask_for(("note", {"name": "lead"}), *prompts)
+        prompt = asked.messages[0]
+        assert isinstance(prompt, User)
+        name = str(prompt.content)
+        calls = [ask_for(("note", {"name": name})), *([] if name == "once" else [ask_for(TEA)])]
+        return calls[said] if said < len(calls) else say("noted")
+
+    await at.run("with-one-folder", lead, script, workspace=folder)
+    with at.loops() as loops:
+        loops.cancel("with-one-folder.scribe-3", "enough", by=GRACE)
+    await at.resume("with-one-folder", lead)
+
+
 async def projects(at: Recorder) -> None:
     """A loop that began with the files of a project's commit, and asks before it changes one, with what it would be."""
     project = at.folder / "project"
@@ -504,6 +535,7 @@ STORIES = (
     forks,
     files,
     copies,
+    shared,
     projects,
     choices,
     repairs,

@@ -23,6 +23,7 @@ from caesura.continuations import (
     CallState,
     Cancelled,
     Change,
+    Child,
     ChildFailed,
     ChildFinished,
     ChildResumed,
@@ -115,6 +116,9 @@ WORKERS = tuple(WorkerId(f"worker-{number}") for number in range(3))
 EMPTY_TREE = TreeId("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
 FILES = (Workspace(tree=EMPTY_TREE), Workspace(tree=TreeId("f" * 40), left_out=(".env", "a\nb")))
 """Files that a loop may have: none at all, and some that only a store in memory does not look for."""
+
+workspaces = st.sampled_from([replace(one, edition=edition) for one in FILES for edition in range(6)])
+"""Files that a loop may say it has."""
 
 ORIGIN = Origin(repository="/projects/tea", commit=CommitId("b" * 40), held_back=("conf/token",))
 """Where a loop's files may come from."""
@@ -345,7 +349,7 @@ def _call_event(draw: st.DrawFn, state: Continuation, call: Call, at: dt.datetim
 
     def files() -> Workspace | None:
         given = state.workspace is not None or draw(_rarely)
-        return draw(st.none() | st.sampled_from(FILES)) if given else None
+        return draw(st.none() | workspaces) if given else None
 
     ended: list[_Make] = [
         lambda: ToolReturned(at=at, call=call.id, attempt=attempt, content=draw(texts), workspace=files()),
@@ -368,7 +372,7 @@ def _call_event(draw: st.DrawFn, state: Continuation, call: Call, at: dt.datetim
         lambda: ChildFinished(
             at=at, call=call.id, text=draw(texts), workspace=files(), conflicts=draw(conflicts), kept_in=draw(_kept)
         ),
-        lambda: ChildFailed(at=at, call=call.id, error="it failed", kept_in=draw(_kept)),
+        lambda: ChildFailed(at=at, call=call.id, error="it failed", workspace=files(), kept_in=draw(_kept)),
         lambda: ChildSuspended(at=at, call=call.id),
         lambda: ChildResumed(at=at, call=call.id),
     ]
@@ -419,11 +423,7 @@ def _loop_event(draw: st.DrawFn, state: Continuation, at: dt.datetime) -> AnyEve
         lambda: compaction(draw, state, at),
         lambda: CompactionFailed(at=at, error="no summary", usage=draw(st.none() | _usages), model="scripted-1"),
         lambda: ModelFailed(at=at, error="no route", shown=length),
-        *(
-            []
-            if state.workspace is None
-            else [lambda: FilesChanged(at=at, workspace=draw(st.sampled_from(FILES)), by=ADA)]
-        ),
+        *([] if state.workspace is None else [lambda: FilesChanged(at=at, workspace=draw(workspaces), by=ADA)]),
         lambda: AgentChanged(at=at, definition=_changed(draw, state.definition)),
         lambda: _tools_gone(draw, state, at),
         lambda: Suspended(at=at, kind="change", reason="its code has changed", change=_asked_about(draw, state)),
@@ -567,7 +567,7 @@ started = st.builds(
     nonce=st.just("root"),
     worker=st.sampled_from(WORKERS),
     budget=st.builds(Budget, steps=st.none() | st.integers(1, 5), seconds=st.none() | st.just(9.5)),
-    workspace=st.none() | st.sampled_from(FILES),
+    workspace=st.none() | workspaces,
     copied=st.booleans(),
 ).flatmap(lambda event: st.sampled_from([event] if event.workspace is None else [event, replace(event, origin=ORIGIN)]))
 """How a loop begins."""
@@ -683,6 +683,7 @@ TREE_AGENT = AgentSpec(
         _tool("order", approval="always"),
         _tool("look", idempotent=True),
         ToolSpec(name="team", kind="agent", agent="ops", parameters={"type": "object"}),
+        ToolSpec(name="crew", kind="agent", agent="ops", parameters={"type": "object"}, workspace="share"),
     ),
 )
 
@@ -698,15 +699,19 @@ class Due(NamedTuple):
 class World:
     """A root loop and all nested in it, driven by a simulated worker on a store, step by step.
 
-    `runs` counts the times that each call's side effect ran, by its address and nonce.
+    `runs` counts the times that each call's side effect ran, by its address and nonce. If it shares, every second agent
+    that is called works in its caller's folder.
     """
 
-    def __init__(self, store: Store, plan: Plan, root: str = ROOT, files: Workspace | None = None) -> None:
+    def __init__(
+        self, store: Store, plan: Plan, root: str = ROOT, files: Workspace | None = None, *, shares: bool = False
+    ) -> None:
         self.history = History(store)
         self.records = Records(self.history)
         self.root = loop_name(root)
         self.worker = WORKERS[0]
         self.runs: dict[str, int] = {}
+        self.shares = shares
         self._at = EPOCH
         self.loops = Loops(store, now=self.now)
         prompt = User(content=json.dumps(plan))
@@ -724,6 +729,7 @@ class World:
         world.root = loop_name(root)
         world.worker = WORKERS[1]
         world.runs = {}
+        world.shares = False
         world._at = EPOCH + dt.timedelta(days=1)
         world.loops = Loops(store, now=world.now)
         return world
@@ -769,7 +775,7 @@ class World:
                 yield Due(saved.loop, saved, returned)
 
     def _child_due(self, saved: Saved, call: Call, child: Saved | None) -> Iterator[Due]:
-        at = self.now()
+        at, tool = self.now(), saved.state.tool(call)
         if child is None:
             prompt = User(content=json.dumps(json.loads(call.arguments)["plan"]))
             rehearsal = None if saved.state.rehearsal is None else saved.state.rehearsal.begun
@@ -781,23 +787,31 @@ class World:
                 worker=self.worker,
                 rehearsal=rehearsal,
                 workspace=saved.state.workspace,
-                copied=saved.state.workspace is not None,
+                copied=saved.state.workspace is not None and (tool is None or tool.workspace == "copy"),
             )
             yield Due(child_name(saved.loop, call.id), None, event)
             return
         ending = child.state.ending
         suspended = child.state.status is Status.SUSPENDED
         if ending is not None and ending.status == "completed":
-            files = returned_files(saved.state, child)
+            files = returned_files(self._with_children(saved).files, child)
             yield Due(saved.loop, saved, replace(files, at=at, call=call.id, text=ending.text))
         elif ending is not None:
-            changed = child.state.workspace is not None and child.state.workspace.tree != child.state.copy_of
+            copy_of = child.state.copy_of
+            changed = copy_of is not None and child.state.workspace not in (None, Workspace(tree=copy_of))
             kept = child.commit if changed else None
             yield Due(saved.loop, saved, ChildFailed(at=at, call=call.id, error=ending.text, kept_in=kept))
         elif suspended and call.state is CallState.DELEGATED:
             yield Due(saved.loop, saved, ChildSuspended(at=at, call=call.id))
         elif not suspended and call.state is CallState.WAITING:
             yield Due(saved.loop, saved, ChildResumed(at=at, call=call.id))
+
+    def _with_children(self, saved: Saved) -> Continuation:
+        """A loop's state, with the newest one of each live child."""
+        children = self.history.children(saved)
+        return replace(
+            saved.state, children={call: Child(commit=one.commit, state=one.state) for call, one in children.items()}
+        )
 
     def perform(self, due: Due) -> None:
         """Do one thing that is due."""
@@ -836,7 +850,7 @@ class World:
         assert isinstance(prompt, User)
         assert isinstance(prompt.content, str)
         asked = any(isinstance(message, Assistant) for message in state.messages)
-        requests = () if asked else tuple(_planned(json.loads(prompt.content)))
+        requests = () if asked else tuple(_planned(json.loads(prompt.content), shares=self.shares))
         said = Assistant(content="All done." if asked else "Here is the plan.", tool_calls=requests)
         at = self.now()
         return ModelReplied(
@@ -851,20 +865,20 @@ class World:
         )
 
 
-def returned_files(parent: Continuation, child: Saved) -> ChildFinished:
+def returned_files(ours: Workspace | None, child: Saved) -> ChildFinished:
     """The end of a child loop, with what a merge makes of its files if every file that both have changed clashes."""
-    event = ChildFinished(at=parent.at, call=CallId("x-1"), text="")
-    ours, theirs, base = parent.workspace, child.state.workspace, child.state.copy_of
-    if ours is None or theirs is None or theirs.tree in (base, ours.tree):
+    event = ChildFinished(at=child.state.at, call=CallId("x-1"), text="")
+    theirs, base = child.state.workspace, child.state.copy_of
+    if ours is None or theirs is None or base is None or theirs.tree in (base, ours.tree):
         return event
     if ours.tree == base:
         return replace(event, workspace=replace(ours, tree=theirs.tree))
     return replace(event, conflicts=(FileConflict(path="a", why="both changed it"),), kept_in=child.commit)
 
 
-def _planned(plan: Plan) -> Iterator[ToolRequest]:
+def _planned(plan: Plan, *, shares: bool) -> Iterator[ToolRequest]:
     for place, item in enumerate(plan):
-        name = item if isinstance(item, str) else "team"
+        name = item if isinstance(item, str) else "crew" if shares and place % 2 == 0 else "team"
         arguments = {"item": place} if isinstance(item, str) else {"plan": item}
         yield ToolRequest(id=f"c{place}", function=Function(name=name, arguments=json.dumps(arguments)))
 

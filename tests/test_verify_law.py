@@ -14,8 +14,10 @@ from caesura.continuations import (
     AgentChanged,
     Assistant,
     Call,
+    CallId,
     CallState,
     Cancelled,
+    Child,
     ChildFailed,
     ChildFinished,
     ChildResumed,
@@ -26,6 +28,7 @@ from caesura.continuations import (
     Decided,
     Decision,
     Ending,
+    FilesChanged,
     Function,
     Gate,
     GitStore,
@@ -54,9 +57,11 @@ from caesura.continuations import (
     ToolStarted,
     Usage,
     User,
+    Workspace,
     describe,
     loop_name,
     start,
+    step,
 )
 from caesura.continuations._verify import CALL_MAY_CHANGE, MAY_CHANGE
 from caesura.continuations.verify import verify
@@ -90,7 +95,7 @@ def faults(store: Store) -> list[str]:
 @given(data=st.data(), plan=PLANS)
 def test_no_history_that_the_product_makes_has_a_fault(data: st.DataObject, plan: Plan) -> None:
     store = MemoryStore()
-    world = World(store, plan, files=data.draw(st.none() | st.just(FILES[0])))
+    world = World(store, plan, files=data.draw(st.none() | st.just(FILES[0])), shares=data.draw(st.booleans()))
     for _ in range(data.draw(st.integers(1, 40))):
         _something_happens(data, world)
     assert faults(store) == []
@@ -203,6 +208,9 @@ def test_the_files_of_nested_loops_are_those_that_they_were_given_and_brought_ba
             world.perform(due._replace(event=replace(due.event, **changes)) if wanted else due)
         return faults(world.history.store)
 
+    shared = World(MemoryStore(), [["look"]], files=FILES[0], shares=True)
+    (fault,) = forged(shared, Started, copied=True)
+    assert "crew-1 works on a copy, and its tool says otherwise" in fault
     assert forged(scene(), Started) == []
     (fault, *_) = forged(scene(), Started, workspace=None, copied=False)
     assert "team-1 works on no files, and its tool says otherwise" in fault
@@ -217,6 +225,43 @@ def test_the_files_of_nested_loops_are_those_that_they_were_given_and_brought_ba
     message = describe(name, None, child, state).message
     store.move(name, None, store.write(state, parents=(), message=message, author=ROBOT, committer=ROBOT).id)
     assert any("not those that it says they are a copy of" in fault for fault in faults(store))
+
+
+def test_the_files_of_a_folder_that_loops_share_are_those_that_one_of_them_committed_last() -> None:
+    def scene() -> tuple[World, Saved]:
+        world = World(MemoryStore(), [["order"]], files=FILES[0], shares=True)
+        world.settle()
+        child = world.history.load(loop_name("ops.crew-1"))
+        child = world.commit(child, FilesChanged(at=EPOCH, workspace=FILES[1], by=ADA))
+        assert child.state.workspace == replace(FILES[1], edition=1)
+        return world, child
+
+    def forged(event: Told | FilesChanged, files: Workspace) -> list[str]:
+        """What is found once a commit of the parent, which nests what the child has, says that its files are others."""
+        world, child = scene()
+        before = world.saved()
+        nested = {CallId("crew-1"): Child(commit=child.commit, state=child.state)}
+        after = replace(step(replace(before.state, children=nested), event), workspace=files)
+        commit = world.history.store.write(
+            after,
+            parents=(before.commit, child.commit),
+            message=describe(before.loop, before.state, event, after).message,
+            author=ADA,
+            committer=ROBOT,
+        )
+        world.history.store.move(before.loop, before.commit, commit.id)
+        return faults(world.history.store)
+
+    world, child = scene()
+    told = world.commit(world.saved(), TOLD)
+    assert told.state.workspace == child.state.workspace
+    assert faults(world.history.store) == []
+    changed = FilesChanged(at=EPOCH, workspace=FILES[0], by=ADA)
+    assert forged(TOLD, replace(FILES[1], edition=1)) == []
+    assert forged(TOLD, FILES[0]) == ["ops Told changed its workspace"]
+    assert forged(changed, replace(FILES[0], edition=2)) == []
+    (fault,) = forged(changed, replace(FILES[0], edition=1))
+    assert "its files are said to be edition 1, and those before them were edition 1" in fault
 
 
 # Forgeries ---------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import trio
 
 from caesura.continuations import (
     Assistant,
+    ChildFiles,
     Files,
     GitStore,
     History,
@@ -167,10 +168,10 @@ async def drive(path: Path, root: Path, loop: str = LOOP, effect: Callable[[], N
             return await runtime.run("writer", "Write.", loop=loop, workspace=root)
 
 
-def family(effect: Callable[[], None] = lambda: None) -> Agent:
-    """An agent that scribbles, and lets others scribble in copies of its files."""
+def family(effect: Callable[[], None] = lambda: None, workspace: ChildFiles = "copy") -> Agent:
+    """An agent that scribbles, and lets others scribble in copies of its files, or in its own folder."""
     writer = scribbler(effect)
-    return Agent("lead", tools=[*writer.tools, writer.as_tool("Writes.")])
+    return Agent("lead", tools=[*writer.tools, writer.as_tool("Writes.", workspace=workspace)])
 
 
 def family_script(asked: ModelRequest) -> Reply:
@@ -187,19 +188,26 @@ def family_script(asked: ModelRequest) -> Reply:
     return ask_for(*(("writer", {"prompt": seed}) for seed in seeds), mine)
 
 
-async def drive_family(path: Path, root: Path, loop: str = LOOP, effect: Callable[[], None] = lambda: None) -> Outcome:
+async def drive_family(
+    path: Path,
+    root: Path,
+    loop: str = LOOP,
+    effect: Callable[[], None] = lambda: None,
+    workspace: ChildFiles = "copy",
+) -> Outcome:
     """Begin the loop of a family that works in a folder, or go on with it."""
-    async with Runtime.open(path, agents=[family(effect)], model=ScriptedModel(family_script)) as runtime:
+    agents, model = [family(effect, workspace)], ScriptedModel(family_script)
+    async with Runtime.open(path, agents=agents, model=model) as runtime:
         try:
             return await runtime.resume(loop)
         except NoSuchLoop:
             return await runtime.run("lead", "Write.", loop=loop, workspace=root)
 
 
-def family_driven(path: str, root: str, loop: str, death: str = "") -> dict[str, int]:
+def family_driven(path: str, root: str, loop: str, death: str = "", workspace: ChildFiles = "copy") -> dict[str, int]:
     """A process: `driven` of a family."""
     fate = Fate(death)
-    trio.run(partial(drive_family, Path(path), Path(root), loop, fate.effect))
+    trio.run(partial(drive_family, Path(path), Path(root), loop, fate.effect, workspace))
     return {"moves": fate.moves, "writes": fate.writes, "effects": fate.effects}
 
 
