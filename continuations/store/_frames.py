@@ -2,19 +2,26 @@
 
 A segment of the journal begins with `new_header`. Each frame's checksum goes on from that of the frame before, and the
 first one's from the header, which is random: so nothing but the next frame passes for it, whatever was in that place of
-the disk before. Objects are in it as they are: whoever seals them has the time to make them smaller.
+the disk before. Objects are in it as they are: whoever seals them has the time to make them smaller. In version 1
+they were as in a pack; its segments are read, and not added to.
 """
 
+import re
 import secrets
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from .._codec import NewerFormat
 from ._format import KINDS, NUMBERS, Kind
 from ._packed import is_ref
 
-_BEGIN = b"caesura journal 2\n"
+VERSION = 2
+"""The version of the segments that are written."""
+
+_BEGIN = b"caesura journal %d\n" % VERSION
+_VERSION = re.compile(rb"caesura journal ([1-9])\n")
 HEADER = len(_BEGIN) + 16
 """How many bytes a segment's header has."""
 
@@ -25,6 +32,7 @@ HEAD = _FRAME.size
 
 _COUNTS = struct.Struct(">BIH")  # whether it is to outlast a power cut, how many objects, how many moves
 _OBJECT = struct.Struct(">20sBI")  # an object's id, its kind, how many bytes it has
+_PACKED = struct.Struct(">20sI")  # in version 1: how many bytes it has as it stands in a pack
 _MOVE = struct.Struct(">20s20sHH")  # from, to, how many bytes the branch's name and the note have
 _NONE = bytes(20)
 _KINDS: dict[int, Kind] = {NUMBERS[kind]: kind for kind in KINDS}
@@ -39,8 +47,8 @@ class RefMove(NamedTuple):
     note: str = ""
 
 
-Place = tuple[Kind, int, int]
-"""An object's kind, where its bytes are in a segment, and how many there are."""
+Place = tuple[Kind | None, int, int]
+"""An object's kind, where its bytes are in a segment, and how many there are; no kind if they are as in a pack."""
 
 
 class Frame(NamedTuple):
@@ -72,15 +80,23 @@ def new_header() -> bytes:
     return _BEGIN + secrets.token_bytes(16)
 
 
-def chain_of(header: bytes) -> int:
-    """What the checksum of a segment's first frame goes on from.
+def read_header(header: bytes) -> tuple[int, int]:
+    """A segment's version, and what the checksum of its first frame goes on from.
 
     Raises:
         Damaged: the segment begins with something else.
+        NewerFormat: it is of a later version than this code reads.
     """
-    if len(header) != HEADER or not header.startswith(_BEGIN):
+    found = _VERSION.match(header)
+    if found is None or len(header) != HEADER:
         raise Damaged("it does not begin as a journal does")
-    return zlib.crc32(header)
+    version = int(found[1])
+    if version > VERSION:
+        raise NewerFormat(
+            f"The repository's journal is in format {version}; this Caesura reads up to format {VERSION}.",
+            hint="Upgrade Caesura: pip install --upgrade caesura.",
+        )
+    return version, zlib.crc32(header)
 
 
 def frame_bytes(
@@ -107,8 +123,8 @@ def _move_bytes(move: RefMove) -> bytes:
     return _MOVE.pack(old, bytes.fromhex(move.new), len(ref), len(note)) + ref + note
 
 
-def read_frame(data: bytes, at: int, chain: int) -> Frame:
-    """The frame that these bytes are, which are at a place of the segment.
+def read_frame(data: bytes, at: int, chain: int, version: int = VERSION) -> Frame:
+    """The frame that these bytes are, which are at a place of a segment of that version.
 
     Raises:
         Damaged: it is cut short, or is none.
@@ -120,11 +136,16 @@ def read_frame(data: bytes, at: int, chain: int) -> Frame:
             raise Damaged("it is cut short, or no frame")
         durable, objects, moves = _COUNTS.unpack_from(body)
         # From here on the bytes are those that somebody wrote; whether they make sense is another matter.
-        table = _COUNTS.size
-        place, places = table + objects * _OBJECT.size, dict[bytes, Place]()
-        for name, kind, length in _OBJECT.iter_unpack(body[table:place]):
-            places[name] = _KINDS[kind], at + HEAD + place, length
-            place += length
+        table, places = _COUNTS.size, dict[bytes, Place]()
+        place = table + objects * (_PACKED if version == 1 else _OBJECT).size
+        if version == 1:
+            for name, length in _PACKED.iter_unpack(body[table:place]):
+                places[name] = None, at + HEAD + place, length
+                place += length
+        else:
+            for name, kind, length in _OBJECT.iter_unpack(body[table:place]):
+                places[name] = _KINDS[kind], at + HEAD + place, length
+                place += length
         made: list[RefMove] = []
         for _ in range(moves):
             old, new, named, noted = _MOVE.unpack_from(body, place)
@@ -140,6 +161,21 @@ def read_frame(data: bytes, at: int, chain: int) -> Frame:
     except (struct.error, KeyError, UnicodeDecodeError) as error:
         raise Damaged(str(error)) from error
     return Frame(bool(durable), places, made, at + HEAD + size, checksum)
+
+
+def content(kind: Kind | None, data: bytes) -> tuple[Kind, bytes]:
+    """The kind and the content of an object, of which these bytes stand in a segment, and its place says that kind.
+
+    Raises:
+        Damaged: they are as in a pack, and are none of an object.
+    """
+    if kind is not None:
+        return kind, data
+    try:
+        begins = next(at for at, byte in enumerate(data, 1) if byte < 0x80)  # after its kind and its size
+        return _KINDS[data[0] >> 4 & 7], zlib.decompress(data[begins:])
+    except (StopIteration, KeyError, zlib.error) as error:
+        raise Damaged(str(error)) from error
 
 
 def _checksum(body: bytes | memoryview, chain: int) -> int:

@@ -18,15 +18,17 @@ from ._format import Kind
 from ._frames import (
     HEAD,
     HEADER,
+    VERSION,
     Damaged,
     Frame,
     Place,
     RefMove,
-    chain_of,
+    content,
     frame_bytes,
     length,
     new_header,
     read_frame,
+    read_header,
 )
 from ._vanished import about_to_erase
 
@@ -58,7 +60,7 @@ class Segment:
         self.end, self._file = 0, -1
         with _disk.opened(path) as file:
             self._file = os.dup(file.fileno())
-        self._chain = 0
+        self._version, self._chain = VERSION, 0
 
     def close(self) -> None:
         if self._file >= 0:
@@ -104,15 +106,15 @@ class Segment:
         frames: list[Frame] = []
         with suppress(Damaged):
             if not self.end:
-                self._chain = chain_of(self.read(0, HEADER))
+                self._version, self._chain = read_header(self.read(0, HEADER))
                 self.end = HEADER
             while size := length(head := self.read(self.end, HEAD)):
                 if self.end + size > self.room:
                     break
-                frame = read_frame(self.read(self.end, size), self.end, self._chain)
+                frame = read_frame(self.read(self.end, size), self.end, self._chain, self._version)
                 self.add(frame)
                 frames.append(frame)
-            self.whole = not head.strip(b"\x00")
+            self.whole = self._version == VERSION and not head.strip(b"\x00")
             return frames
         self.whole = False
         return frames
@@ -194,7 +196,7 @@ class Journal:
                 place = segment.objects.get(name)
                 if place is not None:
                     kind, at, size = place
-                    return kind, segment.read(at, size)
+                    return content(kind, segment.read(at, size))
             return None
 
     def find(self, prefix: str) -> set[str]:

@@ -19,6 +19,7 @@ from .._ids import header, object_id
 from . import _disk
 from ._errors import gone, too_large, torn
 from ._format import KINDS, Kind, is_id
+from ._frames import Damaged
 from ._journal import FOLDER, Journal
 from ._owner import is_dead, mark
 from ._packing import packed, write_pack
@@ -170,7 +171,11 @@ class Objects:
         return True
 
     def _journaled(self, name: str, limit: int, faults: list[Unreadable]) -> tuple[Kind, bytes] | None:
-        found = None if self._journal is None else self._journal.object(bytes.fromhex(name))
+        found, raw = None, bytes.fromhex(name)
+        try:
+            found = None if self._journal is None else self._journal.object(raw)
+        except Damaged as error:
+            faults.append(torn(f"Object {name}", FOLDER, str(error)))
         if found is not None and len(found[1]) > limit:
             faults.append(torn(f"Object {name}", FOLDER, "it is larger than it may be"))
         elif found is not None and object_id(*found) != name:

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from . import _disk, _refs
 from ._exclusive import Locks, Turns, sealing
-from ._format import Kind
-from ._frames import Place, RefMove
+from ._frames import RefMove, content
 from ._journal import Journal, Segment
 from ._journaled import JournaledRefs, Listed
 from ._owner import is_dead, mark
@@ -104,7 +103,7 @@ class Sealer:
                 data = file.readall()
         except FileNotFoundError:  # somebody else has sealed it
             return None
-        entries = shortened((name, _object(data, place)) for name, place in places)
+        entries = shortened((name, content(kind, data[at : at + size])) for name, (kind, at, size) in places)
         keep = self._still_there(segment, within=within)
         with suppress(_Sealed):
             if places:
@@ -196,9 +195,3 @@ class Sealer:
         for file in self._journal.folder.glob(f"{_BRANCH}*"):
             if is_dead(file.name.removeprefix(_BRANCH)):
                 _disk.unlink(file)
-
-
-def _object(data: bytes, place: Place) -> tuple[Kind, bytes]:
-    """An object in a segment's bytes."""
-    kind, at, size = place
-    return kind, data[at : at + size]
