@@ -10,10 +10,14 @@ import trio
 
 from caesura.continuations import (
     Assistant,
+    CommitId,
+    GitStore,
     InTheWay,
+    LoopName,
     Loops,
     NoFiles,
     Reply,
+    Unavailable,
     UnkeptFiles,
 )
 from caesura.runtime import Agent, Committed, ModelRequest, Notice, Outcome, Runtime, ToolContext, tool
@@ -325,6 +329,32 @@ async def test_a_merge_waits_until_no_tool_of_the_parent_works_on_its_files(path
     assert files_of(path, f"{took}~:workspace")["other"] == ("100644", b"whole\n")
     assert "made" not in files_of(path, f"{took}~:workspace")
     assert held(path) == files_in(root)
+    healthy(path)
+
+
+class Failing(GitStore):
+    """A store that fails as soon as a commit is made that takes the end of a child."""
+
+    def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
+        super().move(loop, old, new)
+        if "Event: ChildFinished" in self.read(new).message:
+            raise Unavailable("The disk is full.", hint="Make room.")
+
+
+async def test_a_merge_that_was_committed_and_not_checked_out_yet_is_there_when_the_loop_goes_on(
+    path: Path, root: Path
+) -> None:
+    family = Family(path, ["!own", "new"], own=writes("own", "own\n"), new=writes("made", "by the child\n"))
+    store = Failing.open(path, create=True)
+    with pytest.raises(Unavailable):
+        async with Runtime.open(store, agents=[family.lead], model=ScriptedModel(family.script)) as runtime:
+            await runtime.run("lead", "Go.", loop=LOOP, workspace=root)
+    store.close()
+    before, merged = files_in(root), held(path)
+    assert "made" not in before
+    assert merged == {**before, "made": ("100644", b"by the child\n")}
+    assert (await family.resume()).status == "completed"
+    assert files_in(root) == held(path) == merged
     healthy(path)
 
 

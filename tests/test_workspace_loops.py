@@ -282,6 +282,18 @@ async def test_a_branch_that_went_on_elsewhere_brings_its_files_with_it(path: Pa
     assert files_in(root) == held(path)
 
 
+def test_what_comes_after_a_commit_that_a_process_died_of_is_kept(processes: Processes, path: Path, root: Path) -> None:
+    processes.wait(processes.start(("tests.workspaces.driven", path, root, LOOP, "after:4")))
+    assert steps(path)[-1][1] == "ToolReturned"
+    assert held(path) == files_in(root)
+    (root / "mine").write_text("new\n")
+    with Loops.open(path) as loops:
+        loops.keep_files(LOOP, by=ADA)
+        assert held(path) == files_in(root)
+        assert loops.files(LOOP).changes == ()
+    healthy(path)
+
+
 async def test_what_was_changed_here_and_went_on_elsewhere_is_refused(path: Path, root: Path, tmp_path: Path) -> None:
     await drive(path, root)
     git(tmp_path, "clone", "-q", "--mirror", str(path), "copy.git")

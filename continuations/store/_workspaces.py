@@ -148,6 +148,9 @@ class Workspaces:
             rules = own_rules(root, self._excludes())
             found = Snapshots(root, self._objects, self._trees, rules, holds_secret).take(index)
             none = EMPTY if root == self._own(loop) else ""
+            if kept not in ("", index.settled) and not index.target and self._last_noted(loop) == kept:
+                index.settled = kept  # a process died as soon as a commit held what it had looked at
+                self._save(loop, index)
             if found.tree not in (kept, index.settled):
                 self._note(loop, found.tree)
             return Look(TreeId(found.tree), found.left_out, index.settled or none, index.target)
@@ -195,6 +198,7 @@ class Workspaces:
             Checkouts(root, self._objects, self._trees).make(index, tree)
             index.settled, index.target = tree, ""
             self._save(loop, index)
+            self._note(loop, tree)
 
     def check(self, loop: LoopName, tree: TreeId) -> None:
         """See whether the files, which have just been looked at, can be made those of a tree; nothing is written.
@@ -217,6 +221,7 @@ class Workspaces:
         if merged.tree not in (ours, theirs):
             with self._locked(loop):
                 self._note(loop, merged.tree)
+                self._note(loop, ours)  # that is what the files are until they are made the other
         return merged
 
     def occupy(self, loop: LoopName) -> Callable[[], None]:
@@ -325,8 +330,12 @@ class Workspaces:
         save_index(file, index)
         self._known[loop] = _signature(file), index
 
+    def _last_noted(self, loop: LoopName) -> str:
+        return next(reversed(_noted_in(self._folder / loop)), "")
+
     def _note(self, loop: LoopName, tree: str) -> None:
-        """Say that a tree was written, which it may be that no commit will ever name: for who erases the loop."""
+        """Say that a tree was written, which it may be that no commit will ever name: for who erases the loop; and for
+        whoever comes after this process, that the files were that at last."""
         if self._noted.get(loop) != tree:
             _disk.append(self._folder / loop / _LOOKS, f"{tree}\n".encode())
             self._noted[loop] = tree
@@ -345,8 +354,13 @@ def folders_of(repository: Path, root: LoopName) -> Iterator[Path]:
 def looks_of(repository: Path, root: LoopName) -> Iterator[str]:
     """The trees that were written of those files, be they in a commit or not."""
     for own in folders_of(repository, root):
-        with suppress(FileNotFoundError), _disk.opened(own / _LOOKS) as file:
-            yield from filter(is_id, file.readall().decode("latin-1").split("\n"))
+        yield from _noted_in(own)
+
+
+def _noted_in(own: Path) -> list[str]:
+    with suppress(FileNotFoundError), _disk.opened(own / _LOOKS) as file:
+        return [*filter(is_id, file.readall().decode("latin-1").split("\n"))]
+    return []
 
 
 def _changes(trees: Trees, old: str, new: str) -> Iterator[FileChange]:
