@@ -53,14 +53,15 @@ def work(job: Job) -> Outcome:
     folder = Path(job.folder)
     loops = {name: steps(job.seed, name, job.steps) for name in job.names}
     side = SIDES[job.side](folder)
+    ready = {name: list(map(side.prepared, some)) for name, some in loops.items()}
     begin = time.perf_counter()
     match job.shape:
         case "one":
-            took = [seconds for name, some in loops.items() for seconds in side.run(name, some)]
+            took = [seconds for name, some in ready.items() for seconds in side.run(name, some)]
         case "at once":
-            took = side.at_once(loops)
+            took = side.at_once(ready)
         case "nested":
-            took = side.nested(job.names[0], loops[job.names[0]], {name: loops[name] for name in job.names[1:]})
+            took = side.nested(job.names[0], ready[job.names[0]], {name: ready[name] for name in job.names[1:]})
     seconds = time.perf_counter() - begin
     begin = time.perf_counter()
     side.close()

@@ -114,12 +114,11 @@ class Caesura(Side):
         self._store.move(loop, None if before is None else before.id, commit.id)
         self._heads[loop] = commit
 
-    def at_once(self, loops: Mapping[str, Sequence[Step]]) -> list[float]:
+    def at_once(self, loops: Mapping[str, Sequence[tuple[OurMessage, ...]]]) -> list[float]:
         took: list[float] = []
-        ready = {loop: list(map(self.prepared, steps)) for loop, steps in loops.items()}
 
         async def drive(loop: str, crossing: Crossing) -> None:
-            for step in ready[loop]:
+            for step in loops[loop]:
                 begin = time.perf_counter()
                 await crossing.do(partial(self.append, loop, step))
                 took.append(time.perf_counter() - begin)
@@ -127,16 +126,21 @@ class Caesura(Side):
         async def all_of_them() -> None:
             crossing = Crossing(self._store)  # as the runtime's loops call it
             async with trio.open_nursery() as nursery:
-                for loop in ready:
+                for loop in loops:
                     nursery.start_soon(drive, loop, crossing)
 
         trio.run(all_of_them)
         return took
 
-    def nested(self, lead: str, lead_steps: Sequence[Step], children: Mapping[str, Sequence[Step]]) -> list[float]:
-        root, ready = loop_name(lead), list(map(self.prepared, lead_steps))
-        took = [self.timed(lead, ready[0]), *self.at_once(children)]
-        for done, step in enumerate(ready[1:], 1):  # each takes up one child's result, and nests those still live
+    def nested(
+        self,
+        lead: str,
+        lead_steps: Sequence[tuple[OurMessage, ...]],
+        children: Mapping[str, Sequence[tuple[OurMessage, ...]]],
+    ) -> list[float]:
+        root = loop_name(lead)
+        took = [self.timed(lead, lead_steps[0]), *self.at_once(children)]
+        for done, step in enumerate(lead_steps[1:], 1):  # each takes up one child's result, and nests those still live
             heads = {split_address(child)[1]: self._heads[loop_name(child)] for child in sorted(children)[done:]}
             nested = {call: Child(commit=head.id, state=head.state) for call, head in heads.items()}
             begin = time.perf_counter()

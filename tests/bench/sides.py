@@ -56,24 +56,23 @@ def lacking(side: str) -> str:
 
 
 class Side(ABC):
-    """One way to keep loops. A step is over when it is as safe as the side promises."""
+    """One way to keep loops. A step is over when it is as safe as the side promises; each is given as `prepared`."""
 
-    def run(self, loop: str, steps: Sequence[Step]) -> list[float]:
+    def run(self, loop: str, steps: Sequence[Any]) -> list[float]:
         """Take the steps of a loop one after another; the seconds that each took."""
-        return [self.timed(loop, step) for step in map(self.prepared, steps)]
+        return [self.timed(loop, step) for step in steps]
 
-    def at_once(self, loops: Mapping[str, Sequence[Step]]) -> list[float]:
+    def at_once(self, loops: Mapping[str, Sequence[Any]]) -> list[float]:
         """Take the steps of many loops, all at the same time as far as the side can; the seconds of each step."""
-        ready = {loop: list(map(self.prepared, steps)) for loop, steps in loops.items()}
-        longest = max(map(len, ready.values()))
+        longest = max(map(len, loops.values()))
         return [
             self.timed(loop, steps[place])
             for place in range(longest)
-            for loop, steps in ready.items()
+            for loop, steps in loops.items()
             if place < len(steps)
         ]
 
-    def nested(self, lead: str, lead_steps: Sequence[Step], children: Mapping[str, Sequence[Step]]) -> list[float]:
+    def nested(self, lead: str, lead_steps: Sequence[Any], children: Mapping[str, Sequence[Any]]) -> list[float]:
         """Take the steps of children in parallel, then those of the lead that takes up their results."""
         begun = self.run(lead, lead_steps[:1])
         return [*begun, *self.at_once(children), *self.run(lead, lead_steps[1:])]
@@ -89,7 +88,7 @@ class Side(ABC):
         return time.perf_counter() - begin
 
     def append(self, loop: str, step: Any) -> None:
-        """Take one step, as `prepared`."""
+        """Take one step."""
         raise NotImplementedError
 
     def first_effect(self, loop: str) -> bool:
