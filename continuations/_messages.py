@@ -126,6 +126,11 @@ class Reply(Value, frozen=True, kw_only=True):
     model: str = ""
 
 
+def extended(messages: tuple[Message, ...], *more: Message) -> tuple[Message, ...]:
+    """Messages and some after them; long ones are copied once, where unpacking them would twice."""
+    return messages + more
+
+
 def goes_on(messages: tuple[Message, ...], before: tuple[Message, ...]) -> bool:
     """Whether messages begin with those before them; quick for long ones that share them.
 

@@ -11,7 +11,7 @@ from ._errors import ConflictError
 from ._event import Event
 from ._events import ChildFailed, ChildFinished, ChildResumed, ChildSuspended, ModelFailed, ModelReplied, Resumed, Woke
 from ._ids import CallId
-from ._messages import Assistant, Message, Result, User
+from ._messages import Assistant, Message, Result, User, extended
 from ._rehearsal import used_by
 from ._state import Continuation, Ending, Final, Status
 from ._workspace import Workspace
@@ -205,7 +205,7 @@ def closed(
     rehearsal = state.rehearsal
     if child is not None and rehearsal is not None:
         rehearsal = rehearsal.joined(used_by(child.state.rehearsal))
-    messages = (*state.messages, result)
+    messages = extended(state.messages, result)
     state = replace(state, messages=messages, children=children, absorbed=absorbed, rehearsal=rehearsal)
     # While a reply's calls are being admitted, those still to come stand in the state as awaiting.
     return state if state.open_calls else heard(state)
@@ -255,4 +255,4 @@ def rejection(by: Person, note: str) -> str:
 
 def heard(state: Continuation) -> Continuation:
     """Let what was told meanwhile join the messages."""
-    return replace(state, messages=(*state.messages, *state.told), told=())
+    return replace(state, messages=extended(state.messages, *state.told), told=())

@@ -9,6 +9,7 @@ from ._changes import Change
 from ._errors import ConflictError
 from ._events import Answered, Decided, Expired, Told, Voided
 from ._ids import Digest, digest
+from ._messages import extended
 from ._moves import (
     GRANTED,
     AlreadyDecided,
@@ -303,7 +304,7 @@ def told(state: Continuation, event: Told) -> Continuation:
                 "The loop has completed, and the one it is nested in has its result: nobody would go on with it.",
                 hint="Tell the root loop, or fork this one and tell the fork.",
             )
-        return replace(state, ending=None, messages=(*state.messages, event.message))
+        return replace(state, ending=None, messages=extended(state.messages, event.message))
     state = replace(state, told=(*state.told, event.message))
     if state.gate is None or state.open_calls:
         return state

@@ -42,7 +42,7 @@ from ._events import (
 )
 from ._events_of_forks import Amended, Edited, Missed, Overridden, Recalled, Rehearsed, Reworded, Rewound
 from ._ids import CallId
-from ._messages import Assistant, ToolRequest, User
+from ._messages import Assistant, ToolRequest, User, extended
 from ._moves import (
     GRANTED,
     NotApplicable,
@@ -222,7 +222,7 @@ def _model_replied(state: Continuation, event: ModelReplied) -> Continuation:
     )
     state = replace(
         state,
-        messages=(*state.messages, replace(reply.message, tool_calls=requests)),
+        messages=extended(state.messages, replace(reply.message, tool_calls=requests)),
         calls=calls,
         spent=spent,
         memory={**state.memory, **event.memory},
@@ -248,7 +248,7 @@ _CUT = {
 def _final_reply(state: Continuation, event: ModelReplied, message: Assistant) -> Continuation:
     if event.misfit:
         correction = f"Your answer does not have the required form: {event.misfit}. Answer again in that form."
-        state = replace(state, messages=(*state.messages, User(content=correction)))
+        state = replace(state, messages=extended(state.messages, User(content=correction)))
         if state.misfits < MAX_MISFITS or state.gate is not None:
             return state
         reason = f"{state.misfits} replies in a row did not have the required form"

@@ -74,7 +74,7 @@ def next_state(
     """A loop with these messages more; its record changes as it does in life."""
     return replace(
         before,
-        messages=(*before.messages, *messages),
+        messages=before.messages + messages,  # as the core does
         at=before.at + dt.timedelta(seconds=1),
         spent=replace(before.spent, steps=before.spent.steps + 1),
         children=children or {},
