@@ -23,7 +23,7 @@ def begin(
     """Make the loop under its name, or under the first of its agent's that is free, to work on the files of its folder,
     or on those that it is to get from a project."""
     author, new = event.by or services.committer, None
-    if loop is not None:
+    if loop is not None and not (folder is None and origin is None):
         services.history.check_free(root_name(loop))  # before anything is copied
     if origin is not None:
         new, workspace, found = services.files.begin_from(origin, folder, borrow=borrow)
