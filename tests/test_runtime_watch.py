@@ -65,6 +65,7 @@ async def test_when_the_loop_ends_whose_drive_watches_for_all_another_goes_on_wi
             Loops(store).approve(f"{loop}.deploy-1", by=ADA)
             await trio.sleep(11)
             assert crowd.ended == loops[:number]
+            assert len(runtime._services.watch._drives) == len(loops) - number, "who has ended is not held"
 
 
 async def test_drives_that_end_sooner_than_is_looked_put_the_look_off_for_nobody(autojump_clock: MockClock) -> None:
