@@ -387,6 +387,32 @@ def test_what_is_to_survive_a_crash_alone_may_be_lost_by_a_power_cut(
     assert next(breaks(record.cuts()), None) is not None
 
 
+def archived(store: Acknowledging) -> None:
+    """Two loops, of which one goes into the archive."""
+    commit = begin(store, "x", None)
+    begin(store, "y", None)
+    move = Move(loop=loop_name("x"), old=commit, new=None)
+    store.move_all([move, Move(loop=loop_name("x"), old=None, new=commit, archived=True)], "why")
+
+
+@pytest.mark.usefixtures("by_list")
+@pytest.mark.parametrize("work", [many, archived])
+def test_what_is_to_survive_a_crash_alone_takes_no_branch_of_another_loop_with_it(
+    recorded: Recorded, work: Callable[[Acknowledging], None]
+) -> None:
+    a, known = loop_name("a"), list[CommitId]()
+
+    def before(store: GitStore) -> None:
+        commit = store.write(STATE, parents=(), message="m", author=ADA, committer=ROBOT).id
+        store.move_all([Move(loop=a, old=None, new=commit)], "why")
+        known.append(commit)
+
+    for cut, _ in recorded(work, "crash", "sealed", before).cuts(samples=4):
+        store = GitStore.open(cut)
+        assert [store.head(a)] == known
+        store.close()
+
+
 def test_what_another_has_written_and_not_synced_is_synced_by_whoever_builds_on_it(
     recorded: Recorded, folder: Path
 ) -> None:

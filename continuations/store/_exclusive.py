@@ -67,9 +67,10 @@ class Locks:
         else:
             _disk.link(content, first)  # and not in the place of one that says whose an old lock is
         try:
+            if self._durable or name == PACKED:  # in which others' branches stand, that are to outlast a power cut
+                _disk.sync(first)
             if self._durable:
                 # In this order: whatever of it a power cut leaves, the next process can tell whose lock it is.
-                _disk.sync(first)
                 _disk.sync(self._folder)
             _disk.link(first, _lock(self._folder, name))
         except OSError:
