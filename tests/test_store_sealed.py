@@ -653,7 +653,7 @@ def test_what_another_process_had_to_take_back_is_not_built_upon(
     folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch, built: str, visibility: Visibility
 ) -> None:
     """A frame can be read before it is known to be on the disk. If it never comes there, it is cut off; whoever has
-    read it in between, and left out of their own step what was in it already, would miss that for ever."""
+    read it in between, and built their own step on what was in it, would miss that for ever."""
     first, own = step(store), loop_name("own")
     other = GitStore.open(folder, visibility=visibility)
     state, settle = msgspec.structs.replace(STATE, nonce="another"), _disk.settle
@@ -678,7 +678,7 @@ def test_what_another_process_had_to_take_back_is_not_built_upon(
         store.move(X, first.id, second.id)
     assert other.head(X) == first.id
     again = seen[0]
-    if visibility == "sealed" or built == "on the commit":  # else all of it has files of its own
+    if built == "on the commit":  # else all of it is there, in the next frame or in files of its own
         with pytest.raises(Moved):
             other.move(own, None, again.id)
         again = written(other)  # as one does who was told so
@@ -690,6 +690,54 @@ def test_what_another_process_had_to_take_back_is_not_built_upon(
     assert branches(folder).keys() == {X, own}
     git(folder, "fsck", "--strict", "--no-dangling")
     other.close()
+
+
+def test_what_had_to_be_taken_back_on_a_full_disk_is_forgotten_by_who_has_read_it(
+    store: GitStore, other: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, full = step(store), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fails(*_: object) -> None:
+        assert other.head(X) not in (None, first.id)
+        raise full
+
+    def begin(*_: object) -> None:
+        raise full
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_disk, "settle", fails)
+        patched.setattr(_disk, "begin", begin)
+        with pytest.raises(Unavailable):
+            step(store, first, message="Taken back.\n")
+    made = step(store, loop=OPS, message="Another loop's, and longer than that.\n")
+    assert (other.head(X), other.head(OPS)) == (first.id, made.id)
+    second = step(other, first)
+    assert store.head(X) == second.id
+
+
+def test_a_step_holds_what_it_is_made_of_whoever_took_that_back_before_it_was_begun(
+    folder: Path, store: GitStore, other: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = msgspec.structs.replace(STATE, nonce="another")
+
+    def written(by: GitStore) -> Commit:
+        return by.write(state, parents=(), message="m\n", author=ADA, committer=ROBOT)
+
+    def fails(_: _disk.Growing) -> None:
+        assert other.head(X) is not None
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    first = written(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(_disk, "settle", fails)
+        with pytest.raises(Unavailable):
+            store.move(X, None, first.id)
+    forgotten(store)  # with all that it kept for its next step
+    made = written(other)  # who has read it, and has not looked since
+    other.move(OPS, None, made.id)
+    other.seal()
+    assert branches(folder) == {OPS: made.id}
+    clean(folder)
 
 
 def test_a_step_that_was_refused_leaves_no_more_than_its_objects(

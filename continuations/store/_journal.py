@@ -256,20 +256,26 @@ class Journal:
     def prepare(self, objects: Mapping[str, tuple[Kind, bytes]]) -> int:
         """Keep objects, by their ids, for the next frame; how many bytes are kept by now."""
         with self._turn:
-            new = {bytes.fromhex(text): found for text, found in objects.items()}
-            for there in [self._pending.keys(), *(segment.objects.keys() for segment in self._segments)]:
-                for name in new.keys() & there:
-                    del new[name]
-            self._pending |= new
-            self._waiting += sum([len(data) for _, data in new.values()])
+            for text, found in objects.items():
+                name = bytes.fromhex(text)
+                if name not in self._pending:
+                    self._pending[name] = found
+                    self._waiting += len(found[1])
             return self._waiting
 
-    def pending(self) -> dict[bytes, tuple[Kind, bytes]]:
-        """The objects that are kept for the next frame."""
-        with self._turn:
-            return self._pending.copy()
-
     # Writing, for whoever has exclusive access ---------------------------------------------------------------------
+
+    def pending(self) -> dict[bytes, tuple[Kind, bytes]]:
+        """The objects that are kept for the next frame, but for those that another one holds by now; after a
+        `catch_up`.
+
+        Asked before, what an earlier frame holds might be gone since, and erased.
+        """
+        with self._turn:
+            for segment in self._segments:
+                for name in self._pending.keys() & segment.objects.keys():
+                    self._forget(name)
+            return self._pending.copy()
 
     def append(self, objects: Mapping[bytes, tuple[Kind, bytes]], moves: Sequence[RefMove]) -> None:
         """Add a frame after a `catch_up`; when this returns it is as durable as the journal is.
@@ -296,8 +302,11 @@ class Journal:
                 segment.add(frame)
                 self._note([frame])
             for name in objects:
-                left = self._pending.pop(name, None)
-                self._waiting -= 0 if left is None else len(left[1])
+                self._forget(name)
+
+    def _forget(self, name: bytes) -> None:
+        left = self._pending.pop(name, None)
+        self._waiting -= 0 if left is None else len(left[1])
 
     def _take_back(self, growing: _disk.Growing, size: int, *, trusted: bool) -> None:
         """Make a frame undone that is there in part, or may not have reached the disk."""
@@ -306,12 +315,11 @@ class Journal:
                 with suppress(OSError):  # another process may have read it, and be about to build on what it holds
                     about_to_erase(self.folder.parent)
             with suppress(OSError):
-                _disk.cut(growing, size)
+                # What a sync that failed has left of a file, no later one brings back. By its first byte everybody
+                # sees that nothing can be added here; by its size, whoever has read it, that it is no more.
+                _disk.cut(growing, size if trusted else size + 1)
             self._let_go()
             self.catch_up()  # a look from another thread may have found it
-            if not trusted:  # what a sync that failed has left of a file, no later one brings back
-                with suppress(OSError):
-                    self._begin_next()
 
     def _writable(self) -> tuple[Segment, _disk.Growing]:
         """The segment to add to: the last one, if it is whole and ends with a frame."""
@@ -366,7 +374,7 @@ class Journal:
     def set_torn_aside(self, segment: Segment) -> None:
         """Keep what follows the last frame of a closed segment, unless it is nothing."""
         tail = segment.tail()
-        if tail:
+        if len(tail) > 1:  # else it is what was left of one that was taken back, and says nothing
             kept = self.folder / f"{_TORN}{segment.path.name}-{segment.end}"
             _disk.unlink(kept)
             _disk.write(kept, tail)
