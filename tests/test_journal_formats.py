@@ -4,12 +4,16 @@
 edited. A bundle cannot hold it, as git does not see these steps.
 """
 
+import struct
 import tarfile
+import tracemalloc
+import zlib
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from caesura.continuations import CommitId, GitStore, History, NewerFormat, Told, User
+from caesura.continuations import CommitId, GitStore, History, NewerFormat, Told, Unreadable, User
 from tests.repositories import OPS, X, git
 from tests.strategies import ADA, EPOCH, ROBOT
 
@@ -55,3 +59,29 @@ def test_the_journal_of_a_later_version_is_refused_by_name_and_left_as_it_is(fol
         store.seal()
     store.close()
     assert segment.read_bytes() == later
+
+
+@pytest.mark.parametrize("megabytes", [0, 512])
+def test_what_is_no_object_in_the_journal_of_an_earlier_version_is_an_error_and_stays(
+    tmp_path: Path, megabytes: int
+) -> None:
+    engine = zlib.compressobj(1)
+    bomb = b"".join(engine.compress(bytes(2**20)) for _ in range(megabytes)) + engine.flush()
+    folder, name, ref = tmp_path / "r.git", b"\x11" * 20, b"refs/heads/loops/x"
+    store = GitStore.open(folder, create=True, visibility="sealed")
+    (folder / "caesura.journal").mkdir()
+    head, entry = b"caesura journal 1\n" + bytes(16), b"\x30" + (bomb if megabytes else b"garbage")
+    counts, moved = struct.pack(">BIH20sI", 1, 1, 1, name, len(entry)), struct.pack(">20s20sHH", bytes(20), name, 18, 0)
+    body = counts + entry + moved + ref
+    checksum = zlib.crc32(body, zlib.crc32(struct.pack(">I", len(body)), zlib.crc32(head)))
+    segment = folder / "caesura.journal" / "00000001"
+    segment.write_bytes(head + struct.pack(">4sII", b"step", len(body), checksum) + body)
+    assert store.head(X) == name.hex()
+    for attempt in (partial(store.read, CommitId(name.hex())), store.seal):
+        tracemalloc.start()
+        with pytest.raises(Unreadable):
+            attempt()
+        assert tracemalloc.get_traced_memory()[1] < 300 * 2**20
+        tracemalloc.stop()
+    store.close()
+    assert segment.exists()

@@ -163,17 +163,21 @@ def read_frame(data: bytes, at: int, chain: int, version: int = VERSION) -> Fram
     return Frame(bool(durable), places, made, at + HEAD + size, checksum)
 
 
-def content(kind: Kind | None, data: bytes) -> tuple[Kind, bytes]:
+def content(kind: Kind | None, data: bytes, limit: int) -> tuple[Kind, bytes]:
     """The kind and the content of an object, of which these bytes stand in a segment, and its place says that kind.
 
     Raises:
-        Damaged: they are as in a pack, and are none of an object.
+        Damaged: they are as in a pack, and are none of an object, or of one that has more than `limit` bytes.
     """
     if kind is not None:
         return kind, data
     try:
         begins = next(at for at, byte in enumerate(data, 1) if byte < 0x80)  # after its kind and its size
-        return _KINDS[data[0] >> 4 & 7], zlib.decompress(data[begins:])
+        engine = zlib.decompressobj()
+        found = engine.decompress(data[begins:], limit + 1)
+        if not engine.eof:
+            raise Damaged("it is cut short, or larger than it may be")
+        return _KINDS[data[0] >> 4 & 7], found
     except (StopIteration, KeyError, zlib.error) as error:
         raise Damaged(str(error)) from error
 

@@ -186,8 +186,12 @@ class Journal:
                 size += max(0, segment.end - HEADER)
             return steps, size
 
-    def object(self, name: bytes) -> tuple[Kind, bytes] | None:
-        """An object's kind and its bytes, as far as the journal was read."""
+    def object(self, name: bytes, limit: int) -> tuple[Kind, bytes] | None:
+        """An object's kind and its bytes, as far as the journal was read.
+
+        Raises:
+            Damaged: an earlier version has written it, and it is not whole, or has more than `limit` bytes.
+        """
         with self._turn:
             found = self._pending.get(name)
             if found is not None:
@@ -196,7 +200,7 @@ class Journal:
                 place = segment.objects.get(name)
                 if place is not None:
                     kind, at, size = place
-                    return content(kind, segment.read(at, size))
+                    return content(kind, segment.read(at, size), limit)
             return None
 
     def find(self, prefix: str) -> set[str]:

@@ -173,7 +173,7 @@ class Objects:
     def _journaled(self, name: str, limit: int, faults: list[Unreadable]) -> tuple[Kind, bytes] | None:
         found, raw = None, bytes.fromhex(name)
         try:
-            found = None if self._journal is None else self._journal.object(raw)
+            found = None if self._journal is None else self._journal.object(raw, limit)
         except Damaged as error:
             faults.append(torn(f"Object {name}", FOLDER, str(error)))
         if found is not None and len(found[1]) > limit:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import _disk, _refs
+from ._errors import torn
 from ._exclusive import Locks, Turns, sealing
-from ._frames import RefMove, content
+from ._frames import Damaged, RefMove, content
 from ._journal import Journal, Segment
 from ._journaled import JournaledRefs, Listed
+from ._objects import MAX_OBJECT
 from ._owner import is_dead, mark
 from ._packing import keeper, write_pack
 from ._versions import shortened
@@ -46,6 +48,7 @@ class Sealer:
 
         Raises:
             Locked: another process holds the repository.
+            Torn: an earlier version has written what is no object.
             Unavailable: it cannot be written. Nothing was lost.
         """
         if not self._journal.folder.is_dir():
@@ -103,11 +106,14 @@ class Sealer:
                 data = file.readall()
         except FileNotFoundError:  # somebody else has sealed it
             return None
-        entries = shortened((name, content(kind, data[at : at + size])) for name, (kind, at, size) in places)
+        found = ((name, content(kind, data[at : at + size], MAX_OBJECT)) for name, (kind, at, size) in places)
         keep = self._still_there(segment, within=within)
-        with suppress(_Sealed):
-            if places:
-                return write_pack(self._objects, len(places), entries, durable=segment.durable, keep=keep)
+        try:
+            with suppress(_Sealed):
+                if places:
+                    return write_pack(self._objects, len(places), shortened(found), durable=segment.durable, keep=keep)
+        except Damaged as error:
+            raise torn("An object in the journal", segment.path, str(error)) from error
         return None
 
     @contextmanager
