@@ -467,6 +467,30 @@ def test_who_seals_what_another_has_sealed_meanwhile_does_not_keep_the_pack_from
     clean(folder)
 
 
+def test_where_only_the_first_of_two_segments_could_be_made_a_pack_no_file_of_it_is_left(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, write_pack, made = step(store), _packing.write_pack, list[Path]()
+    store._journal.rotate()
+    second = step(store, first)
+
+    def full(*words: Any, **more: Any) -> Path:
+        if made:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        made.append(write_pack(*words, **more))
+        return made[0]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_sealing, "write_pack", full)
+        with pytest.raises(Unavailable):
+            store.seal()
+    assert made
+    assert not list(folder.glob(f"{FOLDER}/branch-*"))
+    store.seal()
+    assert branches(folder) == {X: second.id}
+    clean(folder)
+
+
 # What is left of a process that died -------------------------------------------------------------------------------
 
 CHANGES = ("write", "append", "begin", "grow", "put", "settle", "sync", "rename", "link", "unlink", "make_folder")

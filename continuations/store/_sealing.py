@@ -65,20 +65,33 @@ class Sealer:
             if not segments:
                 self._tidy()
                 return
-        ready = [self._prepare(segment) for segment in segments]
-        with self._turns.take(_refs.LOCK_SECONDS) as locks:
+        with self._prepared(segments) as ready, self._turns.take(_refs.LOCK_SECONDS) as locks:
             self._finish(ready, locks)
 
     def seal_within(self, locks: Locks) -> None:
         """Seal all there is, with exclusive access."""
         segments = self._journal.rotate()
         if segments:
-            self._finish([self._prepare(segment, within=True) for segment in segments], locks)
+            with self._prepared(segments, within=True) as ready:
+                self._finish(ready, locks)
         self._refs.guard.take_stale_away(self._journal.heads())
 
     # Steps of it -------------------------------------------------------------------------------------------------
 
-    def _prepare(self, segment: Segment, *, within: bool = False) -> _Ready:
+    @contextmanager
+    def _prepared(self, segments: Sequence[Segment], *, within: bool = False) -> Iterator[Sequence[_Ready]]:
+        """What closed segments have become, for as long as the block lasts."""
+        ready: list[_Ready] = []
+        try:
+            for segment in segments:
+                ready.append(self._prepare(segment, within=within))
+            yield ready
+        finally:
+            for one in ready:
+                for file in (*one.files.values(), *([] if one.listed is None else [one.listed.file])):
+                    _disk.unlink(file)
+
+    def _prepare(self, segment: Segment, *, within: bool) -> _Ready:
         """Make the pack of a segment, kept from git for now, and what its branches are to be put in place with."""
         files: dict[str, Path] = {}
         try:
@@ -142,17 +155,12 @@ class Sealer:
 
     def _finish(self, ready: Sequence[_Ready], locks: Locks) -> None:
         """Put branches where closed segments have brought them, and remove the segments."""
-        try:
-            for one in ready:
-                if one.segment.path.exists():  # else somebody else has sealed it
-                    self._publish(one, locks)
-                    self._release(one.segment, one.pack)
-                elif one.pack is not None:
-                    _disk.unlink(keeper(one.pack))
-        finally:
-            for one in ready:
-                for file in (*one.files.values(), *([] if one.listed is None else [one.listed.file])):
-                    _disk.unlink(file)
+        for one in ready:
+            if one.segment.path.exists():  # else somebody else has sealed it
+                self._publish(one, locks)
+                self._release(one.segment, one.pack)
+            elif one.pack is not None:
+                _disk.unlink(keeper(one.pack))
         self._tidy()
 
     def _publish(self, ready: _Ready, locks: Locks) -> None:
