@@ -491,6 +491,33 @@ def test_where_only_the_first_of_two_segments_could_be_made_a_pack_no_file_of_it
     clean(folder)
 
 
+@pytest.mark.parametrize("refused", ["the next segment", "the folder"])
+def test_who_may_not_look_at_what_others_have_begun_is_told_so_and_adds_nothing_before_it(
+    store: GitStore, other: GitStore, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    first = step(store)
+    assert other.head(X) == first.id
+    store._journal.rotate()
+    second = step(store, first)
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        if refused == "the folder":
+            patched.setattr(Path, "iterdir", fails)
+        else:
+            patched.setattr(_disk, "opened", fails)
+        with pytest.raises(Unavailable, match="Too many open files"):
+            other.head(X)
+        with pytest.raises(Unavailable):
+            step(other, first, message="Too late.\n")
+    assert other.head(X) == second.id
+    third = step(other, second)
+    store.seal()
+    assert store.head(X) == third.id
+
+
 # What is left of a process that died -------------------------------------------------------------------------------
 
 CHANGES = ("write", "append", "begin", "grow", "put", "settle", "sync", "rename", "link", "unlink", "make_folder")

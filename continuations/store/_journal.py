@@ -30,6 +30,7 @@ from ._frames import (
     read_frame,
     read_header,
 )
+from ._refused import or_refused
 from ._vanished import about_to_erase
 
 FOLDER = "caesura.journal"
@@ -227,7 +228,7 @@ class Journal:
             segment.close()
         known = {segment.number for segment in self._segments}  # one that was taken back from is read anew
         for number in sorted(there - known):
-            with suppress(OSError):  # it went meanwhile
+            with or_refused("The journal could not be read"), suppress(FileNotFoundError):  # it went meanwhile
                 self._segments.append(Segment(self._path(number)))
         self._segments.sort(key=lambda segment: segment.number)
         frames = [frame for segment in self._segments for frame in segment.read_on()]
@@ -238,11 +239,10 @@ class Journal:
         return {int(name) for name in self._names() if name.isdecimal()}
 
     def _names(self) -> list[str]:
-        try:
-            with os.scandir(self.folder) as entries:
-                return sorted(entry.name for entry in entries)
-        except OSError:
-            return []
+        # Who takes what may not be looked at for nothing adds a step where others have gone on.
+        with or_refused("The journal could not be read"), suppress(FileNotFoundError, NotADirectoryError):
+            return sorted(path.name for path in self.folder.iterdir())
+        return []
 
     def _note(self, frames: Iterable[Frame]) -> bool:
         noted = False
