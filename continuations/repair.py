@@ -23,6 +23,7 @@ from ._verify import FIRST
 from .history import History, Saved, saved_from
 from .leases import check_undriven
 from .missing import NoSuchLoop
+from .sharing import forsaken
 from .store import Mender, Reader, Store, Torn, Trace
 
 _PERSONAL = frozenset(
@@ -125,9 +126,11 @@ def _taken_back(history: History, mender: Mender, mend: Mend, by: Person, now: d
         author=by,
         committer=by,
     )
+    saved = saved_from(mend.loop, commit)
+    forsaken(history, saved)
     file = mender.point(mend.loop, mend.standing, commit.id)
     kept += [] if file is None else [file]
-    return saved_from(mend.loop, commit)
+    return saved
 
 
 def _reason(mend: Mend) -> str:

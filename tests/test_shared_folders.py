@@ -647,6 +647,57 @@ async def test_what_each_did_comes_back_to_a_project_as_that_ones(path: Path, ro
     healthy(path)
 
 
+def tear_back(path: Path, *backs: tuple[str, str]) -> None:
+    """Damage the newest commits of loops, each back to its last one of an event, as a bad disk would."""
+    torn: list[str] = []
+    for loop, event in backs:
+        newest_first = commits(path, f"refs/heads/loops/{loop}")[::-1]
+        events = [event_of(path, commit) for commit in newest_first]
+        torn += newest_first[: events.index(event) + 1]
+    for commit in torn:
+        file = path / "objects" / commit[:2] / commit[2:]
+        file.chmod(0o644)
+        file.write_bytes(b"")
+
+
+@pytest.mark.parametrize("worker", ["lead", "fork", "child"])
+async def test_files_whose_commits_are_lost_in_a_repair_stay_until_a_person_has_said_what_becomes_of_them(
+    path: Path, root: Path, worker: str
+) -> None:
+    """They are nowhere else by then: the folder is not one that nobody has touched, though its loop went back."""
+    loop = {"lead": LOOP, "fork": "fork", "child": CHILD}[worker]
+    asked = "late" if worker == "child" else "!late"
+    family = Sharing(path, ["!first"], [asked], first=writes("other", "1\n"), late=writes("text", "the newest\n"))
+    if worker == "fork":
+        await family.run(root)
+        with Loops.open(path) as loops:
+            loops.fork(f"{LOOP}~4", "fork")
+        await family.resume("fork")
+        root = path / "caesura.workspaces" / "fork" / "files"
+    else:
+        await family.run(root)
+    tear_back(path, (loop, "ToolReturned"), *([(LOOP, "ChildFinished")] if worker == "child" else []))
+    name = LOOP if worker == "child" else loop
+    with Loops.open(path) as loops:
+        repaired = loops.repair(by=ADA)
+        assert loop in {saved.loop for saved in repaired.loops}
+        for request in loops.pending(name):
+            if request.kind == "outcome":
+                loops.answer(request, "It ran.", by=ADA)
+            else:
+                loops.approve(request, by=ADA)
+        assert [tuple(change) for change in loops.files(loop).changes] == [("M", "text")]
+    with pytest.raises(UnkeptFiles, match="text"):
+        await family.resume(name)
+    assert (root / "text").read_text() == "the newest\n"
+    with Loops.open(path) as loops:
+        kept = loops.keep_files(name, by=ADA)
+        assert files_of(path, f"{kept.commit}:workspace")["text"] == ("100644", b"the newest\n")
+    assert (await family.resume(name)).status == "completed"
+    assert held(path, name) == (files_in(root) if worker == "fork" else kept_in(root))
+    healthy(path)
+
+
 # Whatever happens --------------------------------------------------------------------------------------------------
 
 

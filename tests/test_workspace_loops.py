@@ -270,6 +270,30 @@ async def test_files_changed_by_hand_can_be_put_back_and_stay_in_the_history(pat
     healthy(path)
 
 
+@pytest.mark.parametrize("restore", [False, True])
+async def test_without_the_index_what_was_changed_by_hand_in_a_forks_folder_is_kept_or_put_back(
+    path: Path, root: Path, restore: bool
+) -> None:
+    await drive(path, root)
+    with Loops.open(path) as loops:
+        loops.fork(LOOP, "tried")
+    await again(path, "tried", 4)
+    place = path / "caesura.workspaces" / "tried" / "files"
+    before = files_in(place)
+    (place / "mine").write_text("by hand\n")
+    (path / "caesura.workspaces" / "tried" / "index").write_bytes(b"torn")
+    with Loops.open(path) as loops:
+        assert [tuple(change) for change in loops.files("tried").changes] == [("A", "mine")]
+        loops.tell("tried", "Go on.", by=ADA)
+        loops.keep_files("tried", restore=restore, by=ADA)
+        assert loops.files("tried").changes == ()
+    kept = held(path, "loops/tried~1") if restore else held(path, "loops/tried")
+    assert kept == {**before, "mine": ("100644", b"by hand\n")}
+    assert files_in(place) == held(path, "loops/tried")
+    assert ("mine" in files_in(place)) is not restore
+    healthy(path)
+
+
 async def test_a_branch_that_went_on_elsewhere_brings_its_files_with_it(path: Path, root: Path, tmp_path: Path) -> None:
     await drive(path, root)
     git(tmp_path, "clone", "-q", "--mirror", str(path), "copy.git")

@@ -27,11 +27,11 @@ from ._layout import ARCHIVE, LOOPS
 from ._leads import ids_of, leads, lines, logs_of_head
 from ._leases import LeaseFiles
 from ._leftovers import ERASING, PRUNING
+from ._looks import FOLDER as WORKSPACES
+from ._looks import folders_of, looks_of
 from ._objects import Batch, Objects
 from ._protocol import Locked, Move
 from ._together import JointRefs, Swap, check_unused
-from ._workspaces import FOLDER as WORKSPACES
-from ._workspaces import folders_of, looks_of
 
 TOMBSTONES = "refs/archive/erased/"
 PLACES = (LOOPS, ARCHIVE)

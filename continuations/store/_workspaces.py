@@ -20,9 +20,10 @@ from . import _disk
 from ._checkout import Checkouts
 from ._exclusive import in_turn
 from ._folder import FileChange, Occupied, Unkeepable, opened
-from ._format import Entry, is_id
+from ._format import Entry
 from ._ignore import own_rules
 from ._index import Index, load_index, save_index, seed
+from ._looks import FOLDER, LOOKS, noted_in
 from ._merging import Merged, Merges
 from ._objects import Objects
 from ._owner import is_dead, mark
@@ -30,11 +31,8 @@ from ._snapshot import Snapshots
 from ._trees import EMPTY, Trees
 from ._unwritten import Unwritten
 
-FOLDER = "caesura.workspaces"
-
 _PLACE, _INDEX, _FILES = "place", "index", "files"
 _NEW, _FOR = "new~", "for"
-_LOOKS = "looks"
 
 
 class Look(NamedTuple):
@@ -147,13 +145,13 @@ class Workspaces:
                 seed(index, self._trees, kept)
             rules = own_rules(root, self._excludes())
             found = Snapshots(root, self._objects, self._trees, rules, holds_secret).take(index)
-            none = EMPTY if root == self._own(loop) else ""
             if kept not in ("", index.settled) and not index.target and self._last_noted(loop) == kept:
                 index.settled = kept  # a process died as soon as a commit held what it had looked at
                 self._save(loop, index)
             if found.tree not in (kept, index.settled):
                 self._note(loop, found.tree)
-            return Look(TreeId(found.tree), found.left_out, index.settled or none, index.target)
+            settled = self._settled(loop, root, index)
+            return Look(TreeId(found.tree), found.left_out, settled, index.target)
 
     def peek(
         self, loop: LoopName, kept: str, holds_secret: Callable[[str], bool]
@@ -173,7 +171,7 @@ class Workspaces:
             seed(index, trees, kept)
         rules = own_rules(root, self._excludes())
         found = Snapshots(root, objects, trees, rules, holds_secret).take(index)
-        settled, target = index.settled or (EMPTY if root == self._own(loop) else ""), index.target
+        settled, target = self._settled(loop, root, index), index.target
         if found.tree == settled or (target and _is_between(trees, found.tree, settled, target)):
             return found.left_out, (), found.tree != kept
         return found.left_out, tuple(_changes(trees, kept, found.tree)), False
@@ -183,6 +181,14 @@ class Workspaces:
         with self._opened(loop) as (_, index):
             if index.settled != tree or index.target:
                 index.settled, index.target = tree, ""
+                self._save(loop, index)
+
+    def unsettle(self, loop: LoopName) -> None:
+        """Note that no commit may hold the files any more: if they are not those that they are to be, somebody has
+        changed them."""
+        if (self._folder / loop / _INDEX).exists():
+            with self._opened(loop) as (_, index):
+                index.settled = index.target = ""
                 self._save(loop, index)
 
     def make(self, loop: LoopName, tree: TreeId) -> None:
@@ -283,6 +289,11 @@ class Workspaces:
         """Whether each file in one tree is as it is in one of two others: what a checkout that was cut short leaves."""
         return _is_between(self._trees, now, old, new)
 
+    def _settled(self, loop: LoopName, root: Path, index: Index) -> str:
+        """The tree that files were when a commit held them last. A loop's own folder is empty before there is one."""
+        begins = root == self._own(loop) and (bool(index.target) or not (self._folder / loop / _INDEX).exists())
+        return index.settled or (EMPTY if begins else "")
+
     def _own(self, loop: LoopName) -> Path:
         return (self._folder / loop / _FILES).absolute()
 
@@ -331,36 +342,17 @@ class Workspaces:
         self._known[loop] = _signature(file), index
 
     def _last_noted(self, loop: LoopName) -> str:
-        return next(reversed(_noted_in(self._folder / loop)), "")
+        return next(reversed(noted_in(self._folder / loop)), "")
 
     def _note(self, loop: LoopName, tree: str) -> None:
         """Say that a tree was written, which it may be that no commit will ever name: for who erases the loop; and for
         whoever comes after this process, that the files were that at last."""
         if self._noted.get(loop) != tree:
-            _disk.append(self._folder / loop / _LOOKS, f"{tree}\n".encode())
+            _disk.append(self._folder / loop / LOOKS, f"{tree}\n".encode())
             self._noted[loop] = tree
 
     def _is_there(self, tree: str) -> bool:
         return bool(tree) and next(iter(self._objects.find(tree)), None) is not None
-
-
-def folders_of(repository: Path, root: LoopName) -> Iterator[Path]:
-    """What a repository keeps of the files of a root loop, of those nested in it, and of earlier ones of its name."""
-    for own in sorted((repository / FOLDER).glob(f"{root}*")):
-        if own.name.partition(".")[0] == root:
-            yield own
-
-
-def looks_of(repository: Path, root: LoopName) -> Iterator[str]:
-    """The trees that were written of those files, be they in a commit or not."""
-    for own in folders_of(repository, root):
-        yield from _noted_in(own)
-
-
-def _noted_in(own: Path) -> list[str]:
-    with suppress(FileNotFoundError), _disk.opened(own / _LOOKS) as file:
-        return [*filter(is_id, file.readall().decode("latin-1").split("\n"))]
-    return []
 
 
 def _changes(trees: Trees, old: str, new: str) -> Iterator[FileChange]:
