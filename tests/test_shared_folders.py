@@ -647,6 +647,37 @@ async def test_what_each_did_comes_back_to_a_project_as_that_ones(path: Path, ro
     healthy(path)
 
 
+@pytest.mark.parametrize("restore", [False, True])
+@pytest.mark.parametrize("asked", ["second", "!second"])
+async def test_what_a_tool_had_written_as_another_ones_commit_was_made_and_not_yet_noted_is_kept_or_put_back(
+    path: Path, root: Path, asked: str, restore: bool
+) -> None:
+    """A process dies between a commit and the note of it, and a tool beside had written into the same folder."""
+    index = path / "caesura.workspaces" / LOOP / "index"
+    then: list[bytes] = []
+
+    def second(place: Path) -> None:
+        then.append(index.read_bytes())
+        (place / "other").write_text("2\n")
+
+    family = Sharing(path, ["!first"], [asked], first=writes("other", "1\n"), second=second)
+    await family.run(root)
+    index.write_bytes(then[0])
+    (root / "other").write_text("3, by a tool that was cut short\n")
+    with Loops.open(path) as loops:
+        loops.tell(LOOP, "Go on.", by=ADA)
+    with pytest.raises(UnkeptFiles, match="other"):
+        await family.resume()
+    with Loops.open(path) as loops:
+        loops.keep_files(LOOP, restore=restore, by=ADA)
+        assert loops.files(LOOP).changes == ()
+    assert held(path, back=int(restore))["other"] == ("100644", b"3, by a tool that was cut short\n")
+    assert kept_in(root) == held(path)
+    assert (held(path)["other"] == ("100644", b"2\n")) is restore
+    assert (await family.resume()).status == "completed"
+    healthy(path)
+
+
 def tear_back(path: Path, *backs: tuple[str, str]) -> None:
     """Damage the newest commits of loops, each back to its last one of an event, as a bad disk would."""
     torn: list[str] = []
