@@ -13,7 +13,7 @@ from ._calls import Person
 from ._errors import CallerError, ConflictError, SavedStateError
 from ._events import ChildFailed, FilesChanged, ToolAsked, ToolFailed, ToolReturned
 from ._ids import LoopName, TreeId, loop_name, root_of
-from ._moves import unfinished
+from ._moves import NotApplicable, unfinished
 from ._text import count, one_line
 from ._workspace import Origin, Workspace
 from .archive import Archive
@@ -260,6 +260,11 @@ class Files:
             Apart: they were changed from others than the loop's last commit has.
         """
         home, workspace = self._held(saved)
+        if saved.state.ending is not None and home.loop != saved.loop:
+            raise NotApplicable(
+                f"{saved.loop} has {saved.state.status}; its folder is that of {home.loop}.",
+                hint=f"Name that one: 'caesura files {home.loop}'.",
+            )
         unfinished(saved.state, event)
         now, settled, target = self._now(home, workspace)
         if now.tree != workspace.tree and not self._is_untouched(now, settled, target):

@@ -678,6 +678,26 @@ async def test_what_a_tool_had_written_as_another_ones_commit_was_made_and_not_y
     healthy(path)
 
 
+async def test_what_was_changed_where_a_child_has_ended_is_for_the_loop_whose_folder_it_is(
+    path: Path, root: Path
+) -> None:
+    family = Sharing(path, ["early", "late"], early=writes("a", "early\n"), late=writes("b", "late\n")).with_approval()
+    outcome = await family.run(root)
+    with Loops.open(path) as loops:
+        loops.approve(next(one for one in outcome.pending if "early" in one.arguments), by=ADA)
+    await family.resume()
+    (root / "mine").write_text("by hand\n")
+    with Loops.open(path) as loops:
+        for restore in (False, True):
+            with pytest.raises(NotApplicable, match=f"{CHILD} has completed; its folder is that of {LOOP}") as caught:
+                loops.keep_files(CHILD, restore=restore, by=ADA)
+            assert f"caesura files {LOOP}" in caught.value.hint
+        loops.keep_files(LOOP, by=ADA)
+        assert loops.files(CHILD).changes == ()
+    assert held(path)["mine"] == ("100644", b"by hand\n")
+    healthy(path)
+
+
 def tear_back(path: Path, *backs: tuple[str, str]) -> None:
     """Damage the newest commits of loops, each back to its last one of an event, as a bad disk would."""
     torn: list[str] = []
