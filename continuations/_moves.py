@@ -137,9 +137,8 @@ _TOO_LATE = {
 def unfinished(state: Continuation, event: Event) -> None:
     """Check that the loop has not ended."""
     if state.ending is not None:
-        ended = "was cancelled" if state.ending.status == "cancelled" else f"has {state.ending.status}"
         raise NotApplicable(
-            f"The loop {ended}: {_TOO_LATE.get(event.name, 'nothing more can happen in it')}.",
+            f"The loop {state.ending.said}: {_TOO_LATE.get(event.name, 'nothing more can happen in it')}.",
             hint="Tell it something more if it completed, or fork it from an earlier commit.",
         )
 

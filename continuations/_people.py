@@ -296,7 +296,7 @@ def told(state: Continuation, event: Told) -> Continuation:
     if state.ending is not None:
         if state.ending.status != "completed":
             raise NotApplicable(
-                f"The loop has {state.ending.status}: nobody listens there any more.",
+                f"The loop {state.ending.said}: nobody listens there any more.",
                 hint="Fork it from an earlier commit, and tell the fork.",
             )
         if event.nested:

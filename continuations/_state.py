@@ -63,6 +63,11 @@ class Ending(Value, frozen=True, kw_only=True):
     status: Final
     text: str
 
+    @property
+    def said(self) -> str:
+        """What is said of the loop: that it has completed or failed, or was cancelled."""
+        return "was cancelled" if self.status == "cancelled" else f"has {self.status}"
+
 
 class Record(Value, frozen=True, kw_only=True):
     """The small, changing part of a continuation: the contents of ``continuation.json``.

@@ -24,7 +24,7 @@ def standing_faults(state: Continuation) -> Iterator[str]:
         if call is None or call.kind != "agent" or call.state not in (CallState.DELEGATED, CallState.WAITING):
             yield f"a child loop is nested for {call_id}, which no child works on"
     if state.ending is not None and (state.open_calls or state.gate is not None):
-        yield f"it has {state.ending.status}, and still waits for something"
+        yield f"it {state.ending.said}, and still waits for something"
 
 
 def _round(state: Continuation) -> Iterator[str]:

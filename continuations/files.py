@@ -262,7 +262,7 @@ class Files:
         home, workspace = self._held(saved)
         if saved.state.ending is not None and home.loop != saved.loop:
             raise NotApplicable(
-                f"{saved.loop} has {saved.state.status}; its folder is that of {home.loop}.",
+                f"{saved.loop} {saved.state.ending.said}; its folder is that of {home.loop}.",
                 hint=f"Name that one: 'caesura files {home.loop}'.",
             )
         unfinished(saved.state, event)

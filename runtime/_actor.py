@@ -389,7 +389,7 @@ class Actor:
         """The loop has ended: tell its parent, and end what is nested in it, if anything still is."""
         ending, at = effect.ending, self._services.now()
         for child in self.children.values():
-            child.post(Cancelled(at=at, reason=f"{self.agent.name} has {ending.status}"))
+            child.post(Cancelled(at=at, reason=f"{self.agent.name} {ending.said}"))
         if self.parent is None:
             return
         if ending.status == "completed":

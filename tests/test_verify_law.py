@@ -453,7 +453,7 @@ FORGERIES: dict[str, tuple[object, Forge, str]] = {
     "an end with open calls": (
         CANCELLED,
         lambda s: replace(s, ending=Ending(status="cancelled", text="enough")),
-        "it has cancelled, and still waits for something",
+        "it was cancelled, and still waits for something",
     ),
     "a cancellation that completes": (
         CANCELLED,

@@ -30,9 +30,8 @@ def export_loop(history: History, revision: str, *, form: bool = True) -> dict[s
     ending = saved.state.ending
     if ending is not None:
         if ending.status != "completed":
-            ended = "was cancelled" if ending.status == "cancelled" else f"has {ending.status}"
             raise NotExportable(
-                f"{revision} {ended}, for which the format has no form.",
+                f"{revision} {ending.said}, for which the format has no form.",
                 hint="Export an earlier commit of it.",
             )
         return {"result": ending.text, "messages": _messages(saved.state), "end_reason": "completed"}
