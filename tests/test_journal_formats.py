@@ -48,10 +48,10 @@ def test_steps_that_an_earlier_version_has_not_sealed_are_read_gone_on_with_and_
 
 def test_the_journal_of_a_later_version_is_refused_by_name_and_left_as_it_is(folder: Path) -> None:
     (segment,) = (folder / "caesura.journal").glob("0*")
-    later = segment.read_bytes().replace(b"caesura journal 1\n", b"caesura journal 9\n")
+    later = segment.read_bytes().replace(b"caesura journal 1\n", b"caesura journal 10")
     segment.write_bytes(later)
     store = GitStore.open(folder, visibility="sealed")
-    with pytest.raises(NewerFormat, match="journal is in format 9; this Caesura reads up to format 2"):
+    with pytest.raises(NewerFormat, match="journal is in format 10; this Caesura reads up to format 2"):
         store.head(X)
     with pytest.raises(NewerFormat):
         store.move(OPS, None, HEAD)

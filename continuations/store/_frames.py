@@ -21,7 +21,7 @@ VERSION = 2
 """The version of the segments that are written."""
 
 _BEGIN = b"caesura journal %d\n" % VERSION
-_VERSION = re.compile(rb"caesura journal ([1-9])\n")
+_VERSION = re.compile(rb"caesura journal ([1-9][0-9]*)")
 HEADER = len(_BEGIN) + 16
 """How many bytes a segment's header has."""
 
