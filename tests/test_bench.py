@@ -27,7 +27,7 @@ from tests.bench.limits import APPEND, HASH, LIMITS
 from tests.bench.profile import profile
 from tests.bench.report import BEGIN, END, Report, as_json, as_markdown, as_text, report, written_into
 from tests.bench.run import Measurement, Refused, Runs, check, children, run
-from tests.bench.sides import PEERS, Missing, lacking, peer
+from tests.bench.sides import PEERS, Missing, peer
 from tests.bench.work import LARGEST, SMALLEST, digest, messages, steps
 
 ROOT = Path(__file__).parent.parent
@@ -111,10 +111,9 @@ def test_a_side_holds_the_work_in_every_shape(side: str, tmp_path: Path) -> None
         assert outcome.disk > 0
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("side", PEERS)
-def test_a_peer_that_is_installed_holds_the_work(side: str, tmp_path: Path) -> None:
-    if why := lacking(side):
-        pytest.skip(why)
+def test_a_peer_holds_the_work(side: str, tmp_path: Path) -> None:
     job = Job(task="work", side=side, steps=3, seed=7, folder=str(tmp_path))
     with children() as do:
         check(job, do(job))
@@ -326,11 +325,11 @@ def test_nothing_is_begun_that_could_not_be_written_in_the_end(
 def test_nothing_is_begun_where_there_is_no_room_for_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9 * 10**9, 7 * 10**9, 2 * 10**9))
-    assert command.main(["--quick", "--goal", "langgraph-plain"]) == 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9 * 10**9, 8 * 10**9, 9 * 10**8))
+    assert command.main(["--quick", "--goal", "sqlite-full"]) == 1
     said = capsys.readouterr().err
-    assert "takes up to 3 GB in " in said
-    assert "which has 2.0 GB left" in said
+    assert "takes up to 1 GB in " in said
+    assert "which has 0.9 GB left" in said
     assert "TMPDIR" in said
 
 
