@@ -21,7 +21,7 @@ from tests.bench import folder, whole
 from tests.bench.bounds import BOUNDS
 from tests.bench.child import SIDES, TASKS
 from tests.bench.folder import ADD, LOOK, STAT, STATUS
-from tests.bench.goals import FULL, GOALS, QUICK, SHOWN, plan
+from tests.bench.goals import FULL, GOALS, LONG, QUICK, SHOWN, plan
 from tests.bench.job import Job, Outcome
 from tests.bench.limits import APPEND, HASH, LIMITS
 from tests.bench.profile import profile
@@ -320,6 +320,11 @@ def test_nothing_is_begun_that_could_not_be_written_in_the_end(
         said = capsys.readouterr().err
         assert str(file) in said
         assert said.count("\n") == 1
+
+
+def test_what_a_quick_run_leaves_out_is_a_goal_that_can_be_asked_for() -> None:
+    assert LONG.keys() <= GOALS.keys()
+    assert all(set(GOALS[name].needs) <= QUICK.keys() for name in LONG)
 
 
 def test_nothing_is_begun_where_there_is_no_room_for_it(

@@ -11,7 +11,7 @@ from typing import TextIO
 from msgspec.structs import replace
 
 from . import ready
-from .goals import FULL, GOALS, QUICK, SHOWN, Goal, plan
+from .goals import FULL, GOALS, LONG, QUICK, SHOWN, Goal, plan
 from .plot import draw
 from .profile import profile
 from .report import as_columns, as_json, as_markdown, as_text, report, written_into
@@ -67,6 +67,8 @@ def _measure(options: argparse.Namespace) -> int:
     left_out = {name: why for name in options.goal or GOALS if (why := _lacking(GOALS[name]))}
     if left_out and (options.goal or options.write):
         raise Missing(next(iter(left_out.values())))
+    if options.quick and not options.goal:
+        left_out |= {name: why for name, why in LONG.items() if name in GOALS}
     for name, why in left_out.items():
         tell(f"{name} is left out: {why}")
     names = [name for name in options.goal or GOALS if name not in left_out]

@@ -313,6 +313,10 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
 """What is measured besides, for which there is no goal; a quick run leaves out all but the limits."""
 
 
+LONG: Mapping[str, str] = {"files": "a disk may take long to make 50,000 files. Ask for it: --quick --goal files"}
+"""Goals that a quick run measures only if they are asked for, each with why."""
+
+
 def _sizes(*, quick: bool) -> dict[str, Measurement]:
     """What is measured and how much of it."""
 
