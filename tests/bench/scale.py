@@ -170,8 +170,13 @@ def _after(store: GitStore, before: Commit, said: Assistant) -> Commit:
 def refs(job: Job) -> Outcome:
     """Among 1,000, 100,000 … up to `size` loops: list all as git does and those that wait; then, in turn, update,
     create and finish some. The first look at what waits may have an index to make.
+
+    Raises:
+        ValueError: something else was found than there is; or there are fewer loops that wait than are to finish.
     """
     counts = [10**power for power in (3, 5, 6) if 10**power <= job.size]
+    if job.steps > counts[0] // AWAITING:
+        raise ValueError(f"only {counts[0] // AWAITING} of {counts[0]} loops wait, and {job.steps} are to finish")
     crowds = {count: Crowded(Path(job.folder), count) for count in counts}
     stores = {count: opened(crowd.folder, "durable") for count, crowd in crowds.items()}
     took = {f"{what} {count}": list[float]() for what in _WHAT for count in counts}
