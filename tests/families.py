@@ -1,12 +1,13 @@
 """Families for the tests: a lead whose children do things to files, and what is in the commits of all of them."""
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
 from caesura.continuations import Assistant, ChildFiles, Loops, Reply, User
 from caesura.runtime import Agent, ModelRequest, Outcome, Runtime, ToolContext, tool
 from tests.models import ScriptedModel, ask_for, results, say
-from tests.workspaces import LOOP, Kept, files_in, files_of, git
+from tests.workspaces import LOOP, Kept, files_in, files_of, git, something_happens
 
 LOOP_REF = f"refs/heads/loops/{LOOP}"
 TEXT = "".join(f"line {number}\n" for number in range(9))
@@ -42,6 +43,17 @@ def ended(path: Path, event: str = "ChildFinished") -> list[str]:
 
 
 Do = Callable[[Path], None]
+
+
+def chaos(seed: int) -> Do:
+    """Anything happens to files, the same in each run."""
+
+    def change(place: Path) -> None:
+        chance = random.Random(seed)  # noqa: S311 - to be the same in each run
+        for _ in range(6):
+            something_happens(place, chance)
+
+    return change
 
 
 class Family:

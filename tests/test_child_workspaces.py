@@ -1,6 +1,5 @@
 """The files of nested loops: each works on a copy of its own, which comes back as a merge, and nothing is lost."""
 
-import random
 import threading
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from caesura.continuations import (
     UnkeptFiles,
 )
 from caesura.runtime import Agent, Committed, ModelRequest, Notice, Outcome, Runtime, ToolContext, tool
-from tests.families import TEXT, Do, Family, apart, ended, event_of, healthy, held, line, writes
+from tests.families import TEXT, Do, Family, apart, chaos, ended, event_of, healthy, held, line, writes
 from tests.models import ADA, ScriptedModel, ask_for, say
 from tests.processes import Processes
 from tests.workspaces import (
@@ -31,7 +30,6 @@ from tests.workspaces import (
     files_in,
     files_of,
     git,
-    something_happens,
 )
 
 
@@ -484,16 +482,8 @@ def test_a_kill_at_any_moment_loses_no_file_of_a_family(
 async def test_whatever_two_children_do_each_file_is_as_the_parent_or_a_child_has_it_and_none_is_lost(
     path: Path, root: Path, seed: int
 ) -> None:
-    def chaos(number: int) -> Do:
-        def change(place: Path) -> None:
-            chance = random.Random(seed * 10 + number)  # noqa: S311 - to be the same in each run
-            for _ in range(6):
-                something_happens(place, chance)
-
-        return change
-
     family = Family(path, ["!own", "one", "two"], ["three"], **{
-        name: chaos(number) for number, name in enumerate(("own", "one", "two", "three"))
+        name: chaos(seed * 10 + number) for number, name in enumerate(("own", "one", "two", "three"))
     })  # fmt: skip
     await family.run(root)
     assert apart(held(path), files_in(root)) == []

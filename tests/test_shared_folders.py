@@ -1,6 +1,5 @@
 """Nested loops that work in their parent's folder: one folder, several histories, and nothing in it is lost."""
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -26,10 +25,10 @@ from caesura.continuations import (
     Variation,
 )
 from caesura.runtime import Agent, ModelRequest, Outcome, Runtime, ToolContext, tool
-from tests.families import LOOP_REF, Do, Family, apart, ended, event_of, healthy, held, line, writes
+from tests.families import LOOP_REF, Family, apart, chaos, ended, event_of, healthy, held, line, writes
 from tests.models import ADA, GRACE, ScriptedModel, ask_for, say
 from tests.processes import Processes
-from tests.workspaces import LOOP, Kept, drive_family, files_in, files_of, git, something_happens
+from tests.workspaces import LOOP, Kept, drive_family, files_in, files_of, git
 
 CHILD = f"{LOOP}.child-1"
 
@@ -806,16 +805,8 @@ def test_a_kill_at_any_moment_loses_no_file_of_a_shared_folder(
 async def test_whatever_all_do_in_one_folder_its_files_are_those_of_the_last_commit(
     path: Path, root: Path, seed: int
 ) -> None:
-    def chaos(number: int) -> Do:
-        def change(place: Path) -> None:
-            chance = random.Random(seed * 10 + number)  # noqa: S311 - to be the same in each run
-            for _ in range(6):
-                something_happens(place, chance)
-
-        return change
-
     family = Sharing(path, ["!own", "one", "two"], ["three"], **{
-        name: chaos(number) for number, name in enumerate(("own", "one", "two", "three"))
+        name: chaos(seed * 10 + number) for number, name in enumerate(("own", "one", "two", "three"))
     })  # fmt: skip
     await family.run(root)
     with Loops.open(path) as loops:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from .._codec import NewerFormat
 from ._format import KINDS, NUMBERS, Kind
 from ._packed import is_ref
+from ._packing import after_head
 
 VERSION = 2
 """The version of the segments that are written."""
@@ -172,13 +173,12 @@ def content(kind: Kind | None, data: bytes, limit: int) -> tuple[Kind, bytes]:
     if kind is not None:
         return kind, data
     try:
-        begins = next(at for at, byte in enumerate(data, 1) if byte < 0x80)  # after its kind and its size
         engine = zlib.decompressobj()
-        found = engine.decompress(data[begins:], limit + 1)
+        found = engine.decompress(data[after_head(data) :], limit + 1)
         if not engine.eof:
             raise Damaged("it is cut short, or larger than it may be")
         return _KINDS[data[0] >> 4 & 7], found
-    except (StopIteration, KeyError, zlib.error) as error:
+    except (ValueError, KeyError, zlib.error) as error:
         raise Damaged(str(error)) from error
 
 

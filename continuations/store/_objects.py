@@ -170,8 +170,8 @@ class Objects:
             left.close()
         return True
 
-    def _journaled(self, name: str, limit: int, faults: list[Unreadable]) -> tuple[Kind, bytes] | None:
-        found, raw = None, bytes.fromhex(name)
+    def _journaled(self, name: str, raw: bytes, limit: int, faults: list[Unreadable]) -> tuple[Kind, bytes] | None:
+        found = None
         try:
             found = None if self._journal is None else self._journal.object(raw, limit)
         except Damaged as error:
@@ -185,7 +185,8 @@ class Objects:
         return None
 
     def _look(self, name: str, limit: int, faults: list[Unreadable]) -> tuple[Kind, bytes] | None:
-        found, raw = self._journaled(name, limit, faults), bytes.fromhex(name)
+        raw = bytes.fromhex(name)
+        found = self._journaled(name, raw, limit, faults)
         if found is not None:
             return found
         for folder, packs in zip(self._folders, self._packs, strict=True):

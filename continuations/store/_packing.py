@@ -64,6 +64,18 @@ def head(number: int, size: int) -> bytes:
     return bytes(made)
 
 
+def after_head(entry: bytes) -> int:
+    """How many bytes of an object in a pack are its `head`.
+
+    Raises:
+        ValueError: they have no end.
+    """
+    for at, byte in enumerate(entry, 1):
+        if byte < 0x80:
+            return at
+    raise ValueError("its size is cut short")
+
+
 def write_pack(
     objects: Path,
     count: int,
@@ -163,7 +175,7 @@ def _chunks(
 
 def _placed(entry: bytes, at: int, places: Mapping[bytes, tuple[int, int]]) -> bytes:
     """A delta of what stands before it in the pack, told by how far: a base's id does not deflate."""
-    begins = next(at for at, byte in enumerate(entry, 1) if byte < 0x80)
+    begins = after_head(entry)
     base = places.get(entry[begins : begins + 20])
     if base is None:
         return entry
