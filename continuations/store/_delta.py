@@ -1,8 +1,7 @@
 """Deltas: an object told as what it takes over from another one, as packs hold them."""
 
-import zlib
-
-from ._packing import ID_DELTA, LEVEL, head
+from ._deflate import deflate
+from ._packing import ID_DELTA, head
 
 DEPTH = 50
 """How many deltas there may be between an object and one that stands whole: as many as git makes itself."""
@@ -33,7 +32,7 @@ def as_delta(name: bytes, base: bytes, target: bytes) -> bytes | None:
     made = delta(base, target)
     if 4 * (len(name) + len(made)) > 3 * len(target):
         return None
-    return head(ID_DELTA, len(made)) + name + zlib.compress(made, LEVEL)
+    return head(ID_DELTA, len(made)) + name + deflate(made)
 
 
 def _between(made: bytearray, base: bytes, target: bytes, first: int, last: int) -> None:

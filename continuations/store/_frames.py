@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .._codec import NewerFormat
+from ._deflate import inflate
 from ._format import KINDS, NUMBERS, Kind
 from ._packed import is_ref
 from ._packing import after_head
@@ -173,12 +174,11 @@ def content(kind: Kind | None, data: bytes, limit: int) -> tuple[Kind, bytes]:
     if kind is not None:
         return kind, data
     try:
-        engine = zlib.decompressobj()
-        found = engine.decompress(data[after_head(data) :], limit + 1)
-        if not engine.eof:
+        found = inflate(data[after_head(data) :], limit)
+        if not found.whole or len(found.text) > limit:
             raise Damaged("it is cut short, or larger than it may be")
-        return _KINDS[data[0] >> 4 & 7], found
-    except (ValueError, KeyError, zlib.error) as error:
+        return _KINDS[data[0] >> 4 & 7], found.text
+    except (ValueError, KeyError) as error:
         raise Damaged(str(error)) from error
 
 

@@ -8,7 +8,6 @@ import hashlib
 import os
 import re
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,13 +16,14 @@ from threading import RLock
 from .._codec import Unreadable
 from .._ids import header, object_id
 from . import _disk
+from ._deflate import NotDeflated, deflate, inflate
 from ._errors import gone, too_large, torn
 from ._format import KINDS, Kind, is_id
 from ._frames import Damaged
 from ._journal import FOLDER, Journal
 from ._owner import is_dead, mark
 from ._packing import packed, write_pack
-from ._packs import Pack, Packs, deflated_at_most, inflated
+from ._packs import Pack, Packs, deflated_at_most
 
 MAX_OBJECT = 100 * 2**20
 """The largest object that is read or written, in bytes."""
@@ -263,7 +263,7 @@ class Objects:
                     continue
                 temporary = self._folder / (_OURS + mark())
                 new[temporary] = file
-                _disk.write(temporary, zlib.compress(header(kind, len(data)) + data, 1), 0o444)
+                _disk.write(temporary, deflate(header(kind, len(data)) + data), 0o444)
                 if self._durable:
                     _disk.sync(temporary)
             for temporary, file in new.items():
@@ -332,7 +332,7 @@ def read_loose(file: Path, name: str, limit: int = MAX_OBJECT) -> tuple[Kind, by
     try:
         with _disk.opened(file) as opened:
             data = opened.read(_FIRST)
-            head = _HEAD.match(zlib.decompressobj().decompress(data, _HEAD_SIZE))
+            head = _HEAD.match(inflate(data, _HEAD_SIZE).text)
             if head is None:
                 raise torn(f"Object {name}", file, "its header is no object's" if data else "it is empty")
             kind, size = _KIND[head[1]], int(head[2])
@@ -340,14 +340,14 @@ def read_loose(file: Path, name: str, limit: int = MAX_OBJECT) -> tuple[Kind, by
                 raise too_large(f"Object {name}", f"{size:,} bytes", f"{limit:,}")
             if len(data) == _FIRST:
                 data += opened.read(max(0, deflated_at_most(size) - _FIRST))
-        found, whole, more = inflated(data, head.end() + size)
+        found, whole, more = inflate(data, head.end() + size)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except zlib.error as error:
+    except NotDeflated as error:
         raise torn(f"Object {name}", file, str(error)) from None
     except OSError as error:
         raise torn(f"Object {name}", file, error.strerror or str(error)) from error
-    if not whole or more:
+    if not whole or more or len(found) != head.end() + size:
         raise torn(f"Object {name}", file, "it is cut short, or longer than it says")
     if hashlib.sha1(found, usedforsecurity=False).hexdigest() != name:
         raise torn(f"Object {name}", file, "its content is another's")

@@ -8,14 +8,12 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from . import _disk
+from ._deflate import deflate
 from ._format import NUMBERS, Kind
 from ._owner import mark
 
 _TEMPORARY = "tmp_obj_caesura-"  # in the folder of objects, where writers that died are tidied up after
 _CHUNK = 2**20
-LEVEL = 6
-"""How hard zlib tries where nobody waits for it."""
-
 OFFSET_DELTA, ID_DELTA = 6, 7
 """By what packs tell deltas: of an object so far before it, of an object of that id."""
 
@@ -26,31 +24,12 @@ _LARGE = 2**31
 _KEPT = b"caesura: no branch names these objects yet\n"
 
 
-def packed(kind: Kind, data: bytes, level: int = 1) -> bytes:
-    """An object as it stands in a pack; `level` is zlib's, 0 for bytes that are stored as they are."""
-    if level or len(data) > _STORED:
-        return head(NUMBERS[kind], len(data)) + deflate(data, level)
-    # As zlib would, in a fiftieth of the time.
-    size = len(data)
-    return b"".join(
-        (head(NUMBERS[kind], size), _PLAIN, _SIZES.pack(size, size ^ _STORED), data, _SUM.pack(zlib.adler32(data)))
-    )
-
-
-def deflate(data: bytes, level: int = LEVEL) -> bytes:
-    """Make bytes smaller, as hard as `level` says."""
-    if level < LEVEL:
-        return zlib.compress(data, level)
-    # It is read more often than it is written: without the shortest repetitions a text takes 2 % more, and is inflated
-    # in 15 % less time.
-    engine = zlib.compressobj(level, strategy=zlib.Z_FILTERED)
-    return engine.compress(data) + engine.flush()
-
-
-def deflated(kind: Kind, data: bytes) -> bytes:
+def packed(kind: Kind, data: bytes) -> bytes:
     """An object as it stands in a pack, deflated if it gets smaller by it."""
-    short = packed(kind, data, LEVEL)
-    return short if len(short) < len(data) else packed(kind, data, 0)
+    size, short = len(data), deflate(data)
+    if len(short) >= size and size <= _STORED:
+        short = b"".join((_PLAIN, _SIZES.pack(size, size ^ _STORED), data, _SUM.pack(zlib.adler32(data))))
+    return head(NUMBERS[kind], size) + short
 
 
 def head(number: int, size: int) -> bytes:

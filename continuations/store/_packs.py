@@ -3,7 +3,6 @@
 import hashlib
 import mmap
 import struct
-import zlib
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from .._ids import header
 from . import _disk
+from ._deflate import inflate
 from ._errors import Torn, too_large, torn
 from ._format import NUMBERS, Kind
 from ._packing import ID_DELTA, OFFSET_DELTA, head
@@ -22,7 +22,6 @@ _FANOUT = 8 + 256 * 4
 _CHAIN = 4096  # as git's own limit on the deltas between an object and its base
 _WORK = 64  # times the limit: what may be made on the way to one object
 _CACHED = 16 * 2**20
-_ROOM = 300  # bytes beyond what is expected: where fewer are left, zlib goes on with greater care, and slowly
 _NEAR = 64  # objects among which one is looked for byte by byte
 
 
@@ -125,7 +124,7 @@ class Pack:
             return None
         try:
             kind, data = self._object(offset, limit, name)
-        except (zlib.error, struct.error, IndexError, ValueError) as error:
+        except (struct.error, IndexError, ValueError) as error:
             raise torn(f"Object {name.hex()}", self.file, str(error)) from error
         if hashlib.sha1(header(kind, len(data)) + data, usedforsecurity=False).digest() != name:
             raise torn(f"Object {name.hex()}", self.file, "its content is another's")
@@ -136,7 +135,7 @@ class Pack:
         offset = self.offset(name)
         if offset is None:
             return None
-        with suppress(zlib.error, IndexError, ValueError):
+        with suppress(IndexError, ValueError):
             number, size, at = self._head(offset)
             if number == _BLOB and size <= limit:
                 data = self._inflate(at, size)
@@ -211,11 +210,10 @@ class Pack:
         return offset - back, at + 1
 
     def _inflate(self, at: int, size: int) -> bytes:
-        engine = zlib.decompressobj()  # as `inflated`, whose calls take long if there are thousands
-        found = engine.decompress(self._data[at : at + deflated_at_most(size)], size + _ROOM)
-        if not engine.eof or len(found) != size:
+        text, whole, _ = inflate(self._data[at : at + deflated_at_most(size)], size)
+        if not whole or len(text) != size:
             raise ValueError("it is cut short, or longer than it says")
-        return found
+        return text
 
     def _keep(self, offset: int, kind: Kind, data: bytes) -> None:
         if offset in self._bases or len(data) > _CACHED // 16:
@@ -284,17 +282,6 @@ class _Ids:
 
     def __getitem__(self, number: int) -> bytes:
         return self._index[_FANOUT + number * 20 : _FANOUT + number * 20 + 20]
-
-
-def inflated(data: bytes, size: int) -> tuple[bytes, bool, bytes]:
-    """What a deflated text holds, or a little more than `size` of it; whether it is that and whole; what follows it.
-
-    Raises:
-        zlib.error: it is none.
-    """
-    engine = zlib.decompressobj()
-    found = engine.decompress(data, size + _ROOM)
-    return found, engine.eof and len(found) == size, engine.unused_data
 
 
 def deflated_at_most(size: int) -> int:

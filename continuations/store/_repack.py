@@ -16,7 +16,7 @@ from . import _disk
 from ._delta import DEPTH, as_delta
 from ._format import Entry, Kind, Malformed, RawCommit, read_commit, read_tree
 from ._objects import MAX_OBJECT, Objects
-from ._packing import LEVEL, packed, write_pack
+from ._packing import packed, write_pack
 from ._packs import Pack
 from ._trees import MAX_DEPTH
 
@@ -195,7 +195,7 @@ class Repacking:
             if base is not None and depths.get(base, DEPTH) < DEPTH:
                 entry = as_delta(bytes.fromhex(base), self._read(base)[1], data)
             depths[name] = 0 if entry is None or base is None else depths[base] + 1
-            yield bytes.fromhex(name), entry or packed(kind, data, LEVEL)
+            yield bytes.fromhex(name), entry or packed(kind, data)
 
     def _content(self, name: str, kind: Kind) -> bytes:
         found, data = self._read(name)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from ._delta import DEPTH, as_delta
 from ._format import Kind
-from ._packing import deflated
+from ._packing import packed
 
 _RECORD = b'{\n  "format": '
 _LOOP = b"\nLoop: "
@@ -32,7 +32,7 @@ def shortened(objects: Iterable[tuple[bytes, tuple[Kind, bytes]]]) -> Iterator[t
                 told = as_delta(base, content, data) if above < DEPTH else None
                 depth = 0 if told is None else above + 1
             newer[key] = name, data, depth
-        yield name, told or deflated(kind, data)
+        yield name, told or packed(kind, data)
 
 
 def _key(kind: Kind, data: bytes) -> bytes | None:

@@ -13,6 +13,7 @@ import trio
 
 from caesura.continuations import decode_message, encode_message
 from caesura.continuations._codec import encode_record
+from caesura.continuations.store._deflate import deflate, inflate
 from caesura.continuations.store._layout import WIDTH
 
 from .job import Job, Outcome
@@ -64,8 +65,8 @@ def limits(job: Job) -> Outcome:
         take(STEP, _step, step, number * _MOST, _objects(texts[number - 1], text))
         take(FILE, _file, folder, number, text)
         take(HASH, hashlib.sha1, text, usedforsecurity=False)
-        take(DEFLATE, zlib.compress, text, 1)
-        take(INFLATE, zlib.decompress, zlib.compress(text, 1))
+        take(DEFLATE, deflate, text)
+        take(INFLATE, inflate, deflate(text), len(text))
         take(DECODE, decode_message, text, "message")
     for file in (log, over, step):
         os.close(file)

@@ -1,0 +1,41 @@
+"""Deflating, and inflating within bounds. ISA-L reads and makes what zlib does, in a fraction of zlib's time."""
+
+from typing import NamedTuple, cast
+
+from isal import isal_zlib
+
+_LEVEL = 3
+"""How hard it tries. The messages of a model get as small as by zlib's best, in a quarter of the time."""
+
+_ERROR = cast("type[Exception]", isal_zlib.error)  # which its types take for an instance
+
+
+class NotDeflated(ValueError):
+    """Bytes that are no deflated text."""
+
+
+class Inflated(NamedTuple):
+    """A text, or its beginning; whether it came to its end; what follows that."""
+
+    text: bytes
+    whole: bool
+    rest: bytes
+
+
+def deflate(data: bytes) -> bytes:
+    """Make bytes smaller."""
+    return isal_zlib.compress(data, _LEVEL)
+
+
+def inflate(data: bytes, limit: int) -> Inflated:
+    """What bytes that begin with a deflated text hold, or no more than `limit` bytes of it, and one.
+
+    Raises:
+        NotDeflated: they begin with none.
+    """
+    engine = isal_zlib.decompressobj()
+    try:
+        text = engine.decompress(data, limit + 1)
+    except _ERROR as error:
+        raise NotDeflated(str(error)) from error
+    return Inflated(text, engine.eof, engine.unused_data)
