@@ -1,9 +1,10 @@
 """The crossing to a thread, for work that loops have for the store at the same time: several of them cross at once.
 
-Threads in which Python is at work take turns, and each turn costs more than a step does. So there are few, and each of
-them does what many loops wait for, and waits for the disk once. For a store that never waits there is no crossing.
+Threads in which Python is at work take turns, and each turn costs more than a step does. So there is one, which does
+what many loops wait for, and waits for the disk once. For a store that never waits there is no crossing.
 """
 
+import random
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,9 +13,6 @@ import trio
 from caesura.continuations import Store, Work
 
 T = TypeVar("T")
-
-_AT_ONCE = 2
-"""Threads: while one waits for the disk, the other is at work."""
 
 
 class _Waiting:
@@ -27,17 +25,20 @@ class _Waiting:
 
 
 class Crossing:
-    """Does work that tasks have for one store in few threads."""
+    """Does work that tasks have for one store in one thread."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._queue: list[_Waiting] = []
-        self._leading = 0
-        self._threads = trio.CapacityLimiter(_AT_ONCE)
+        self._led = False
+        self._thread = trio.CapacityLimiter(1)
 
     @trio.lowlevel.enable_ki_protection  # a Ctrl-C in between would leave tasks waiting for one that leads no more
     async def do(self, call: Callable[[], T]) -> T:
-        """Make a call, as a `Work` is. Once begun it is waited for even if the task is cancelled."""
+        """Make a call, as a `Work` is. Once begun it is waited for even if the task is cancelled.
+
+        While another process holds its branch it is not begun, and others have their turn.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
         if not self._store.waits:
             try:
@@ -45,16 +46,21 @@ class Crossing:
             finally:
                 await trio.lowlevel.cancel_shielded_checkpoint()
         work = Work(call)
+        await self._cross(work)
+        while work.held:
+            await trio.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
+            await self._cross(work)
+        return work.result()
+
+    async def _cross(self, work: Work[Any]) -> None:
         mine = _Waiting(work)
         self._queue.append(mine)
-        if self._leading < _AT_ONCE:
-            self._leading += 1
-            mine.leads = True
-        else:
+        if self._led:
             await self._wait(mine)
+        else:
+            self._led = mine.leads = True
         if mine.leads:
-            await self._lead(mine)
-        return work.result()
+            await self._lead()
 
     async def _wait(self, mine: _Waiting) -> None:
         try:
@@ -70,14 +76,13 @@ class Crossing:
             if not isinstance(error, trio.Cancelled):
                 raise
 
-    async def _lead(self, mine: _Waiting) -> None:
+    async def _lead(self) -> None:
         """Cross with all that wait by now, and let the first of those that have come since lead next."""
-        batch = [one for one in self._queue if one is mine or not one.leads]
-        self._queue = [one for one in self._queue if one is not mine and one.leads]
+        batch, self._queue = self._queue, []
         try:
             with trio.CancelScope(shield=True):
                 works = [one.work for one in batch]
-                await trio.to_thread.run_sync(self._store.share, works, limiter=self._threads)
+                await trio.to_thread.run_sync(self._store.share, works, limiter=self._thread)
         except BaseException as error:
             for one in batch:  # nobody can tell what came of it
                 one.work.error = one.work.error or error
@@ -88,8 +93,7 @@ class Crossing:
                 one.woken.set()
 
     def _pass_on(self) -> None:
-        if not self._queue or any(one.leads for one in self._queue):  # who leads takes all that waits with it
-            self._leading -= 1
-        else:
+        self._led = bool(self._queue)
+        if self._led:
             self._queue[0].leads = True
             self._queue[0].woken.set()

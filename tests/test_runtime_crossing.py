@@ -1,4 +1,4 @@
-"""Crossing to a thread: few threads do what many loops wait for, and each loop has its own result."""
+"""Crossing to a thread: one thread does what many loops wait for, and each loop has its own result."""
 
 import signal
 import threading
@@ -38,7 +38,7 @@ class Counting(MemoryStore):
 
 
 async def test_what_many_loops_do_at_once_takes_few_crossings_and_each_has_its_own_result() -> None:
-    store = Counting(held=2)
+    store = Counting(held=1)
     crossing, results = Crossing(store), dict[int, int]()
 
     async def one(number: int) -> None:
@@ -52,11 +52,11 @@ async def test_what_many_loops_do_at_once_takes_few_crossings_and_each_has_its_o
             await trio.to_thread.run_sync(store.full.wait, PATIENCE)
             store.go_on.set()
     assert results == {number: number * number for number in range(50)}
-    assert store.crossings == [1, 1, 48]
+    assert store.crossings == [1, 49]
 
 
 async def test_what_one_does_wrong_reaches_nobody_else() -> None:
-    store = Counting(held=2)
+    store = Counting(held=1)
     crossing, results = Crossing(store), list[str]()
 
     async def one(number: int) -> None:
@@ -76,7 +76,7 @@ async def test_what_one_does_wrong_reaches_nobody_else() -> None:
 
 @pytest.mark.parametrize("cancelled", range(5))
 async def test_who_is_cancelled_before_it_crosses_does_nothing_and_who_crosses_is_waited_for(cancelled: int) -> None:
-    store = Counting(held=2)
+    store = Counting(held=1)
     crossing, done = Crossing(store), list[int]()
     scopes = [trio.CancelScope() for _ in range(5)]
 
@@ -93,20 +93,20 @@ async def test_who_is_cancelled_before_it_crosses_does_nothing_and_who_crosses_i
             scopes[cancelled].cancel()
             await trio.testing.wait_all_tasks_blocked()
             store.go_on.set()
-    begun = cancelled < 2
+    begun = cancelled == 0
     assert sorted(done) == [number for number in range(5) if begun or number != cancelled]
     assert scopes[cancelled].cancelled_caught == (not begun)
 
 
 async def test_who_was_to_lead_and_is_cancelled_lets_the_next_one_lead() -> None:
-    store = Counting(held=2)
+    store = Counting(held=1)
     crossing, done = Crossing(store), list[int]()
     last = trio.CancelScope()
 
     async def one(number: int) -> None:
-        with last if number == 2 else trio.CancelScope():
+        with last if number == 1 else trio.CancelScope():
             await crossing.do(lambda: done.append(number))
-        if number < 2:
+        if number == 0:
             last.cancel()  # in the very moment in which it was woken to lead
 
     with trio.fail_after(PATIENCE):
@@ -117,7 +117,7 @@ async def test_who_was_to_lead_and_is_cancelled_lets_the_next_one_lead() -> None
             await trio.to_thread.run_sync(store.full.wait, PATIENCE)
             store.go_on.set()
         assert await crossing.do(lambda: "and on") == "and on"
-    assert set(done) | {2} == set(range(5))
+    assert set(done) | {1} == set(range(5))
 
 
 async def test_a_fault_of_the_store_leaves_nobody_to_take_for_done_what_may_not_be() -> None:
@@ -126,7 +126,7 @@ async def test_a_fault_of_the_store_leaves_nobody_to_take_for_done_what_may_not_
             super().share(works)
             raise ZeroDivisionError("after the calls, and before the disk")
 
-    store = Faulty(held=2)
+    store = Faulty(held=1)
     crossing, told = Crossing(store), list[str]()
 
     async def one(number: int) -> None:
@@ -144,8 +144,47 @@ async def test_a_fault_of_the_store_leaves_nobody_to_take_for_done_what_may_not_
     assert told == 5 * ["after the calls, and before the disk"]
 
 
+class Held(MemoryStore):
+    """Another process holds the branches that the calls name in `held` move."""
+
+    def __init__(self, *held: str) -> None:
+        super().__init__()
+        self.held, self.left = set(held), trio.Event()
+
+    @property
+    def waits(self) -> bool:
+        return True
+
+    def share(self, works: Sequence[Work[Any]]) -> None:
+        super().share(works)
+        for work in works:
+            if work.result() in self.held:
+                work.leave()
+                trio.from_thread.run_sync(self.left.set)
+
+
+async def test_who_waits_for_a_branch_that_another_process_holds_keeps_nobody_waiting_and_can_be_cancelled() -> None:
+    store, given_up = Held("first", "second"), trio.CancelScope()
+    crossing, done = Crossing(store), list[str]()
+
+    async def one(name: str, scope: trio.CancelScope) -> None:
+        with scope:
+            done.append(await crossing.do(lambda: name))
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one, "first", trio.CancelScope())
+            nursery.start_soon(one, "second", given_up)
+            await store.left.wait()
+            assert await crossing.do(lambda: "other") == "other"
+            given_up.cancel()
+            store.held.discard("first")
+    assert done == ["first"]
+    assert given_up.cancelled_caught
+
+
 def test_a_ctrl_c_of_who_waits_to_cross_holds_up_nobody_else() -> None:
-    store, done = Counting(held=2), list[int]()
+    store, done = Counting(held=1), list[int]()
 
     async def main() -> None:
         crossing = Crossing(store)
@@ -180,12 +219,12 @@ def test_a_ctrl_c_of_who_crosses_is_heard_once_that_is_done() -> None:
 
     class Slow(Counting):
         def share(self, works: Sequence[Work[Any]]) -> None:
-            if len(works) == 2:
+            if len(works) == 3:
                 crosses.set()
                 assert go_on.wait(PATIENCE)
             super().share(works)
 
-    store = Slow(held=2)
+    store = Slow(held=1)
 
     async def main() -> None:
         crossing = Crossing(store)

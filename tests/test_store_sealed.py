@@ -810,6 +810,8 @@ def test_a_step_that_was_refused_leaves_no_more_than_its_objects(
 def shared(store: GitStore, *calls: Callable[[], Commit]) -> list[Work[Commit]]:
     works = [Work(call) for call in calls]
     store.share(works)
+    while held := [work for work in works if work.held]:
+        store.share(held)
     return works
 
 
@@ -894,21 +896,34 @@ def test_shared_work_waits_together_for_another_process_that_does_not_let_go(
     assert store.heads() == {}
 
 
-def test_shared_work_waits_together_for_branches_that_somebody_else_holds(
-    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_refs, "LOCK_SECONDS", 0.05)
+def test_shared_work_does_not_wait_for_branches_that_somebody_else_holds(folder: Path, store: GitStore) -> None:
     called: list[LoopName] = []
     other = loop_name("y")
     (folder / "refs/heads/loops").mkdir(parents=True, exist_ok=True)
-    for name in (X, OPS):
-        (folder / f"refs/heads/loops/{name}.lock").touch()
-    works = shared(store, *(noted(called, store, name) for name in (X, OPS, other)))
-    for work in works[:2]:
-        with pytest.raises(Locked):
-            work.result()
-    assert called == [X, OPS, other]
+    locks = [folder / f"refs/heads/loops/{name}.lock" for name in (X, OPS)]
+    for lock in locks:
+        lock.touch()
+    works = [Work(noted(called, store, name)) for name in (X, OPS, other)]
+    store.share(works)
+    assert [work.held for work in works] == [True, True, False]
     assert store.heads() == {other: works[2].result().id}
+    locks[0].unlink()
+    store.share(works[:2])
+    assert [work.held for work in works] == [False, True, False]
+    assert called == [X, OPS, other, X, OPS]
+    assert store.heads() == {X: works[0].result().id, other: works[2].result().id}
+
+
+def test_a_branch_that_somebody_else_never_lets_go_of_is_given_up_in_the_end(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_refs, "LOCK_SECONDS", 0.05)
+    (folder / "refs/heads/loops").mkdir(parents=True, exist_ok=True)
+    (folder / f"refs/heads/loops/{X}.lock").touch()
+    held, done = shared(store, partial(step, store), partial(step, store, loop=OPS))
+    with pytest.raises(Locked):
+        held.result()
+    assert store.heads() == {OPS: done.result().id}
 
 
 def test_a_shared_step_of_a_nested_loop_without_a_branch_is_made_once(store: GitStore) -> None:

@@ -152,7 +152,7 @@ class Group:
         """Do works one after the other; their moves are written together, and waited for once.
 
         A work whose move could not be made is done again, by itself: what had moved its branch is found then. So is one
-        that moves several.
+        that moves several. One whose branch another process holds is left, for the others not to wait for it.
         """
         late: list[tuple[Work[Any], _Asked]] = []
         for work in works:
@@ -165,24 +165,22 @@ class Group:
                 work.do()
             elif asked is not None:
                 late.append((work, asked))
-        deadline = time.monotonic() + _refs.LOCK_SECONDS
-        while late:
-            waiting, again = self._submit(*(asked for _, asked in late)), list[tuple[Work[Any], _Asked]]()
-            self._later.step()
-            for work, asked in late:
-                if isinstance(asked.error, _PASSING) and time.monotonic() <= deadline:
-                    again.append((work, asked.anew()))
-                elif isinstance(asked.error, _PASSING):
-                    work.error = self._refs.fault(asked.move.ref, asked.error)
-                elif asked.error is not None or not asked.plain:
-                    work.do()  # nothing of it was written
-                elif waiting.error is not None:
-                    work.error = self._refs.fault(asked.move.ref, waiting.error)
+        if not late:
+            return
+        waiting = self._submit(*(asked for _, asked in late))
+        self._later.step()
+        for work, asked in late:
+            if isinstance(asked.error, _PASSING):
+                if work.seconds <= _refs.LOCK_SECONDS:
+                    work.leave()
                 else:
-                    work.attempt(asked.then)
-            late = again
-            if late:
-                _pause()
+                    work.error = self._refs.fault(asked.move.ref, asked.error)
+            elif asked.error is not None or not asked.plain:
+                work.do()  # nothing of it was written
+            elif waiting.error is not None:
+                work.error = self._refs.fault(asked.move.ref, waiting.error)
+            else:
+                work.attempt(asked.then)
 
     @property
     def waiting(self) -> int:

@@ -232,7 +232,8 @@ class Store(Protocol):
     def share(self, works: Sequence[Work[Any]]) -> None:
         """Do works one after the other in this thread, and wait for the disk once for all of them, if it can be so.
 
-        Each has its result only then, when what it has moved is as safe as if it had been done alone.
+        Each has its result only then, when what it has moved is as safe as if it had been done alone. One whose branch
+        another process holds may be left as it was: it is `held`, and to be shared again a moment later.
         """
         ...
 
