@@ -11,13 +11,14 @@ from typing import ParamSpec
 
 import trio
 
-from caesura.continuations import decode_message, encode_message
+from caesura.continuations import Continuation, decode_message, encode_message
 from caesura.continuations._codec import encode_record
 from caesura.continuations.store._deflate import deflate, inflate
+from caesura.continuations.store._format import commit_bytes
 from caesura.continuations.store._layout import WIDTH
 
 from .job import Job, Outcome
-from .ours import as_ours, first_state
+from .ours import AUTHOR, COMMITTER, as_ours, first_state
 from .scale import timed
 from .work import messages
 
@@ -31,19 +32,21 @@ OVER = "write a message over zeros, and fdatasync"
 STEP = "hash the objects of a step, write them over zeros, and fdatasync"
 FILE = "a file of its own, and fsync it and its folder"
 HASH = "hash a message"
+ENCODE = "encode a message"
 DEFLATE = "deflate a message"
 INFLATE = "inflate a message"
 DECODE = "decode a message"
+RECORD = "encode, hash and deflate a record and a commit"
 CROSS = "cross to a thread and back"
 LIST = "read a list of 10,000 names"
 GIT = "start git"
 
-LIMITS = (APPEND, OVER, STEP, FILE, HASH, DEFLATE, INFLATE, DECODE, CROSS, LIST, GIT)
+LIMITS = (APPEND, OVER, STEP, FILE, ENCODE, HASH, DEFLATE, INFLATE, DECODE, RECORD, CROSS, LIST, GIT)
 """Everything that is measured, by name."""
 
 
 def limits(job: Job) -> Outcome:
-    """So many times each, in turn: appending, syncing, hashing, deflating, crossing to a thread, starting git.
+    """So many times each, in turn: appending, syncing, encoding, hashing, deflating, crossing to a thread, git itself.
 
     `STEP` is what a step takes whose objects are ready, and are only to be kept: the floor of any journal of git's
     objects that is written in Python.
@@ -51,7 +54,8 @@ def limits(job: Job) -> Outcome:
     `disk` is what a loop of 1,000 steps is with each message deflated as far as it goes, and nothing else.
     """
     folder = Path(job.folder)
-    texts = [encode_message(as_ours(message)) for message in messages(job.seed, "limits", job.steps)]
+    whole = [as_ours(message) for message in messages(job.seed, "limits", job.steps)]
+    texts, state = [encode_message(message) for message in whole], first_state((), "limits")
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     over, step = (_zeros(folder / name, len(texts) * _MOST) for name in ("over", "step"))
     took: dict[str, list[float]] = {}
@@ -64,10 +68,12 @@ def limits(job: Job) -> Outcome:
         take(OVER, _write_over, over, number * _MOST, text)
         take(STEP, _step, step, number * _MOST, _objects(texts[number - 1], text))
         take(FILE, _file, folder, number, text)
+        take(ENCODE, encode_message, whole[number])
         take(HASH, hashlib.sha1, text, usedforsecurity=False)
         take(DEFLATE, deflate, text)
         take(INFLATE, inflate, deflate(text), len(text))
         take(DECODE, decode_message, text, "message")
+        take(RECORD, _record, state)
     for file in (log, over, step):
         os.close(file)
     took[CROSS] = trio.run(_crossings, len(texts))
@@ -76,8 +82,8 @@ def limits(job: Job) -> Outcome:
     for _ in range(10):
         take(LIST, lambda: names.read_text().splitlines())
         take(GIT, subprocess.run, ["git", "--version"], check=True, capture_output=True)
-    whole = (encode_message(as_ours(message)) for message in messages(job.seed, "loop-1", 1000))
-    return Outcome(side=job.side, figures=took, disk=sum(len(zlib.compress(one, 9)) for one in whole))
+    loop = (encode_message(as_ours(message)) for message in messages(job.seed, "loop-1", 1000))
+    return Outcome(side=job.side, figures=took, disk=sum(len(zlib.compress(one, 9)) for one in loop))
 
 
 def _append(log: int, data: bytes) -> None:
@@ -109,6 +115,13 @@ def _step(file: int, at: int, objects: list[bytes]) -> None:
     names = [hashlib.sha1(b"blob %d\x00%b" % (len(data), data), usedforsecurity=False).digest() for data in objects]
     body = b"".join((*names, *objects))
     _write_over(file, at, zlib.crc32(body).to_bytes(4, "big") + body)
+
+
+def _record(state: Continuation) -> None:
+    commit = commit_bytes("0" * 40, ("0" * 40,), author=AUTHOR, committer=COMMITTER, at=state.at, message="lead: step")
+    for data in (encode_record(state), commit):
+        hashlib.sha1(data, usedforsecurity=False)
+        deflate(data)
 
 
 def _file(folder: Path, number: int, data: bytes) -> None:
