@@ -15,7 +15,9 @@ from msgspec.structs import replace
 
 from ._codec import TooDeep
 from ._errors import CallerError
+from ._event import Event
 from ._messages import Json
+from ._needles import Needles, lowered
 from ._shapes import SHAPES
 from ._specs import AgentSpec
 
@@ -25,11 +27,7 @@ SHORTEST = 8
 """Characters that a secret's value must have at least: a shorter one would be found in innocent text."""
 
 _PASSES = 8
-_TEXTS, _FEWEST, _MOST = 4, 200, 2**16  # which texts it is remembered of that they hold nothing
-_MARKS = "_-.:jxzk"
-"""What texts have few of, the likeliest to be in a word first."""
-
-_DEFINITIONS = 16  # of which it is remembered, to the byte: one may be changed where it is
+_KNOWN, _MOST = 8, 2**16  # of which values it is remembered that they hold nothing: so many, and how large
 _ESCAPES = 16
 _OPENING = "[redacted: "
 
@@ -40,54 +38,16 @@ class BadRedaction(CallerError):
 
 class _Rule(NamedTuple):
     """What is looked for. Each match holds one of the `needles`, in lower case, if there are any; with `keeps`, the
-    group ``kept`` of it stays."""
+    group ``kept`` of it stays. Needles have none but ASCII's characters, and none that JSON writes in another way."""
 
     pattern: re.Pattern[str]
     marker: str
-    needles: frozenset[str] = frozenset()
+    needles: frozenset[bytes] = frozenset()
     keeps: bool = False
-
-
-class Needles:
-    """Words to be found in texts, nearly all of which have none of them.
-
-    Most words have a mark in them, which text has few of: those are looked for around the marks, in a sweep for each
-    mark, as one character alone is found soonest.
-    """
-
-    def __init__(self, words: Iterable[str]) -> None:
-        self._marked: dict[str, list[str]] = {}
-        self._plain: list[str] = []
-        self._around: dict[str, re.Pattern[str]] = {}
-        for word in sorted(words):
-            mark = next((char for char in _MARKS if char in word[1:]), None)
-            (self._plain if mark is None else self._marked.setdefault(mark, [])).append(word)
-
-    def within(self, text: str) -> list[str]:
-        """Those that are in a text."""
-        found = [word for word in self._plain if word in text]
-        for mark, words in self._marked.items():
-            if mark in text and (len(text) < _FEWEST or self._pattern(mark).search(text)):
-                found += [word for word in words if word in text]
-        return found
-
-    def _pattern(self, mark: str) -> re.Pattern[str]:
-        """What finds words around a mark, made when a text is long enough to need it."""
-        if mark not in self._around:
-            self._around[mark] = re.compile(_around(mark, self._marked[mark]))
-        return self._around[mark]
 
 
 _needles_of = lru_cache(8)(Needles)
 """Most that redact anything look for the same words."""
-
-
-def _around(mark: str, words: Iterable[str]) -> str:
-    """A pattern for words around the last place of a mark in them, which is not their first."""
-    parts = [word.rpartition(mark) for word in words]
-    before = "".join(sorted({re.escape(begin[-1]) for begin, _, _ in parts}))
-    ways = (f"(?<={re.escape(begin + mark)})(?={re.escape(end)})" for begin, _, end in parts)
-    return rf"{re.escape(mark)}(?<=[{before}]{re.escape(mark)})(?:{'|'.join(ways)})"
 
 
 class Redaction:
@@ -113,13 +73,19 @@ class Redaction:
             *_SHAPES,
         )
         self._always = any(not rule.needles for rule in self._rules)
-        # A reply is looked through before the agent's code is asked about it, and once more in the event that it is.
-        self._innocent: set[bytes] = set()
-        self._is_innocent = lru_cache(_TEXTS)(self._has_nothing)
+        # A reply is looked through before the agent's code is asked about it, and once more in the event that it is;
+        # an agent's definition with each loop, and whenever it is asked whether it has changed.
+        self._reply_has_nothing = lru_cache(_KNOWN)(self._has_nothing)
+        self._definition_has_nothing = lru_cache(_KNOWN)(self._has_nothing)
 
     @cached_property  # what only reads need not know them
     def _needles(self) -> Needles:
         return _needles_of(frozenset(needle for rule in self._rules for needle in rule.needles))
+
+    @cached_property
+    def _numeric(self) -> bool:
+        """Whether a number may be a secret: Python does not write each as JSON does."""
+        return any(_NUMBER.fullmatch(needle) for rule in self._rules for needle in rule.needles)
 
     @cached_property
     def _markers(self) -> re.Pattern[str]:
@@ -131,8 +97,7 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """The text with a marker in the place of each secret; the text itself if there is none."""
-        known = self._is_innocent if _FEWEST < len(text) < _MOST else self._has_nothing
-        if known(text):
+        if self._has_nothing(_utf8(text)):
             return text  # as nearly all are
         for _ in range(_PASSES):  # a marker ends a word, where a secret may begin that was part of a longer word before
             before, text = text, self._once(text)
@@ -144,9 +109,11 @@ class Redaction:
                 return before
         return text
 
-    def _has_nothing(self, text: str) -> bool:
-        """Whether there is nothing in a text to look at twice."""
-        return not self._always and "\\u" not in text and not self._needles.within(text.lower())
+    def _has_nothing(self, text: bytes) -> bool:
+        """Whether there is nothing in a text, or in what is written as JSON, to look at twice."""
+        if self._always or (b"\\" in text and b"\\u" in text):
+            return False
+        return not self._needles.within(lowered(text))
 
     def json(self, value: Json) -> Json:
         """A JSON value redacted, keys and numbers too; the value itself if there is no secret in it.
@@ -164,7 +131,7 @@ class Redaction:
             return self.text(value)
         match value:
             case msgspec.Struct():
-                return self.value(value)
+                return self._struct(value)
             case enum.Enum() | bool():
                 return value
             case str():
@@ -202,19 +169,17 @@ class Redaction:
 
         Ids, digests, nonces and times are made here and hold no secrets: they stay, and so does what is bound to them.
         """
-        return self._definition(value) if isinstance(value, AgentSpec) else self._fields(value)
+        # What an event brings may have been looked through before.
+        return self._fields(value) if isinstance(value, Event) else self._struct(value)
 
-    def _definition(self, value: V) -> V:
-        """An agent's definition, which comes again with each loop, and whenever it is asked whether it has changed."""
-        written = _written(value)
-        if written is not None and written in self._innocent:
-            return value
-        redacted = self._fields(value)
-        if redacted is value and written is not None:
-            if len(self._innocent) >= _DEFINITIONS:
-                self._innocent.clear()
-            self._innocent.add(written)
-        return redacted
+    def _struct(self, value: V) -> V:
+        """A value redacted. As nearly all hold nothing, it is first looked at as a whole, as JSON writes it."""
+        written = None if self._numeric else _written(value)
+        if written is None:
+            return self._fields(value)
+        known = self._definition_has_nothing if isinstance(value, AgentSpec) else self._reply_has_nothing
+        has_nothing = known if len(written) < _MOST else self._has_nothing
+        return value if has_nothing(written) else self._fields(value)
 
     def _fields(self, value: V) -> V:
         changes: dict[str, Json] = {}
@@ -222,13 +187,13 @@ class Redaction:
             old = getattr(value, name)
             if not old or isinstance(old, int | float):
                 continue
-            new = self.value(old) if isinstance(old, msgspec.Struct) else self._json(old)
+            new = self._struct(old) if isinstance(old, msgspec.Struct) else self._json(old)
             if new is not old:
                 changes[name] = new
         return replace(value, **changes) if changes else value
 
     def _once(self, text: str) -> str:
-        found = self._needles.within(text.lower())
+        found = self._needles.within(lowered(_utf8(text)))
         if not found and not self._always:
             return text
         for rule in self._rules:
@@ -286,7 +251,7 @@ def _of_value(name: str, value: str) -> _Rule:
         )
     runs = re.findall(r"[A-Za-z0-9 _.-]+", value)
     longest = max(runs, key=len, default="").lower()
-    return _Rule(re.compile(_as_json(value)), f"{_OPENING}${name}]", frozenset({longest} if longest else ()))
+    return _Rule(re.compile(_as_json(value)), f"{_OPENING}${name}]", frozenset({longest.encode()} if longest else ()))
 
 
 def _as_json(value: str) -> str:
@@ -344,9 +309,19 @@ def _letter(match: re.Match[str]) -> str:
 
 
 _SHAPES = tuple(
-    _Rule(re.compile(shape.pattern), f"{_OPENING}{shape.name}]", frozenset(shape.needles), "(?P<kept>" in shape.pattern)
+    _Rule(
+        re.compile(shape.pattern),
+        f"{_OPENING}{shape.name}]",
+        frozenset(needle.encode() for needle in shape.needles),
+        "(?P<kept>" in shape.pattern,
+    )
     for shape in SHAPES
 )
+_NUMBER = re.compile(rb"[0-9.e+-]+")
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _written(value: msgspec.Struct) -> bytes | None:

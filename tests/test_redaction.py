@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from caesura.continuations import AgentSpec, BadRedaction, ModelSpec, Redaction, Told, ToolSpec, User
-from caesura.continuations._redact import Needles
+from caesura.continuations import AgentSpec, Assistant, BadRedaction, ModelSpec, Redaction, Told, ToolSpec, User
+from caesura.continuations._needles import Needles, lowered
 from tests.leaks import AMID, SHAPED, forms
 from tests.strategies import ADA, EPOCH, json_values, texts
 
@@ -267,4 +267,38 @@ _WORDS = st.text(st.sampled_from("-_.ajxk]^:/\\é"), min_size=1, max_size=5)
 @given(st.sets(_WORDS, max_size=8), st.lists(_WORDS, max_size=6).map("".join))
 def test_the_words_that_are_looked_for_first_are_found_wherever_they_are(words: set[str], text: str) -> None:
     for some in (text, text.rjust(1000, "b"), text.ljust(1000, "-")):
-        assert set(Needles(words).within(some)) == {word for word in words if word in some}
+        found = Needles(word.encode() for word in words).within(some.encode())
+        assert {word.decode() for word in found} == {word for word in words if word in some}
+
+
+_PIECES = (
+    *SHAPED.values(),
+    *forms(AWKWARD),
+    "hunter22",
+    "secret_acce\N{KELVIN SIGN}ey",
+    *("".join(one) for one in AMID.values()),
+)
+_TOLD = st.lists(st.sampled_from(_PIECES) | texts, max_size=3).map("".join)
+_VALUES = st.recursive(
+    _TOLD | st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.sampled_from((1e22, 0.1, -2.5)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TOLD, inner, max_size=3),
+    max_leaves=6,
+)
+_WHOLE = (
+    Redaction(secrets={"AWKWARD": AWKWARD, "PLAIN": "hunter22"}),
+    Redaction(patterns=["[0-9]{5}"]),
+)
+
+
+@given(st.sampled_from(_WHOLE), _VALUES)
+@example(Redaction(secrets={"NUMBER": "1.25e-07"}), 1.25e-07)
+@example(Redaction(secrets={"NUMBER": "1.2345678901234568e+17"}), 123456789012345680.0)
+def test_a_value_looked_at_as_a_whole_is_redacted_as_its_parts_are(redaction: Redaction, value: Any) -> None:
+    found = redaction.value(Assistant(content="It is so.", native={"chat": value}))
+    assert found.native == {"chat": redaction.json(value)}
+
+
+def test_no_letter_of_unicode_hides_one_of_ascii_from_the_look_for_words() -> None:
+    for point in range(0x80, 0x110000):
+        if not 0xD800 <= point < 0xE000 and any(char < "\x80" for char in chr(point).lower()):
+            assert lowered(chr(point).encode()) == chr(point).lower().encode()
