@@ -65,8 +65,8 @@ class Description(Value, frozen=True, kw_only=True):
     def message(self) -> str:
         """The whole message, as git keeps it."""
         trailers = "\n".join(f"{key}: {one_line(value, 200)}" for key, value in self.trailers)
-        # A body that the subject says already would be read twice; it can have no more words than that has letters.
-        words = self.body.split(maxsplit=len(self.subject))
+        # A body that the subject says already would be read twice; it can have no more words than that.
+        words = self.body.split(maxsplit=self.subject.count(" ") + 1)
         # Git shows it as it is, escape sequences too.
         lines = [] if self.subject.endswith(" ".join(words)) else printable(self.body).strip("\n").split("\n")
         body = "\n".join([f"  {line}" if ":" in line and _TRAILER.match(line) else line for line in lines])

@@ -13,22 +13,28 @@ _CONTROL = re.compile(
 )
 
 
+_PLAIN = bytes((*b"\n\t", *range(0x20, 0x7F)))
 _WIDTH = 78
 
 
 def printable(text: str) -> str:
     """Replace what could command a terminal or reorder what is read; tabs and newlines stay."""
-    # By far the quicker look, and most texts are no more than printable lines.
-    if text.isprintable() or text.replace("\n", "").replace("\t", "").isprintable():
+    # By far the quicker look: most texts are no more than printable lines, and most of these in ASCII.
+    if text.isprintable() or _beyond_ascii(text).isprintable():
         return text
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def _beyond_ascii(text: str) -> str:
+    """What is left of a text without ASCII's printable characters, tabs and newlines."""
+    return text.encode("utf-8", "surrogatepass").translate(None, _PLAIN).decode("utf-8", "surrogatepass")
 
 
 def one_line(text: str, width: int = 72) -> str:
     """The text in one line of at most `width` characters."""
     if len(text) <= width and " " not in text and text.isprintable():
         return text  # one word
-    line = " ".join(printable(text[: width * 8]).split())
+    line = " ".join(printable(text[: width * 8]).split(maxsplit=width // 2 + 1))  # so many words fill it
     return line if len(line) <= width else line[: width - 1].rstrip() + "…"
 
 
