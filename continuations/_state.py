@@ -4,7 +4,7 @@ import enum
 from collections.abc import Mapping
 from typing import Literal
 
-from ._calls import Call, CallState, Gate, Rule
+from ._calls import CLOSED, Call, CallState, Gate, Rule
 from ._changes import Change
 from ._ids import CallId, CommitId, Digest, TreeId, WorkerId
 from ._messages import Json, Message, Time, Usage, User, Value
@@ -125,19 +125,18 @@ class Continuation(Record, frozen=True, kw_only=True, weakref=True):
         """Derived: final once it has ended, suspended if nothing can be done now, else active."""
         if self.ending is not None:
             return Status(self.ending.status)
-        if any(call.state is CallState.RUNNING for call in self.calls):
+        states = {call.state for call in self.calls} - CLOSED
+        if CallState.RUNNING in states:
             return Status.ACTIVE
         if self.gate is not None:
             return Status.SUSPENDED
-        open_calls = self.open_calls
-        if not open_calls or self.accepted is not None or any(call.state in _MOVING for call in open_calls):
-            return Status.ACTIVE
-        return Status.SUSPENDED
+        waits = states and self.accepted is None and _MOVING.isdisjoint(states)
+        return Status.SUSPENDED if waits else Status.ACTIVE
 
     @property
     def open_calls(self) -> tuple[Call, ...]:
         """The calls whose results are still to come."""
-        return tuple(call for call in self.calls if call.open)
+        return tuple([call for call in self.calls if call.open])
 
     def call(self, call_id: CallId) -> Call | None:
         """The call of that id in the present round, or None."""
@@ -181,4 +180,4 @@ class Child(Value, frozen=True, kw_only=True):
     state: Continuation
 
 
-_MOVING = frozenset({CallState.APPROVED, CallState.RUNNING, CallState.DELEGATED})
+_MOVING = frozenset({CallState.APPROVED, CallState.DELEGATED})
