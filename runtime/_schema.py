@@ -92,7 +92,7 @@ def _references(value: Json) -> set[str]:
 
 def _check_form(text: str) -> None:
     # The value is thrown away: msgspec reads the text again. Integers stay text, because making huge ones is slow.
-    value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_int=str)
+    value = _FORM.decode(text)
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [child for node in level for child in _children(node)]
@@ -122,6 +122,9 @@ def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 def _constant(name: str) -> Json:
     raise ValueError(f"{name} is not JSON")
+
+
+_FORM = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=str)
 
 
 def _brief(schema: Mapping[str, Json], definitions: Mapping[str, Json], depth: int) -> str:

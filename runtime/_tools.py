@@ -186,6 +186,8 @@ class Tool(Generic[P, R]):
             return Failed(error=plain_text(f"{self.name}: {error}"))
 
     async def _attempt(self, keywords: dict[str, Any], limiter: trio.CapacityLimiter | None) -> Any:
+        if self.signature.is_async and self.timeout is None:  # nothing to time
+            return await self._call(keywords)
         with trio.CancelScope() as scope:
 
             def start() -> None:
