@@ -8,8 +8,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+from msgspec.structs import replace
+
 from .._calls import Person
-from .._codec import encode_definition, encode_message, encode_record
 from .._errors import SavedStateError
 from .._ids import CommitId, LoopName
 from .._messages import goes_on, plain_text
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from ._projects import Projects
     from ._workspaces import Workspaces
 
+_encode = msgspec.json.Encoder().encode
 _REVISION = re.compile(r"(?P<base>[^~^]+)(?P<steps>(?:~\d*|\^\d*)*)")
 
 
@@ -102,8 +105,7 @@ class MemoryStore(Store):
         said = self._said(state, parents)
         content = _with(
             said.copy(),
-            encode_record(state),
-            encode_definition(state.definition),
+            _encode(replace(state, messages=(), children={})),
             *(child.commit.encode() for child in state.children.values()),
             " ".join(parents).encode(),
             plain_text(f"{author}{committer}").encode(),
@@ -164,7 +166,7 @@ class MemoryStore(Store):
         before = self._commits[parents[0]].state.messages if parents and parents[0] in self._commits else ()
         same = goes_on(state.messages, before)
         said = self._messages[parents[0]].copy() if before and same else hashlib.sha1(usedforsecurity=False)
-        return _with(said, *map(encode_message, state.messages[len(before) if same else 0 :]))
+        return _with(said, *map(_encode, state.messages[len(before) if same else 0 :]))
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
         with self._one_at_a_time:
