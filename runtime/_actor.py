@@ -154,12 +154,10 @@ class Actor:
 
     async def _next(self) -> tuple[str, AnyEvent | None]:
         while (returned := self.seat.due()) is None:
-            try:
-                key, event = self._mailbox.receive_nowait()
-            except trio.WouldBlock:
+            if not self._mailbox.statistics().current_buffer_used:
                 self.idle = self._under_way.sleeps
                 self._supervisor.check()
-                key, event = await self._mailbox.receive()
+            key, event = await self._mailbox.receive()
             if not self.seat.keep(event):
                 return key, event
         return "", returned

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 import trio
@@ -30,6 +31,7 @@ from caesura.continuations import (
 
 from ._agent import Agent, BadAgent, UnknownAgent
 from ._crossing import Crossing
+from ._duties import Duties
 from ._model import Model
 from ._notices import Listener
 from ._upkeep import Keeper
@@ -72,6 +74,7 @@ class Services:
 
     def __post_init__(self) -> None:
         self._crossing = Crossing(self.history.store)
+        self.duties = Duties(partial(self.watch.keep, self.step), partial(self.keeper.keep, self.beside))
 
     async def sync(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call into the synchronous layer below: here alone, in `step` and in `beside` the runtime crosses to a thread.

@@ -126,9 +126,8 @@ class Supervisor:
                 if self._pot is not None:
                     self._pot.count(root.loop, partial(self._spent, actor))
                 nursery.start_soon(self._renew, lease)
-                nursery.start_soon(self.services.watch.keep, self, self.services.step)
-                nursery.start_soon(self.services.keeper.keep, self.services.beside)
-                await self._settled.wait()
+                with self.services.watch.over(self), self.services.duties.shared_by(nursery):
+                    await self._settled.wait()
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise _first(group) from None

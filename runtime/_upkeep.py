@@ -14,7 +14,7 @@ _EVERY = 256
 
 
 class Keeper:
-    """Keeps one runtime's repository up: one of the drives at a time sees to it, as long as it lasts."""
+    """Keeps one runtime's repository up."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,6 +1,7 @@
 """The watch: looks for what others commit (decisions, answers, pauses, cancellations) to all loops that are driven."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ Heads = Sequence[CommitId | CaesuraError | None]
 
 
 class Watch:
-    """Watches the loops of one runtime: one of the drives at a time does it for all of them, as long as it lasts."""
+    """Watches the loops of one runtime, all of them together."""
 
     def __init__(self, store: Store, poll: float) -> None:
         """Look every `poll` seconds."""
@@ -28,19 +29,24 @@ class Watch:
         self._drives: set[Supervisor] = set()
         self._due = 0.0
 
-    async def keep(self, drive: "Supervisor", cross: Callable[[Callable[[], Heads]], Awaitable[Heads]]) -> None:
-        """Watch over a drive until cancelled; `cross` calls something in a thread."""
+    @contextmanager
+    def over(self, drive: "Supervisor") -> Iterator[None]:
+        """Meanwhile, the loops of a drive are among those that are watched."""
         if not self._drives:
             self._due = trio.current_time() + self._poll
         self._drives.add(drive)
         try:
-            async with self._one:
-                while True:
-                    await trio.sleep_until(self._due)  # whoever watched until then, and for how short a time
-                    await self._look(cross)
-                    self._due = trio.current_time() + self._poll
+            yield
         finally:
             self._drives.discard(drive)
+
+    async def keep(self, cross: Callable[[Callable[[], Heads]], Awaitable[Heads]]) -> None:
+        """Watch until cancelled; `cross` calls something in a thread."""
+        async with self._one:
+            while True:
+                await trio.sleep_until(self._due)  # whoever watched until then, and for how short a time
+                await self._look(cross)
+                self._due = trio.current_time() + self._poll
 
     async def _look(self, cross: Callable[[Callable[[], Heads]], Awaitable[Heads]]) -> None:
         driven = [actor for drive in self._drives for actor in drive.driven]
