@@ -8,7 +8,8 @@ import trio
 
 from caesura.continuations import AnyEvent
 
-MODEL = "model"
+# A tool's key is its call's id, in which there is no space.
+MODEL = "model "
 SLEEP = "sleep "  # what only sleeps does not keep its loop busy
 EXPIRY = SLEEP + "until it expires: "
 RETRY = "retry "

@@ -30,9 +30,9 @@ from tests.models import ADA, Held, World, ask_for, call_of, check_results, line
 class Slow:
     """A tool that returns once it is let go."""
 
-    def __init__(self, *, idempotent: bool = False) -> None:
+    def __init__(self, name: str = "work", *, idempotent: bool = False) -> None:
         self.began, self.go = trio.Event(), trio.Event()
-        self.tool = tool(self.work, idempotent=idempotent)
+        self.tool = tool(self.work, name=name, idempotent=idempotent)
         self.ran = 0
 
     async def work(self) -> str:
@@ -42,9 +42,10 @@ class Slow:
         return "worked"
 
 
-async def test_stop_waits_for_running_tools_commits_them_and_starts_nothing_more(tmp_path: Path) -> None:
-    slow, outcomes = Slow(), list[Outcome]()
-    world = World(tmp_path / "r.git", Agent("a", tools=[slow.tool]), lines(ask_for(("work", {})), say("done")))
+@pytest.mark.parametrize("name", ["work", "model", "sleep", "retry"])
+async def test_stop_waits_for_running_tools_commits_them_and_starts_nothing_more(tmp_path: Path, name: str) -> None:
+    slow, outcomes = Slow(name), list[Outcome]()
+    world = World(tmp_path / "r.git", Agent("a", tools=[slow.tool]), lines(ask_for((name, {})), say("done")))
     async with world.open() as runtime, trio.open_nursery() as nursery:
 
         async def run() -> None:
@@ -55,7 +56,7 @@ async def test_stop_waits_for_running_tools_commits_them_and_starts_nothing_more
         runtime.stop()
         slow.go.set()
     assert outcomes[0].status is Status.ACTIVE
-    assert call_of(world.state(), "work-1").state is CallState.RETURNED
+    assert call_of(world.state(), f"{name}-1").state is CallState.RETURNED
     assert len(world.model.requests) == 1
     assert (await world.resume()).status is Status.COMPLETED
     assert slow.ran == 1
