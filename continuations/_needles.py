@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import cached_property
 
 _FEWEST = 200  # characters of a text in which a pattern is quicker than each word by itself
 _MARKS = b"_-./jxzk"
@@ -18,7 +19,6 @@ class Needles:
     def __init__(self, words: Iterable[bytes]) -> None:
         self._marked: dict[bytes, list[bytes]] = {}
         self._plain: list[bytes] = []
-        self._around: dict[bytes, re.Pattern[bytes]] = {}
         for word in sorted(words):
             mark = next((bytes((char,)) for char in _MARKS if char in word[1:]), None)
             (self._plain if mark is None else self._marked.setdefault(mark, [])).append(word)
@@ -26,16 +26,15 @@ class Needles:
     def within(self, text: bytes) -> list[bytes]:
         """Those that are in a text."""
         found = [word for word in self._plain if word in text]
-        for mark, words in self._marked.items():
-            if mark in text and (len(text) < _FEWEST or self._pattern(mark).search(text)):
-                found += [word for word in words if word in text]
-        return found
+        if len(text) < _FEWEST:
+            marked = [words for mark, words in self._marked.items() if mark in text]
+        else:
+            marked = [words for sweep, words in self._sweeps if sweep.search(text)]
+        return found + [word for words in marked for word in words if word in text]
 
-    def _pattern(self, mark: bytes) -> re.Pattern[bytes]:
-        """What finds words around a mark, made when a text is long enough to need it."""
-        if mark not in self._around:
-            self._around[mark] = re.compile(_around(mark, self._marked[mark]))
-        return self._around[mark]
+    @cached_property  # made when a text is long enough to need them
+    def _sweeps(self) -> list[tuple[re.Pattern[bytes], list[bytes]]]:
+        return [(re.compile(_around(mark, words)), words) for mark, words in self._marked.items()]
 
 
 def _around(mark: bytes, words: Iterable[bytes]) -> bytes:
