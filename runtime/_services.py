@@ -86,8 +86,10 @@ class Services:
     async def step(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`sync` for what takes a step's time and makes one commit at most, at its end.
 
-        Loops that do so at once share a thread, and the wait for the disk.
+        Loops that do so at once share a thread, and the wait for the disk, if the store has them share it.
         """
+        if not self.history.store.shares:
+            return await self.sync(function, *args, **kwargs)
         return await self._crossing.do(lambda: function(*args, **kwargs))
 
     async def beside(self, function: Callable[[], None]) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
-from caesura.continuations import CallState, GitStore, LoopName, MemoryStore, Reply, Status, Unavailable
-from caesura.continuations.store import _disk
+from caesura.continuations import CallState, GitStore, LoopName, MemoryStore, Reply, Status, Unavailable, Visibility
+from caesura.continuations.store import _disk, _refs
 from caesura.runtime import (
     Agent,
     Committed,
@@ -274,3 +275,29 @@ async def test_one_runtime_drives_two_loops_at_once(tmp_path: Path, memory: bool
             nursery.start_soon(partial(runtime.run, "a", "zero", loop="x"))
             nursery.start_soon(partial(runtime.run, "a", "one", loop="y"))
     assert [info.status for info in world.loops().all()] == [Status.COMPLETED] * 2
+
+
+@pytest.mark.parametrize("visibility", ["step", "sealed"])
+async def test_a_loop_whose_branch_another_process_holds_keeps_no_other_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visibility: Visibility
+) -> None:
+    monkeypatch.setattr(_refs, "LOCK_SECONDS", 1e6)
+    path, held = tmp_path / "r.git", Held(lines(say("done")))
+
+    def script(asked: ModelRequest) -> Reply | Awaitable[Reply]:
+        return held(asked) if "held" in str(asked.messages) else say("done")
+
+    world = World(path, Agent("a"), script, visibility=visibility)
+    with trio.fail_after(300):
+        async with world.open() as runtime, trio.open_nursery() as nursery:
+            nursery.start_soon(partial(runtime.run, "a", "held", loop="x"))
+            await held.asked.wait()
+            GitStore.open(path).seal()
+            lock = path / "refs/heads/loops/x.lock"
+            lock.touch(exist_ok=False)
+            held.go.set()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert (await runtime.run("a", "go", loop="y")).status is Status.COMPLETED
+            assert world.state().status is Status.ACTIVE
+            lock.unlink()
+    assert world.state().status is Status.COMPLETED

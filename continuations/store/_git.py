@@ -141,6 +141,10 @@ class GitStore(Store):
     def waits(self) -> bool:
         return True
 
+    @property
+    def shares(self) -> bool:
+        return self._group is not None
+
     def close(self) -> None:
         if self._group is not None:
             self._group.close()

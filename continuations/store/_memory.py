@@ -55,6 +55,10 @@ class MemoryStore(Store):
     def waits(self) -> bool:
         return False
 
+    @property
+    def shares(self) -> bool:
+        return True
+
     def heads(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
         with self._one_at_a_time:
             branches = sorted(self._branches(archived).items())

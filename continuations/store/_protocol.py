@@ -109,6 +109,11 @@ class Store(Protocol):
         """Whether its calls may wait for a disk: who must not stand still meanwhile makes them in a thread."""
         ...
 
+    @property
+    def shares(self) -> bool:
+        """Whether works that are shared wait no longer than one of them; else each is better done in its own thread."""
+        ...
+
     def heads(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, CommitId]:
         """The heads of all loops, or of those nested in one, by name, in the order of the names.
 
