@@ -914,6 +914,21 @@ def test_shared_work_does_not_wait_for_branches_that_somebody_else_holds(folder:
     assert store.heads() == {X: works[0].result().id, other: works[2].result().id}
 
 
+def test_a_held_branch_is_waited_for_from_when_it_was_found_held_however_long_the_work_has_waited_before(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work(partial(step, store))
+    monkeypatch.setattr(_refs, "LOCK_SECONDS", 0.0)
+    (folder / "refs/heads/loops").mkdir(parents=True, exist_ok=True)
+    lock = folder / f"refs/heads/loops/{X}.lock"
+    lock.touch()
+    store.share([work])
+    assert work.held
+    lock.unlink()
+    store.share([work])
+    assert store.heads() == {X: work.result().id}
+
+
 def test_a_branch_that_somebody_else_never_lets_go_of_is_given_up_in_the_end(
     folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,14 +18,14 @@ class Work(Generic[T]):
     def __init__(self, call: Callable[[], T]) -> None:
         self._call = call
         self._made: list[T] = []
-        self._since = time.monotonic()
+        self._left: float | None = None
         self.error: BaseException | None = None
         self.held = False
 
     @property
     def seconds(self) -> float:
-        """How long ago it was asked for."""
-        return time.monotonic() - self._since
+        """For how long it has been left by now."""
+        return 0.0 if self._left is None else time.monotonic() - self._left
 
     def do(self) -> None:
         """Make the call; what it raises is kept."""
@@ -35,6 +35,7 @@ class Work(Generic[T]):
     def leave(self) -> None:
         """Take note that nothing came of the call: it is to be shared again."""
         self._made, self.held = [], True
+        self._left = self._left or time.monotonic()
 
     def attempt(self, call: Callable[[], None]) -> None:
         """Make a call that belongs to it; what that raises is kept, if nothing went wrong before."""
