@@ -5,15 +5,25 @@ import resource
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 import trio
 
-from caesura.continuations import Assistant, Function, Loops, MemoryStore, ModelSpec, Reply, ToolRequest, encode_message
+from caesura.continuations import (
+    Assistant,
+    Function,
+    Loops,
+    MemoryStore,
+    ModelSpec,
+    Reply,
+    Store,
+    ToolRequest,
+    encode_message,
+)
 from caesura.runtime import Agent, Committed, ModelRequest, Notice, Runtime, tool
 
 from .job import Job, Outcome
@@ -40,6 +50,10 @@ def _ask_first() -> str:
     return ""
 
 
+async def _nothing() -> None:
+    """Where a model answers at once."""
+
+
 class Scripted:
     """A model that asks for `look` in so many rounds, and then for the tool `last`, or is done; it takes `seconds`.
 
@@ -47,7 +61,12 @@ class Scripted:
     """
 
     def __init__(
-        self, rounds: int, seconds: float = 0.0, *, last: str = "", before_last: Callable[[], None] = lambda: None
+        self,
+        rounds: int,
+        seconds: float = 0.0,
+        *,
+        last: str = "",
+        before_last: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self._rounds, self._seconds, self._last, self._before_last = rounds, seconds, last, before_last
         self.answered: dict[str, float] = {}
@@ -66,7 +85,7 @@ class Scripted:
         if place < self._rounds:
             said = _asking(place, Function(name="look", arguments=f'{{"place": {place}}}'))
         else:
-            self._before_last()
+            await self._before_last()
             said = _asking(place, Function(name=self._last, arguments="{}")) if self._last else said
         self.answered[prompt] = time.perf_counter()
         return Reply(message=said)
@@ -105,6 +124,10 @@ def memory(job: Job) -> Outcome:
 
     Of what grows with loops, the median of some batches of them counts, each with its steps sealed: what is bounded
     may still be growing at first, and a table of the interpreter's own is made larger at some moment or other.
+
+    What the active one holds is counted at rest, when its steps are sealed and the repository is tidied up: how far
+    those threads have come at a moment says nothing of the loop. What they have in hand is in the most that was held
+    at any moment from its loading on, the work of tidying up after all the suspended ones included.
     """
     held: list[int] = []
     one: list[int] = []
@@ -113,8 +136,7 @@ def memory(job: Job) -> Outcome:
 
     async def suspended() -> None:
         model = Scripted(job.steps, last="look_closely")
-        store = opened(folder, "crash")
-        async with Runtime.open(store, agents=[asking], model=model) as driven:
+        async with _driven(folder, asking, model) as (driven, store):
             for number in range(BATCHES * job.loops):
                 outcome = await driven.run("lead", "go", loop=f"waits-{number}")
                 assert outcome.status == "suspended"
@@ -124,15 +146,20 @@ def memory(job: Job) -> Outcome:
 
     async def before() -> None:
         model = Scripted(int(job.size / 2 * _LOADED), last="look_closely")
-        async with Runtime.open(opened(folder, "crash"), agents=[asking], model=model) as driven:
+        async with _driven(folder, asking, model) as (driven, _):
             outcome = await driven.run("lead", "go", loop="active")
         with Loops(opened(folder, "crash")) as loops:
             loops.approve(outcome.pending[0], by=AUTHOR)
 
     async def active() -> None:
         before = _held()
-        model = Scripted(job.size // 2, before_last=lambda: one.append(_held() - before))
-        async with Runtime.open(opened(folder, "crash"), agents=[asking], model=model) as driven:
+
+        async def measure() -> None:
+            await trio.to_thread.run_sync(_rest, store)
+            one.extend([_held() - before, tracemalloc.get_traced_memory()[1] - before])
+
+        model = Scripted(job.size // 2, before_last=measure)
+        async with _driven(folder, asking, model) as (driven, store):
             await driven.resume("active")
 
     with _traced():
@@ -146,8 +173,27 @@ def memory(job: Job) -> Outcome:
             for name in ("waits-0", "active")
         )
     grown = median([after - before for before, after in pairwise(held)])
-    figures = {"suspended": [grown / job.loops / waiting], "active": [one[0] / driven]}
+    figures = {
+        "suspended": [grown / job.loops / waiting],
+        "active": [one[0] / driven],
+        "active at most": [one[1] / driven],
+    }
     return Outcome(side=job.side, figures=figures)
+
+
+@asynccontextmanager
+async def _driven(folder: Path, agent: Agent, model: Scripted) -> AsyncIterator[tuple[Runtime, Store]]:
+    """A runtime over a store of its own, which is closed: else its threads would go on beside what comes next."""
+    with closing(opened(folder, "crash")) as store:
+        async with Runtime.open(store, agents=[agent], model=model) as driven:
+            yield driven, store
+
+
+def _rest(store: Store) -> None:
+    """Wait until what was written is sealed, and nothing is left to be tidied up."""
+    while store.upkeep().run() is None:  # the runtime is at it
+        time.sleep(0.01)
+    store.seal()
 
 
 @contextmanager
