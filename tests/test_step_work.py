@@ -49,8 +49,8 @@ class Work:
             patch.setattr(_disk, name, self._counted(name, getattr(_disk, name)))
 
     def _counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(file: Path | _disk.Growing, *more: Any) -> Any:
-            path = file.path if isinstance(file, _disk.Growing) else file
+        def counted(file: Path | str | _disk.Growing, *more: Any) -> Any:
+            path = file.path if isinstance(file, _disk.Growing) else Path(file)
             data = next((one for one in more if isinstance(one, bytes)), b"")
             self.calls.append((name, path, len(data)))
             return call(file, *more)

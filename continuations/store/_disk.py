@@ -21,7 +21,7 @@ class Growing:
     descriptor: int
 
 
-def opened(path: Path) -> FileIO:
+def opened(path: Path | str) -> FileIO:
     """A file to be read. Whatever else has that name (a pipe, say, which would be waited for) is refused.
 
     Raises:

@@ -1,6 +1,7 @@
 """Where things stand: the branches of loops, and the files in a commit's tree."""
 
-LOOPS = "refs/heads/loops/"
+BRANCHES = "refs/heads/"
+LOOPS = f"{BRANCHES}loops/"
 ARCHIVE = "refs/archive/loops/"
 
 RECORD = "continuation.json"

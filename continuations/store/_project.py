@@ -11,11 +11,9 @@ from .._errors import CallerError, ConflictError
 from .._ids import CommitId
 from .._text import one_line
 from ._format import is_id
-from ._layout import LOOPS
+from ._layout import BRANCHES, LOOPS
 from ._plumbing import GitFailed, git
 from ._protocol import Moved, NoSuchRevision
-
-BRANCHES = "refs/heads/"
 
 _HERE = "HEAD"
 

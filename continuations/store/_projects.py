@@ -15,10 +15,10 @@ from ._errors import TooLarge, Torn
 from ._exclusive import in_turn
 from ._folder import MAX_FOLDERS, Unkeepable, is_keepable, join
 from ._format import FOLDER, Entry, Kind, read_commit
-from ._layout import WORKSPACE
+from ._layout import BRANCHES, WORKSPACE
 from ._objects import MAX_OBJECT, Batch, Objects
 from ._plumbing import GitFailed, beside, git, pack_of, take_over
-from ._project import BRANCHES, BranchInUse, NoProject, Project, leads
+from ._project import BranchInUse, NoProject, Project, leads
 from ._protocol import Unavailable
 from ._revisions import Revisions
 from ._snapshot import MAX_NEW, is_secret

@@ -18,6 +18,7 @@ from ._exclusive import Held, Locks, Turns
 from ._format import is_id
 from ._guard import Guard
 from ._journal import Journal
+from ._layout import BRANCHES
 from ._packed import PACKED, PackedRefs, View, is_line, is_ref
 from ._protocol import Locked, Moved, Unavailable
 from ._refused import refused
@@ -36,7 +37,7 @@ Logging = Literal["no", "branches", "always"]
 _LONGEST = 4096
 _SYMBOLIC = 5
 _TRIES = 10
-_LOGGED = ("refs/heads/", "refs/remotes/", "refs/notes/")
+_LOGGED = (BRANCHES, "refs/remotes/", "refs/notes/")
 
 
 class Refs:
@@ -85,7 +86,8 @@ class Refs:
         """What stands in a ref: an id, or the name of another ref."""
         if not is_ref(ref):
             return None
-        return (None if self._journal is None else self._journal.head(ref)) or self.stored(ref)
+        journal = self._journal if ref.startswith(BRANCHES) else None  # it moves no others
+        return (None if journal is None else journal.head(ref)) or self.stored(ref)
 
     def stored(self, ref: str) -> str | None:
         """What stands in a ref's own file, or among the packed refs: what git sees."""
@@ -93,7 +95,7 @@ class Refs:
             return self._stored(ref)
 
     def _stored(self, ref: str) -> str | None:
-        file = self._file(ref)
+        file = self._path(ref)
         try:
             with _disk.opened(file) as opened:
                 data = opened.read(_LONGEST)
@@ -151,21 +153,24 @@ class Refs:
 
     def _loose(self, folder: Path, above: str, prefix: str) -> Iterator[str]:
         """The files in a folder, by their names after what is above it, that begin with the prefix."""
+        begin = prefix[len(above) :]
         try:
-            entries = list(os.scandir(folder))
+            # Nearly all begin otherwise, where there are many loops.
+            entries = [entry for entry in os.scandir(folder) if entry.name.startswith(begin)]
         except (FileNotFoundError, NotADirectoryError):
             return
         for entry in entries:
             name = above + entry.name
-            if not name.startswith(prefix):
-                continue  # as nearly all do not, where there are many loops
             if entry.is_dir(follow_symlinks=False):
                 yield from self._loose(Path(entry.path), f"{name}/", prefix)
             else:
                 yield name
 
     def _file(self, ref: str) -> Path:
-        return (self._folder if ref.startswith("refs/") else self._head) / ref
+        return Path(self._path(ref))
+
+    def _path(self, ref: str) -> str:
+        return f"{self._folder if ref.startswith('refs/') else self._head}/{ref}"
 
     # Moving ------------------------------------------------------------------------------------------------------
 
@@ -324,13 +329,19 @@ class Refs:
         """
         parts = ref.split("/")
         above = ["/".join(parts[:count]) for count in range(2, len(parts))]
-        taken = next((one for one in above if self.read(one) is not None), None)
+        # In this order: what git packs in the meantime is in the list by then.
+        held = {} if self._journal is None else self._journal.heads()
+        files = [one for one in above if os.path.isfile(self._path(one))]  # noqa: PTH113  # as below
+        folder = os.path.isdir(self._path(ref))  # noqa: PTH112  # each new loop asks: a Path takes longer
+        packed, below = self.packed(), f"{ref}/"
+        taken = next((one for one in above if one in held or one in files or packed.find(one) is not None), None)
         if taken is not None:
             raise Unavailable(
                 f"{ref} cannot be a branch: there is a branch {taken} already.",
                 hint="Rename that branch with 'git branch -m'.",
             )
-        if self._file(ref).is_dir() or next(self.all(f"{ref}/"), None) is not None:
+        nested = any(name.startswith(below) for name in held)
+        if folder or nested or next(packed.entries(below), None) is not None:
             raise Unavailable(
                 f"{ref} cannot be a branch: there are branches {ref}/… already.",
                 hint="Choose another name for the loop, or rename those branches.",
