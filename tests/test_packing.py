@@ -5,8 +5,9 @@ import hashlib
 import os
 import struct
 import subprocess
+import tracemalloc
 import zlib
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,11 @@ from hypothesis import strategies as st
 
 from caesura.continuations._ids import object_id
 from caesura.continuations.store import _disk, _packing
-from caesura.continuations.store._delta import DEPTH
+from caesura.continuations.store._delta import DEPTH, as_delta
 from caesura.continuations.store._format import FILE, NUMBERS, Entry, Kind, tree_bytes
 from caesura.continuations.store._objects import Objects
 from caesura.continuations.store._packing import head, index_of, keeper, packed, write_pack
-from caesura.continuations.store._packs import Pack
+from caesura.continuations.store._packs import Pack, Packs
 from caesura.continuations.store._versions import shortened
 from tests.repositories import git
 
@@ -252,3 +253,20 @@ def test_of_versions_the_newest_stands_whole_and_each_other_is_near_one_that_doe
     assert not depths.keys() & {object_id(*thing) for thing in things[-4:]}
     sizes = {line[0]: int(line[3]) for line in lines if len(line) >= 5 and line[1] == "tree"}
     assert sum(sizes[name] < 50 for name in folders) > 150  # of up to 5,000 bytes
+
+
+def test_what_is_kept_for_deltas_has_one_bound_for_all_packs(objects: Path) -> None:
+    for number in range(12):
+        base = b"%02d " % number * 300_000
+        names = [bytes.fromhex(object_id("blob", data)) for data in (base, base + b"more")]
+        told = as_delta(names[0], base, base + b"more")
+        assert told is not None
+        write_pack(objects, 2, [(names[0], packed("blob", base)), (names[1], told)])
+    with closing(Packs(objects)) as packs:
+        packs.refresh()
+        tracemalloc.start()
+        for pack in packs:
+            assert all(pack.read(bytes.fromhex(name), 10**6) for name in pack.ids())
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    assert held < 5 * 2**20  # of 21 MB that they have together

@@ -190,7 +190,8 @@ class Objects:
         if found is not None:
             return found
         for folder, packs in zip(self._folders, self._packs, strict=True):
-            for pack in packs:  # they are at hand, and most objects are in one
+            # They are at hand, and most objects are in one; those that belong together, in the same one.
+            for pack in packs if self._recent is None else (self._recent, *packs):
                 try:
                     found = pack.read(raw, limit)
                     if found is not None:

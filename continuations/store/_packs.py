@@ -4,7 +4,6 @@ import hashlib
 import mmap
 import struct
 from bisect import bisect_left
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from . import _disk
 from ._deflate import inflate
 from ._errors import Torn, too_large, torn
 from ._format import NUMBERS, Kind
+from ._kept import Kept
 from ._packing import ID_DELTA, OFFSET_DELTA, head
 
 _KINDS: dict[int, Kind] = {number: kind for kind, number in NUMBERS.items()}
@@ -21,15 +21,23 @@ _BLOB = NUMBERS["blob"]
 _FANOUT = 8 + 256 * 4
 _CHAIN = 4096  # as git's own limit on the deltas between an object and its base
 _WORK = 64  # times the limit: what may be made on the way to one object
-_CACHED = 16 * 2**20
+_BASES, _BASE = 4 * 2**20, 2**20  # bytes of objects that are kept, as deltas take over from them; of one at most
+_EACH = 300  # bytes that each of them takes besides
 _NEAR = 64  # objects among which one is looked for byte by byte
+
+
+class Bases(Kept[tuple["Pack", int], tuple[Kind, bytes]]):
+    """What deltas in some packs take over from, by its places: of what was made of some, what was used last."""
+
+    def __init__(self) -> None:
+        super().__init__(_BASES // _EACH, _BASES)
 
 
 class Pack:
     """One pack and its index."""
 
-    def __init__(self, index: Path) -> None:
-        """Open it.
+    def __init__(self, index: Path, bases: Bases | None = None) -> None:
+        """Open it; `bases` are those that it has in common with other packs.
 
         Raises:
             Torn: it is no pack, is cut short, or its index is another's.
@@ -37,8 +45,7 @@ class Pack:
         """
         self.index, self.file = index, index.with_suffix(".pack")
         self._index, self._data = _mapped(index), _mapped(self.file)
-        self._bases: OrderedDict[int, tuple[Kind, bytes]] = OrderedDict()
-        self._held = 0
+        self._bases = Bases() if bases is None else bases
         if self._index[:8] != b"\xfftOc\x00\x00\x00\x02" or len(self._index) < _FANOUT + 40:
             raise torn("A pack's index", index, "it is not an index of version 2; 'git repack -ad' makes a new one")
         self._fanout: tuple[int, ...] = struct.unpack(">256I", self._index[8:_FANOUT])
@@ -146,9 +153,8 @@ class Pack:
     def _object(self, offset: int, limit: int, name: bytes) -> tuple[Kind, bytes]:
         deltas: list[tuple[int, bytes]] = []
         while True:
-            known = self._bases.get(offset)
+            known = self._bases.get((self, offset))
             if known is not None:
-                self._bases.move_to_end(offset)
                 kind, data = known
                 break
             number, size, at = self._head(offset)
@@ -216,13 +222,8 @@ class Pack:
         return text
 
     def _keep(self, offset: int, kind: Kind, data: bytes) -> None:
-        if offset in self._bases or len(data) > _CACHED // 16:
-            return
-        self._bases[offset] = (kind, data)
-        self._held += len(data) + 100
-        while self._held > _CACHED:
-            _, (_, dropped) = self._bases.popitem(last=False)
-            self._held -= len(dropped) + 100
+        if len(data) <= _BASE:
+            self._bases.keep((self, offset), (kind, data), len(data) + _EACH)
 
 
 class Packs:
@@ -232,6 +233,7 @@ class Packs:
         self._folder = folder / "pack"
         self._there: set[Path] = set()
         self._open: dict[Path, Pack] = {}
+        self._bases = Bases()
         self._all: tuple[Pack, ...] = ()
         self._faults: dict[Path, Torn] = {}
 
@@ -252,12 +254,13 @@ class Packs:
         others, self._there = there != self._there, there
         for index in self._open.keys() - there:
             self._open.pop(index).close()
+            self._bases.clear()
         self._faults = {index: fault for index, fault in self._faults.items() if index in there}
         for index in sorted(there - self._open.keys()):
             self._faults.pop(index, None)
             with suppress(OSError):  # it went while we looked
                 try:
-                    self._open[index] = Pack(index)
+                    self._open[index] = Pack(index, self._bases)
                 except Torn as fault:
                     self._faults[index] = fault
         self._all = tuple(self._open.values())
@@ -268,6 +271,7 @@ class Packs:
         for pack in self._open.values():
             pack.close()
         self._open.clear()
+        self._bases.clear()
         self._all = ()
 
 

@@ -163,7 +163,8 @@ class Repacking:
             yield from self._entries(whole)
 
         made = Pack(write_pack(self._folder, len(ready) + len(whole), entries()).with_suffix(".idx"))
-        torn = {name for name in made.ids() if not self._is_read(made, name)}
+        # In the order of the pack, in which what a delta takes over from comes before it.
+        torn = {name.hex() for name in made.entries() if not self._is_read(made, name)}
         if torn:
             made.close()
             _disk.unlink(made.index)
@@ -171,10 +172,10 @@ class Repacking:
             raise NotWhole(torn)
         return made
 
-    def _is_read(self, pack: Pack, name: str) -> bool:
+    def _is_read(self, pack: Pack, name: bytes) -> bool:
         self._breathe()
         try:
-            return pack.read(bytes.fromhex(name), MAX_OBJECT) is not None
+            return pack.read(name, MAX_OBJECT) is not None
         except Unreadable:
             return False
 
