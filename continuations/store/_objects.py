@@ -120,8 +120,8 @@ class Objects:
             Torn, TooLarge: as `get`.
         """
         for called, name in named:
-            with self._turn:
-                data = None if self._recent is None else self._recent.blob(bytes.fromhex(name), MAX_OBJECT)
+            recent = self._recent
+            data = None if recent is None else recent.blob(bytes.fromhex(name), MAX_OBJECT)
             yield called, self.get(name, "blob") if data is None else data
 
     def find(self, prefix: str) -> set[str]:

@@ -138,17 +138,22 @@ class Pack:
         return kind, data
 
     def blob(self, name: bytes, limit: int) -> bytes | None:
-        """`read`, of a blob that stands whole in it, quickly; None for all else, and whatever is wrong."""
-        offset = self.offset(name)
-        if offset is None:
-            return None
-        with suppress(IndexError, ValueError):
+        """`read`, of a blob that stands whole in it, quickly; None for all else, and whatever is wrong.
+
+        For any thread: it keeps nothing, and a pack that is closed meanwhile has it no more.
+        """
+        try:
+            offset = self.offset(name)
+            if offset is None:
+                return None
             number, size, at = self._head(offset)
-            if number == _BLOB and size <= limit:
-                data = self._inflate(at, size)
-                if hashlib.sha1(b"blob %d\x00%b" % (size, data), usedforsecurity=False).digest() == name:
-                    return data
-        return None
+            if number != _BLOB or size > limit:
+                return None
+            data = self._inflate(at, size)
+        except (IndexError, ValueError):
+            return None
+        whole = hashlib.sha1(b"blob %d\x00%b" % (size, data), usedforsecurity=False).digest() == name
+        return data if whole else None
 
     def _object(self, offset: int, limit: int, name: bytes) -> tuple[Kind, bytes]:
         deltas: list[tuple[int, bytes]] = []
