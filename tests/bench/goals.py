@@ -340,7 +340,7 @@ def _sizes(*, quick: bool) -> dict[str, Measurement]:
         "resume": Measurement(before=half, job=again, times=5, rounds=1 if quick else 3),
         "forks": Measurement(before=half, job=replace(half, task="forks", size=10), rounds=2),
         "length": jobs("length", 10_000, 100, 20),
-        "fork": jobs("fork", 10_000, 10, 2),
+        "fork": jobs("fork", 10_000, 10, 5),
         "refs": jobs("refs", 1_000_000, 10, 10),
         "runtime": Measurement(job=Job(task="runtime", steps=300), rounds=2 if quick else 5),
         "files": jobs("files", 50_000, 15, 5),
