@@ -193,6 +193,19 @@ def test_a_pack_that_somebody_keeps_is_left_alone(store: GitStore, folder: Path,
 # Others ------------------------------------------------------------------------------------------------------------
 
 
+def test_a_pack_that_git_is_making_is_neither_relied_on_nor_taken_away(store: GitStore, folder: Path) -> None:
+    made = steps(store, 20)
+    git(folder, "repack", "-q")  # which does not take away the files that the objects have of their own
+    (whole,) = packs(folder)
+    making = [whole.with_suffix(suffix) for suffix in (".pack", ".idx")]
+    making = [one.rename(one.with_name(f".tmp-4711-{one.name}")) for one in making]
+    run(store)
+    assert all(one.exists() for one in making)
+    for one in making:  # as git does if it is ended
+        one.unlink()
+    check(folder, made)
+
+
 def test_a_store_that_has_read_and_written_before_goes_on(store: GitStore, folder: Path) -> None:
     made = steps(store, 10)
     other = GitStore.open(folder)

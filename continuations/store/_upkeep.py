@@ -72,7 +72,7 @@ class GitUpkeep(Upkeep):
         return sampled * 256 > LOOSE * len(_SAMPLED) or len(self._small()) > PACKS or self._branches.count() > BRANCHES
 
     def holdings(self) -> Holdings:
-        packs = list((self._where / "pack").glob("*.pack"))
+        packs = list((self._where / "pack").glob("pack-*.pack"))
         loose = self._loose()
         files = [*loose.values(), *packs, *(pack.with_suffix(".idx") for pack in packs)]
         return Holdings(
@@ -172,8 +172,12 @@ class GitUpkeep(Upkeep):
     # Packs -----------------------------------------------------------------------------------------------------------
 
     def _packs(self) -> list[Path]:
-        """The indexes of the packs, the smallest pack first."""
-        found = (index for index in (self._where / "pack").glob("*.idx") if index.with_suffix(".pack").exists())
+        """The indexes of the packs, the smallest pack first.
+
+        Those that git is making are not among them: they have other names, and if git does not come to its end, it
+        takes them away.
+        """
+        found = (index for index in (self._where / "pack").glob("pack-*.idx") if index.with_suffix(".pack").exists())
         return sorted(found, key=lambda index: (_size(index.with_suffix(".pack")), index.name))
 
     def _small(self, largest: float = _LARGE) -> list[Path]:
