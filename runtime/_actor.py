@@ -290,18 +290,16 @@ class Actor:
 
     def _held(self) -> bool:
         """Whether nothing may start: the supervisor is stopping, or a loop above stands behind a gate."""
-        return self._supervisor.stopping or any(
-            above.saved.state.gate for above in self._lineage() if above is not self
-        )
+        return self._supervisor.stopping or any(above.saved.state.gate for above in self.above())
 
     def _has_lost(self, call_id: CallId) -> bool:
         """Whether the agent has no tool for a call any more: that is settled before anything of the call goes on."""
         call = self.saved.state.call(call_id)
         return call is not None and self._definition.tool(call.tool) is None
 
-    def _lineage(self) -> "Iterator[Actor]":
-        """This actor and those above it, up to the root's."""
-        actor: Actor | None = self
+    def above(self) -> "Iterator[Actor]":
+        """The actors of the loops that this one is nested in, up to the root's."""
+        actor = self.parent
         while actor is not None:
             yield actor
             actor = actor.parent
@@ -310,7 +308,7 @@ class Actor:
         if MODEL in self._under_way:
             return
         now = self._services.now()
-        for actor in self._lineage():
+        for actor in (self, *self.above()):
             spent = over_budget(actor.saved.state, actor.committed_to, now)
             if spent is not None:
                 if actor is self:

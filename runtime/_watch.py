@@ -10,6 +10,7 @@ import trio
 from caesura.continuations import CaesuraError, CommitId, LoopName, Store
 
 if TYPE_CHECKING:
+    from ._actor import Actor
     from ._supervisor import Supervisor
 
 _AT_ONCE = 64
@@ -49,14 +50,21 @@ class Watch:
                 self._due = trio.current_time() + self._poll
 
     async def _look(self, cross: Callable[[Callable[[], Heads]], Awaitable[Heads]]) -> None:
-        driven = [actor for drive in self._drives for actor in drive.driven]
+        # What is nested comes first: whoever sees a decision there sees a pause that was put above it before, too.
+        driven = [actor for drive in self._drives for actor in reversed(drive.driven)]
+        behind: dict[Actor, None] = {}
         for at in range(0, len(driven), _AT_ONCE):
             some = driven[at : at + _AT_ONCE]
             heads = await cross(partial(self._heads, [actor.loop for actor in some]))
-            for actor, head in zip(some, heads, strict=True):
-                # If it cannot be told, it looks for itself; if it cannot go on, the others come to rest in order.
-                if head is not None and head != actor.saved.commit:
-                    actor.post()
+            # If it cannot be told, it looks for itself; if it cannot go on, the others come to rest in order.
+            behind |= {
+                actor: None
+                for actor, head in zip(some, heads, strict=True)
+                if head is not None and head != actor.saved.commit
+            }
+        for actor in behind:
+            if not any(above in behind for above in actor.above()):  # else its turn comes once those have looked
+                actor.post()
 
     def _heads(self, loops: Sequence[LoopName]) -> Heads:
         return [self._head(loop) for loop in loops]

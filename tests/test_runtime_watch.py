@@ -2,15 +2,17 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import pytest
 import trio
 import trio.lowlevel
 from trio.testing import MockClock
 
-from caesura.continuations import Loops, MemoryStore, ModelSpec, Reply, Status, Work
+from caesura.continuations import CommitId, LoopName, Loops, MemoryStore, ModelSpec, Reply, Status, Work
 from caesura.runtime import Agent, ModelRequest, Runtime, tool
-from tests.models import ADA, ask_for, results, say
+from tests.models import ADA, ScriptedModel, ask_for, results, say
 
 PATIENCE = 300
 
@@ -138,3 +140,54 @@ async def test_loops_that_end_while_one_is_sealed_are_sealed_together_before_the
             store.go_on.set()
         assert known == ([], 1)
         assert (len(crowd.ended), store.seals) == (21, 2)
+
+
+class Interrupted(MemoryStore):
+    """Lets somebody do something, once, after the first of the heads that the next look reads."""
+
+    meanwhile: Callable[[], None] | None = None
+
+    def head(self, loop: LoopName, *, archived: bool = False) -> CommitId | None:
+        found = super().head(loop, archived=archived)
+        call, self.meanwhile = self.meanwhile, None
+        if call is not None:
+            call()
+        return found
+
+
+@pytest.mark.parametrize("between", [True, False])
+async def test_who_pauses_a_loop_and_then_approves_what_is_nested_in_it_finds_it_not_begun(
+    autojump_clock: MockClock, between: bool
+) -> None:
+    store, ran = Interrupted(), list[str]()
+
+    @tool(needs_approval=True)
+    async def act() -> str:
+        ran.append("act")
+        return "done"
+
+    def reply(request: ModelRequest) -> Reply:
+        if results(request):
+            return say("done")
+        return ask_for(("act", {}) if request.agent == "child" else ("child", {"prompt": "act"}))
+
+    def decide() -> None:
+        loops = Loops(store)
+        loops.pause("x", by=ADA)
+        loops.approve("x.child-1.act-1", by=ADA)
+
+    child = Agent("child", tools=[act])
+    top = Agent("top", tools=[child.as_tool("It acts.")])
+    async with (
+        Runtime.open(store, agents=[top], model=ScriptedModel(reply), poll=5) as runtime,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(partial(runtime.run, "top", "go", loop="x", wait=True))
+        await trio.sleep(12)
+        if between:
+            store.meanwhile = decide
+        else:
+            decide()
+        await trio.sleep(60)
+        assert ran == []
+        nursery.cancel_scope.cancel()
