@@ -36,9 +36,13 @@ class Keeper:
             while True:
                 await self._due.wait()
                 self._due = trio.Event()
-                # It fails where a step would fail, and the loops say so; without it they are none the worse.
-                with suppress(CaesuraError):
-                    await in_a_thread(self._look)
+                try:
+                    # It fails where a step would fail, and the loops say so; without it they are none the worse.
+                    with suppress(CaesuraError):
+                        await in_a_thread(self._look)
+                except trio.Cancelled:
+                    self._due.set()  # for whoever sees to it next
+                    raise
 
     def _look(self) -> None:
         upkeep = self._store.upkeep(breathe=trio.from_thread.check_cancelled)

@@ -1,7 +1,9 @@
 """Upkeep by itself: while loops are driven their repository stays in few files, and no drive waits for it for long."""
 
 import threading
+from collections.abc import Awaitable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from caesura.continuations.store import _upkeep
 from caesura.continuations.store._upkeep import GitUpkeep
 from caesura.runtime import Agent, ModelRequest, tool
 from caesura.runtime import _upkeep as keeping
-from tests.models import World, ask_for, rounds, say
+from tests.models import Held, World, ask_for, lines, rounds, say
 from tests.repositories import git
 
 
@@ -88,6 +90,33 @@ async def test_a_drive_ends_while_its_upkeep_has_much_to_do(tmp_path: Path, monk
     assert outcome.status is Status.COMPLETED
     assert began.is_set()
     assert ended == ["ended"]
+
+
+async def test_what_a_drive_that_ends_has_left_of_it_the_next_one_sees_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[threading.Event] = [threading.Event(), threading.Event()]
+    count = iter(begun)
+
+    def endless(self: GitUpkeep, **_: bool) -> Upkept | None:
+        next(count).set()
+        while True:
+            self._breathe()
+
+    monkeypatch.setattr(GitUpkeep, "due", lambda _: True)
+    monkeypatch.setattr(GitUpkeep, "run", endless)
+    held = [Held(lines(say("done"))) for _ in begun]
+
+    def script(asked: ModelRequest) -> Reply | Awaitable[Reply]:
+        return held[int(str(getattr(asked.messages[0], "content", "")))](asked)
+
+    world = World(tmp_path / "r.git", Agent("a"), script)
+    async with world.open() as runtime:
+        for number, one in enumerate(begun):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(runtime.run, "a", f"{number}", loop=f"x{number}"))
+                assert await trio.to_thread.run_sync(one.wait, 60)
+                held[number].go.set()
 
 
 async def test_upkeep_that_fails_is_no_loops_affair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,6 +255,24 @@ def test_whoever_ends_it_anywhere_loses_nothing_and_the_next_goes_on(store: GitS
     check(folder, made)
 
 
+def test_small_packs_become_one_however_soon_it_is_ended(
+    store: GitStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_upkeep, "PACKS", 3)
+    made: list[Commit] = []
+    for number in range(8):
+        made += steps(store, 2, f"x{number}")
+        git(folder, "repack", "-q")
+    assert len(packs(folder)) == 8
+    with suppress(KeyboardInterrupt):
+        store.upkeep(breathe=ended).run()
+    assert len(packs(folder)) == 1
+    check(folder, made)
+
+
 class Dead(BaseException):
     """A process that was killed does nothing any more."""
 

@@ -40,7 +40,7 @@ class Repacking:
     """Puts objects of one repository into a pack."""
 
     def __init__(self, objects: Objects, folder: Path, breathe: Breathe = lambda: None) -> None:
-        self._objects, self._folder, self._breathe = objects, folder, breathe
+        self._objects, self._folder, self.breathe = objects, folder, breathe
         self._trees: OrderedDict[str, dict[str, Entry]] = OrderedDict()
         self._data: OrderedDict[str, tuple[Kind, bytes]] = OrderedDict()
         self._held = 0
@@ -67,7 +67,7 @@ class Repacking:
     def _parents(self, commit: str, among: Collection[str], seen: set[str]) -> tuple[str, ...]:
         if commit in seen or commit not in among:
             return ()
-        self._breathe()
+        self.breathe()
         with suppress(Unreadable, Malformed):
             raw = self._commit(commit)
             seen.add(commit)
@@ -91,7 +91,7 @@ class Repacking:
             return True
 
         def walk(newer: str, older: str | None, above: int = 0) -> None:
-            self._breathe()
+            self.breathe()
             if newer == older or not put(newer, older) or above > _NESTED:
                 return
             known = {} if older is None else self._tree(older)
@@ -158,7 +158,7 @@ class Repacking:
 
         def entries() -> Iterator[tuple[bytes, bytes]]:
             for name, entry in ready.items():
-                self._breathe()
+                self.breathe()
                 yield name, entry()
             yield from self._entries(whole)
 
@@ -173,14 +173,14 @@ class Repacking:
         return made
 
     def _is_read(self, pack: Pack, name: bytes) -> bool:
-        self._breathe()
+        self.breathe()
         try:
             return pack.read(name, MAX_OBJECT) is not None
         except Unreadable:
             return False
 
     def _is_whole(self, name: str) -> bool:
-        self._breathe()
+        self.breathe()
         try:
             self._read(name)
         except Unreadable:
@@ -190,7 +190,7 @@ class Repacking:
     def _entries(self, layout: Mapping[str, str | None]) -> Iterator[tuple[bytes, bytes]]:
         depths: dict[str, int] = {}
         for name, base in layout.items():
-            self._breathe()
+            self.breathe()
             kind, data = self._read(name)
             entry = None
             if base is not None and depths.get(base, DEPTH) < DEPTH:

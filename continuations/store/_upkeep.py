@@ -191,29 +191,41 @@ class GitUpkeep(Upkeep):
 
     def _roll_up(self, *, bound: int, dry: bool) -> int:
         """Make one pack of all, or, by itself, of the smallest, so that each that is left is twice as large."""
+        if dry:
+            return len(self._due_packs(bound))
+        # Those that take a good deal less than a second at first: this much is done, however soon the rest is ended.
+        done = self._merge(self._due_packs(bound, _COPIED), self._packing) if bound > 1 else 0
+        return done + self._merge(self._due_packs(bound), self._merging)
+
+    def _due_packs(self, bound: int, most: float = math.inf) -> list[Path]:
+        """The indexes of those that are to become one pack, at `most` of so many bytes together."""
         small = self._small() if bound > 1 else self._small(math.inf)
         if len(small) <= bound:
-            return 0
+            return []
         sizes = [_size(index.with_suffix(".pack")) for index in small]
         count = len(small)
         while bound > 1 and count > 2 and sizes[count - 1] >= 2 * sum(sizes[: count - 1]):
             count -= 1
-        if dry:
-            return count
+        while sum(sizes[:count]) > most:
+            count -= 1
+        return small[:count]
+
+    def _merge(self, indexes: list[Path], merging: Repacking) -> int:
+        """Make one pack of those that are whole; how many they were."""
         chosen: list[Pack] = []
         try:
-            for index in small[:count]:
+            for index in indexes:
                 with suppress(OSError, Unreadable):  # it went, or it is damaged, which is for a repair
                     chosen.append(Pack(index))
-            return self._merge(chosen)
+            return self._replace(chosen, merging)
         finally:
             for pack in chosen:
                 pack.close()
 
-    def _merge(self, packs: list[Pack]) -> int:
+    def _replace(self, packs: list[Pack], merging: Repacking) -> int:
         while len(packs) > 1:
             try:
-                made = self._merged(packs)
+                made = self._merged(packs, merging)
             except NotWhole as fault:
                 packs = [one for one in packs if all(one.offset(bytes.fromhex(name)) is None for name in fault.names)]
                 continue
@@ -230,12 +242,12 @@ class GitUpkeep(Upkeep):
             return len(packs)
         return 0
 
-    def _merged(self, packs: list[Pack]) -> Pack | None:
+    def _merged(self, packs: list[Pack], merging: Repacking) -> Pack | None:
         """One pack of several: what is a delta in a larger one stays as it is, and of the rest more become deltas."""
         ready: dict[bytes, Callable[[], bytes]] = {}
         fresh: dict[str, Kind | None] = {}
         for pack in packs:
-            self._breathe()
+            merging.breathe()
             entries = pack.entries()
             kinds: dict[bytes, Kind | None] = {name: pack.kind(start) for name, (start, _) in entries.items()}
             if _size(pack.file) < _COPIED or None not in kinds.values():
@@ -247,9 +259,9 @@ class GitUpkeep(Upkeep):
         for name in ready:
             fresh.pop(name.hex(), None)
         found = (name for name, kind in fresh.items() if kind in ("commit", None))  # None: told as a delta
-        commits = self._merging.lines(found, fresh)
-        layout = self._merging.layout(reversed(commits), fresh)
-        return self._merging.pack(layout | {name: None for name in fresh if name not in layout}, ready)
+        commits = merging.lines(found, fresh)
+        layout = merging.layout(reversed(commits), fresh)
+        return merging.pack(layout | {name: None for name in fresh if name not in layout}, ready)
 
 
 def _entries(folder: Path) -> int:
