@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,6 +152,20 @@ def test_the_first_loop_of_a_bare_repository_becomes_its_head(store: GitStore, f
     begun(store, "first")
     begun(store, "second")
     assert git(folder, "symbolic-ref", "HEAD") == "refs/heads/loops/first"
+
+
+def test_a_new_loop_does_not_wait_for_who_has_locked_the_head_and_the_next_one_becomes_it(
+    store: GitStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = list[float]()
+    monkeypatch.setattr(_refs, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(time, "sleep", waited.append)
+    (folder / "HEAD.lock").touch()
+    begun(store, "first")
+    assert waited == []
+    (folder / "HEAD.lock").unlink()
+    begun(store, "second")
+    assert git(folder, "symbolic-ref", "HEAD") == "refs/heads/loops/second"
 
 
 # Races -------------------------------------------------------------------------------------------------------------

@@ -217,29 +217,25 @@ class Refs:
         self._patiently(PACKED, change)
 
     def set_head(self, ref: str) -> None:
-        """Make ``HEAD`` a name for a ref.
+        """Make ``HEAD`` a name for a ref; nobody who has locked it is waited for.
 
         Raises:
-            Locked, Unavailable: it cannot be written.
+            OSError: it cannot be written.
         """
-
-        def change(locks: Locks) -> None:
+        with self._turns.take(LOCK_SECONDS) as locks:
             locks.take("HEAD", f"ref: {ref}\n".encode())
             locks.commit("HEAD")
 
-        self._patiently("HEAD", change, unsealed=True)
-
-    def _patiently(self, ref: str, change: Callable[[Locks], None], *more: str, unsealed: bool = False) -> None:
+    def _patiently(self, ref: str, change: Callable[[Locks], None], *more: str) -> None:
         """Make a change of a ref, and of more, with exclusive access; others are waited for, but not for ever.
 
-        Before, the journal's steps are brought to where git looks, unless it does not matter if some are `unsealed`.
+        Before, the journal's steps are brought to where git looks.
         """
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:
                 with self._turns.take(max(0.0, deadline - time.monotonic())) as locks:
-                    if not unsealed:
-                        self.unseal(locks)
+                    self.unseal(locks)
                     return change(locks)
             except (Held, BlockingIOError) as error:
                 if time.monotonic() > deadline:

@@ -40,8 +40,8 @@ class JointRefs(JournaledRefs):
                 yield loop_name(ref.removeprefix(folder)), head
 
     def see_to_head(self, ref: str) -> None:
-        """Let ``HEAD`` be a branch that there is: `git log` and `git clone` start from it."""
-        with suppress(CaesuraError):
+        """Let ``HEAD`` be a branch that there is, if it can be so now: `git log` and `git clone` start from it."""
+        with suppress(CaesuraError, OSError):
             head = self.read("HEAD")
             if head is not None and not is_id(head) and self.get(head) is None:
                 self.set_head(ref)
