@@ -929,6 +929,30 @@ def test_a_held_branch_is_waited_for_from_when_it_was_found_held_however_long_th
     assert store.heads() == {X: work.result().id}
 
 
+def test_a_shared_work_that_moves_several_branches_does_not_wait_for_one_that_somebody_else_holds_either(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited, y = list[float](), loop_name("y")
+    monkeypatch.setattr(_refs, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(time, "sleep", waited.append)
+    (folder / "refs/heads/loops").mkdir(parents=True, exist_ok=True)
+    lock = folder / f"refs/heads/loops/{y}.lock"
+    lock.touch()
+
+    def both() -> Commit:
+        if store.head(X) is None:
+            step(store)
+        return step(store, loop=y)
+
+    works = [Work(both), Work(partial(step, store, loop=OPS))]
+    store.share(works)
+    assert [work.held for work in works] == [True, False]
+    assert waited == []
+    lock.unlink()
+    store.share(works[:1])
+    assert store.heads() == {OPS: works[1].result().id, X: store.head(X), y: works[0].result().id}
+
+
 def test_a_branch_that_somebody_else_never_lets_go_of_is_given_up_in_the_end(
     folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

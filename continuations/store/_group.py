@@ -60,9 +60,12 @@ class _Waiting:
 
 
 class _Shares(threading.local):
-    """Whether the thread's moves are to wait for others of its own, and the one that does."""
+    """Whether the thread's moves are to wait for others of its own, and the one that does.
 
-    on = False
+    Or whether, of a work that is done by itself, they wait for nobody's lock, and whether one was `held` up by that.
+    """
+
+    on = alone = held = False
     asked: _Asked | None = None
 
 
@@ -143,7 +146,8 @@ class Group:
                 if asked.plain:
                     then()
                 return asked.plain
-            if not isinstance(error, _PASSING) or time.monotonic() > deadline:
+            self._shares.held = self._shares.alone and isinstance(error, Held)
+            if self._shares.held or not isinstance(error, _PASSING) or time.monotonic() > deadline:
                 raise self._refs.fault(move.ref, error) from error
             _pause()
             asked = asked.anew()
@@ -162,7 +166,7 @@ class Group:
             finally:
                 asked, self._shares.asked, self._shares.on = self._shares.asked, None, False
             if isinstance(work.error, _Another):
-                work.do()
+                self._do_alone(work)
             elif asked is not None:
                 late.append((work, asked))
         if not late:
@@ -176,11 +180,20 @@ class Group:
                 else:
                     work.error = self._refs.fault(asked.move.ref, asked.error)
             elif asked.error is not None or not asked.plain:
-                work.do()  # nothing of it was written
+                self._do_alone(work)  # nothing of it was written
             elif waiting.error is not None:
                 work.error = self._refs.fault(asked.move.ref, waiting.error)
             else:
                 work.attempt(asked.then)
+
+    def _do_alone(self, work: Work[Any]) -> None:
+        self._shares.alone, self._shares.held = True, False
+        try:
+            work.do()
+        finally:
+            self._shares.alone = False
+        if work.error is not None and self._shares.held and work.seconds <= _refs.LOCK_SECONDS:
+            work.leave()
 
     @property
     def waiting(self) -> int:
