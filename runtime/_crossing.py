@@ -37,7 +37,7 @@ class Crossing:
     async def do(self, call: Callable[[], T]) -> T:
         """Make a call, as a `Work` is. Once begun it is waited for even if the task is cancelled.
 
-        While another process holds its branch it is not begun, and others have their turn.
+        While another process holds its branch, others have their turn.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if not self._store.waits:
@@ -47,9 +47,10 @@ class Crossing:
                 await trio.lowlevel.cancel_shielded_checkpoint()
         work = Work(call)
         await self._cross(work)
-        while work.held:
-            await trio.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
-            await self._cross(work)
+        with trio.CancelScope(shield=True):  # what a tool did must not be forgotten for a lock that passes
+            while work.held:
+                await trio.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
+                await self._cross(work)
         return work.result()
 
     async def _cross(self, work: Work[Any]) -> None:
