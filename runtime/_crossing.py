@@ -48,8 +48,10 @@ class Crossing:
         work = Work(call)
         await self._cross(work)
         with trio.CancelScope(shield=True):  # what a tool did must not be forgotten for a lock that passes
+            pause = 0.002
             while work.held:
-                await trio.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
+                await trio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter, not a secret
+                pause = min(0.1, 2 * pause)
                 await self._cross(work)
         return work.result()
 

@@ -270,7 +270,7 @@ class TestDeciding:
         assert "still waits" in wrong.err
         assert "wants an answer" in shell("approve", "q.agree-1", "--yes").err
         told = shell("answer", "q.agree-1", "true")
-        assert "1 request waits still in q" in told.out
+        assert "Still waiting in q: 1 request." in told.out
         assert "q.word-1" in told.out
         assert shell("answer", "q.word-1", "-", said="42\n").status == 0
         assert shell("resume", "q", "--agents", f"{AGENTS}:asker").out == "answers: true, 42\n"

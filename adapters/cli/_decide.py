@@ -13,6 +13,7 @@ from caesura.continuations import (
     Needs,
     Request,
     Saved,
+    count,
     loop_name,
     root_of,
     split_address,
@@ -30,7 +31,7 @@ from ._forms import pretty_value
 from ._json import decided_json
 from ._options import By, Json, Place, Repo, object_from, place
 from ._output import Page, err, out, write_json
-from ._screen import request_page, summary, waiting_page
+from ._screen import request_page, waiting_page
 from ._shown_files import look_at
 
 Ids = Annotated[str, Parameter(help="What to decide on, as 'caesura pending' names it.", show_default=False)]
@@ -187,7 +188,7 @@ def tell_rest(where: Place, loops: Loops, saved: Saved, *, to: Callable[[Page], 
         return
     page = Page()
     if rest:
-        page.add(f"{summary(len(rest))} still in {root}:").add("")
+        page.add(f"Still waiting in {root}: {count(len(rest), 'request')}.").add("")
         page.extend(waiting_page(None, rest, where.paste, utc_now(), look_at(loops)))
     to(page.extend(going_on(where, loops, loop_name(root))))
 
