@@ -408,6 +408,25 @@ def test_a_nested_loop_has_a_file_for_its_branch_however_many_are_sealed_with_it
     assert set(branches(folder)) == set(loops)
 
 
+def test_steps_are_sealed_whose_branch_git_has_packed_by_then_with_its_folder_gone(
+    folder: Path, store: GitStore, other: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    made = step(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "remove", fails)  # whoever seals them dies after it has put the branch in its place
+        with pytest.raises(Unavailable):
+            store.seal()
+    (folder / f"refs/heads/loops/{X}.lock").unlink()  # as one might who thinks that git has left it
+    git(folder, "pack-refs", "--all")
+    assert not (folder / "refs/heads/loops").exists()
+    other.seal()
+    assert branches(folder) == {X: made.id}
+    clean(folder)
+
+
 @pytest.mark.parametrize("stranger", ["packs the branches", "has the list locked", "moves one over a deleted lock"])
 def test_what_a_stranger_does_before_the_list_is_there_costs_no_step(
     folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch, stranger: str

@@ -102,7 +102,7 @@ class Locks:
                 _disk.unlink(_lock(self._folder, name))
                 del self._taken[name]
             if self._durable and taken:
-                _disk.sync(_lock(self._folder, taken[0]).parent)
+                settle(self._folder, _lock(self._folder, taken[0]).parent)
         finally:
             for name, first in firsts.items():
                 if name not in self._taken:
@@ -129,18 +129,8 @@ class Locks:
 
     def _forget(self, name: str) -> None:
         if self._durable:
-            self._settle(name)  # before the first name goes, which tells whose the second is
+            settle(self._folder, (self._folder / name).parent)  # before the name goes that tells whose the lock is
         _disk.unlink(self._taken.pop(name))
-
-    def _settle(self, name: str) -> None:
-        """Wait until a file's name, or that there is none, is on the disk."""
-        try:
-            _disk.sync((self._folder / name).parent)
-        except FileNotFoundError:
-            # Git has packed the ref as soon as it was there, and removed the folder that it had emptied.
-            with suppress(FileNotFoundError):
-                _disk.sync(self._folder / PACKED)
-            _disk.sync(self._folder)
 
     def clear(self) -> None:
         """Remove the locks of a process of ours that died; it did, if this one has exclusive access."""
@@ -153,6 +143,22 @@ class Locks:
                     if self._durable:
                         _disk.sync(lock.parent)
             _disk.unlink(first)
+
+
+def settle(repository: Path, folder: Path) -> None:
+    """Wait until it is on the disk which names are in a folder of refs, even if there is no such folder any more.
+
+    Git may pack a ref as soon as it is there, and removes the folder that it has emptied by that.
+    """
+    try:
+        _disk.sync(folder)
+    except FileNotFoundError:
+        if folder == repository:
+            raise
+        with suppress(FileNotFoundError):
+            _disk.sync(repository / PACKED)
+        _disk.sync(repository)
+        settle(repository, folder.parent)  # or the folder comes back, with what was in it
 
 
 class Turns:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from . import _disk, _refs
 from ._errors import torn
-from ._exclusive import Locks, Turns, sealing
+from ._exclusive import Locks, Turns, sealing, settle
 from ._frames import Damaged, RefMove, content
 from ._journal import Journal, Segment
 from ._journaled import JournaledRefs, Listed
@@ -179,7 +179,7 @@ class Sealer:
             folders.update(dict.fromkeys(self._refs.folders(ref)))
         if segment.durable:
             for folder in folders:
-                _disk.sync(folder)
+                settle(self._repository, folder)
 
     def _set_aside(self, last: RefMove, file: Path) -> None:
         """Keep steps of a branch that somebody has moved all the same, under a name of their own."""

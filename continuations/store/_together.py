@@ -15,7 +15,7 @@ from .._errors import CaesuraError
 from .._ids import BadName, LoopName, loop_name
 from . import _disk
 from ._errors import Torn
-from ._exclusive import Held, Locks
+from ._exclusive import Held, Locks, settle
 from ._format import is_id
 from ._journaled import JournaledRefs
 from ._packed import PACKED
@@ -89,7 +89,7 @@ class JointRefs(JournaledRefs):
             _disk.unlink(self._file(one.ref))
         if self._durable:  # before the copy, which a file that came back would be read instead of
             for folder in {self._file(one.ref).parent for one in swaps}:
-                _disk.sync(folder)
+                settle(self._folder, folder)
         for one in swaps:
             if one.new is not None:
                 self._log(one.ref, one.old, one.new, note)
