@@ -33,9 +33,25 @@ def inflate(data: bytes, limit: int) -> Inflated:
     Raises:
         NotDeflated: they begin with none.
     """
+    text, engine = _begun(data, limit)
+    return Inflated(text, engine.eof, engine.unused_data)
+
+
+def inflate_all(data: bytes, size: int) -> bytes:
+    """The text of that size with which the bytes begin, whatever follows; quicker, where there are thousands.
+
+    Raises:
+        NotDeflated: they begin with none, or with another.
+    """
+    text, engine = _begun(data, size)
+    if not engine.eof or len(text) != size:
+        raise NotDeflated("it is cut short, or longer than it says")
+    return text
+
+
+def _begun(data: bytes, limit: int) -> tuple[bytes, isal_zlib.Decompress]:
     engine = isal_zlib.decompressobj()
     try:
-        text = engine.decompress(data, limit + 1)
+        return engine.decompress(data, limit + 1), engine
     except _ERROR as error:
         raise NotDeflated(str(error)) from error
-    return Inflated(text, engine.eof, engine.unused_data)

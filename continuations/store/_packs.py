@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .._ids import header
 from . import _disk
-from ._deflate import inflate
+from ._deflate import inflate_all
 from ._errors import Torn, too_large, torn
 from ._format import NUMBERS, Kind
 from ._kept import Kept
@@ -221,10 +221,7 @@ class Pack:
         return offset - back, at + 1
 
     def _inflate(self, at: int, size: int) -> bytes:
-        text, whole, _ = inflate(self._data[at : at + deflated_at_most(size)], size)
-        if not whole or len(text) != size:
-            raise ValueError("it is cut short, or longer than it says")
-        return text
+        return inflate_all(self._data[at : at + deflated_at_most(size)], size)
 
     def _keep(self, offset: int, kind: Kind, data: bytes) -> None:
         if len(data) <= _BASE:
