@@ -1,6 +1,6 @@
 """What the commits say in which a fork departs from its source, and those of a rehearsal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ._calls import Call, CallState
 from ._changes import as_lines, differences
@@ -92,7 +92,7 @@ def _rehearsal(event: Rehearsed) -> tuple[str, str]:
     return "rehearses: calls are answered from the record", body
 
 
-def _let_go(before: Continuation, dropped: tuple[Message, ...]) -> Iterator[str]:
+def _let_go(before: Continuation, dropped: Sequence[Message]) -> Iterator[str]:
     """The calls that a removed tail holds, with what is known of them."""
     results = {one.tool_call_id: one.content for one in dropped if isinstance(one, Result)}
     lines = list[str]()

@@ -5,8 +5,9 @@ the model is sent. What one model API alone understands (reasoning items, say) i
 """
 
 import datetime as dt
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Annotated, Any, Literal, overload
 
 import msgspec
 
@@ -82,6 +83,9 @@ class Result(Value, tag_field="role", tag="tool", frozen=True, kw_only=True):
 
 Message = User | Assistant | Result
 
+_PIECE = 64
+"""Messages in a piece of `Messages`."""
+
 
 class Usage(Value, frozen=True, kw_only=True):
     """Tokens of one or more model calls. `cached` is part of `input`; `reasoning` is part of `output`."""
@@ -126,20 +130,91 @@ class Reply(Value, frozen=True, kw_only=True):
     model: str = ""
 
 
-def extended(messages: tuple[Message, ...], *more: Message) -> tuple[Message, ...]:
-    """Messages and some after them; long ones are copied once, where unpacking them would twice."""
-    return messages + more
+class Messages(Sequence[Message]):
+    """A loop's messages: as a tuple of them, but that those which go on from others share what is alike.
 
-
-def goes_on(messages: tuple[Message, ...], before: tuple[Message, ...]) -> bool:
-    """Whether messages begin with those before them; quick for long ones that share them.
-
-    It is asked by their order and not of a slice, which would touch each of the messages to count one more reference.
+    They are held in pieces of `_PIECE` messages, and the rest. So a step makes one piece anew, and whether it goes on
+    from the one before is seen by the pieces, at any length. A slice is a tuple.
     """
-    try:
-        return messages >= before  # alike as far as either goes, and no fewer
-    except TypeError:  # two that differ: messages have no order
-        return False
+
+    __slots__ = ("_pieces", "_rest")
+
+    def __init__(self, messages: Iterable[Message] = ()) -> None:
+        self._pieces: tuple[tuple[Message, ...], ...] = ()
+        self._rest = tuple(messages)
+        self._cut()
+
+    def _cut(self) -> None:
+        whole = len(self._rest) // _PIECE * _PIECE
+        if whole:
+            self._pieces += tuple(self._rest[at : at + _PIECE] for at in range(0, whole, _PIECE))
+            self._rest = self._rest[whole:]
+
+    def __add__(self, more: tuple[Message, ...]) -> "Messages":
+        made = Messages.__new__(Messages)
+        made._pieces, made._rest = self._pieces, self._rest + more
+        made._cut()
+        return made
+
+    def begins_with(self, before: "Messages") -> bool:
+        """Whether the first of them are those."""
+        full, rest = len(before._pieces), before._rest
+        after = self._pieces[full] if full < len(self._pieces) else self._rest
+        return after[: len(rest)] == rest and self._pieces[:full] == before._pieces
+
+    def __len__(self) -> int:
+        return len(self._pieces) * _PIECE + len(self._rest)
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Message, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Message | tuple[Message, ...]:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step != 1:
+                return tuple(self)[index]
+            before = start // _PIECE  # pieces that need not be gone through
+            near = chain(chain.from_iterable(self._pieces[before:]), self._rest)
+            return tuple(islice(near, start - before * _PIECE, max(start, stop) - before * _PIECE))
+        place = index if index >= 0 else index + len(self)
+        if not 0 <= place < len(self):
+            raise IndexError(f"there are {len(self)} messages, and none at {index}")
+        piece, at = divmod(place, _PIECE)
+        return self._pieces[piece][at] if piece < len(self._pieces) else self._rest[at]
+
+    def __iter__(self) -> Iterator[Message]:
+        return chain(chain.from_iterable(self._pieces), self._rest)
+
+    def __reversed__(self) -> Iterator[Message]:
+        return chain.from_iterable(map(reversed, (self._rest, *reversed(self._pieces))))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Messages):
+            return self._rest == other._rest and self._pieces == other._pieces
+        return tuple(self) == other if isinstance(other, tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+def extended(messages: Sequence[Message], *more: Message) -> Messages:
+    """Messages and some after them."""
+    return _held(messages) + more
+
+
+def goes_on(messages: Sequence[Message], before: Sequence[Message]) -> bool:
+    """Whether messages begin with those before them; at once for those that were `extended`."""
+    return _held(messages).begins_with(_held(before))
+
+
+def _held(messages: Sequence[Message]) -> Messages:
+    return messages if isinstance(messages, Messages) else Messages(messages)
 
 
 def text_of(content: Content) -> str:

@@ -1,7 +1,7 @@
 """The continuation: an immutable value sufficient to go on, nesting its children's."""
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from ._calls import CLOSED, Call, CallState, Gate, Rule
@@ -117,7 +117,7 @@ class Continuation(Record, frozen=True, kw_only=True, weakref=True):
     """A loop's whole state. `children` holds the newest committed state of each live child, by call."""
 
     definition: AgentSpec
-    messages: tuple[Message, ...] = ()
+    messages: Sequence[Message] = ()
     children: Mapping[CallId, "Child"] = {}
 
     @property

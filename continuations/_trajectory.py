@@ -1,6 +1,6 @@
 """Trajectories: what a loop said, called, got and was decided, read from its states one after another. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from msgspec.structs import replace
@@ -253,7 +253,7 @@ def _attempt(state: Continuation | None, call: Call) -> int:
     return 0 if known is None else known.attempt
 
 
-def _kept(old: tuple[Message, ...], new: tuple[Message, ...]) -> tuple[int, int]:
+def _kept(old: Sequence[Message], new: Sequence[Message]) -> tuple[int, int]:
     """How many messages at the start and at the end are the same: usually all of the old ones, at the start."""
     if new[: len(old)] == old:
         return len(old), 0

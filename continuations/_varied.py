@@ -1,5 +1,7 @@
 """The steps in which a fork departs from its source: other definition, messages, arguments and results."""
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from ._calls import CallState
@@ -47,7 +49,7 @@ def rewound(state: Continuation, event: Rewound) -> Continuation:
     return heard(state)
 
 
-def unanswered(messages: tuple[Message, ...]) -> ToolRequest | None:
+def unanswered(messages: Sequence[Message]) -> ToolRequest | None:
     """A call among messages that has no result there."""
     last = last_reply(messages)
     spoken = None if last is None else messages[last]
@@ -56,7 +58,7 @@ def unanswered(messages: tuple[Message, ...]) -> ToolRequest | None:
     return next((one for one in requests if one.id not in answered), None)
 
 
-def last_reply(messages: tuple[Message, ...]) -> int | None:
+def last_reply(messages: Sequence[Message]) -> int | None:
     """Where the model spoke last."""
     places = range(len(messages) - 1, -1, -1)
     return next((place for place in places if isinstance(messages[place], Assistant)), None)

@@ -1,6 +1,6 @@
 """Verification of what forks do: how they depart from their source, and what a rehearsal answers calls with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -113,7 +113,7 @@ def _overridden(commit: Recorded, before: Continuation) -> Iterator[str]:
         yield "Overridden changed something else than the result of the call that it names"
 
 
-def _changed(old: tuple[Message, ...], new: tuple[Message, ...]) -> list[tuple[Message, Message]] | None:
+def _changed(old: Sequence[Message], new: Sequence[Message]) -> list[tuple[Message, Message]] | None:
     """The messages that differ, each with what it was; None if there are not as many as before."""
     if len(old) != len(new):
         return None

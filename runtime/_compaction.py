@@ -196,9 +196,7 @@ async def _shorter(policy: Compaction, services: "Services", agent: "Agent", sav
             return _Shorter(await _called(function, state.messages, services.threads))
 
 
-async def _called(
-    function: Shorten, messages: tuple[Message, ...], threads: trio.CapacityLimiter
-) -> tuple[Message, ...]:
+async def _called(function: Shorten, messages: Sequence[Message], threads: trio.CapacityLimiter) -> tuple[Message, ...]:
     """Ask a function of somebody's own; a plain one, which may take its time, in a thread."""
     made: object
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
@@ -226,7 +224,7 @@ _RESULT = 4000
 """Characters of a result, at its beginning and end, that the model which summarizes reads."""
 
 
-async def _summarized(model: Model, definition: AgentSpec, messages: tuple[Message, ...], cut: int) -> _Shorter:
+async def _summarized(model: Model, definition: AgentSpec, messages: Sequence[Message], cut: int) -> _Shorter:
     told = tuple(one for one in messages[1:cut] if isinstance(one, User) and not _is_summary(one))
     if cut - 1 <= len(told):
         raise _Failed("there is nothing to summarize beside what stays")
@@ -249,7 +247,7 @@ def _unheard(text: str) -> None:
     """The text of a summary as it streams is nothing that the loop says."""
 
 
-def _cut(messages: tuple[Message, ...], keep: int, room: int) -> int:
+def _cut(messages: Sequence[Message], keep: int, room: int) -> int:
     """The place before which messages are summarized: no reply is parted from its results, and the last one stays."""
     last = max(place for place, one in enumerate(messages) if isinstance(one, Assistant))
     cut = max(1, min(last, len(messages) - keep))

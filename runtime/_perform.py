@@ -42,7 +42,7 @@ async def call_model(services: Services, agent: Agent, saved: Saved, memory: Map
     request = ModelRequest(
         agent=agent.name,
         instructions=_instructions(state.definition),
-        messages=state.messages,
+        messages=tuple(state.messages),
         tools=state.definition.tools,
         result=state.definition.result,
     )

@@ -105,7 +105,7 @@ def saved_json(saved: Saved, children: Mapping[CallId, dict[str, Any]]) -> dict[
         "text": "" if state.ending is None else state.ending.text,
         "spent": spent_json(state.total),
         "compactions": state.context.times,
-        "messages": msgspec.to_builtins(state.messages),
+        "messages": msgspec.to_builtins(tuple(state.messages)),
         "calls": [
             {
                 "id": call.id,

@@ -5,7 +5,7 @@ What somebody holds is remembered, for it takes no memory that is not taken alre
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from threading import RLock
@@ -21,7 +21,7 @@ from .._codec import (
     encode_record,
 )
 from .._ids import CallId, CommitId, is_call_id
-from .._messages import Message, goes_on
+from .._messages import Message, Messages, goes_on
 from .._specs import AgentSpec
 from .._state import Child, Continuation, Record
 from .._text import one_line
@@ -196,7 +196,7 @@ class Commits:
         return layout.write(entries)
 
     def _messages_tree(
-        self, batch: Batch, messages: tuple[Message, ...], base: _Known | None, weight: Weight, layout: Layout
+        self, batch: Batch, messages: Sequence[Message], base: _Known | None, weight: Weight, layout: Layout
     ) -> str:
         if len(messages) > MAX_MESSAGES:
             raise too_large("The loop", f"{len(messages):,} messages", f"{MAX_MESSAGES:,}")
@@ -280,7 +280,7 @@ class Commits:
         return Continuation(
             **{name: getattr(record, name) for name in Record.__struct_fields__},
             definition=definition,
-            messages=tuple(messages),
+            messages=Messages(messages),
             children=self._children(tree, raw, above, weight),
         )
 

@@ -36,6 +36,7 @@ from caesura.continuations import (
     start,
 )
 from caesura.continuations import Message as OurMessage
+from caesura.continuations._messages import extended
 from caesura.runtime._crossing import Crossing
 
 from .sides import Side
@@ -74,7 +75,7 @@ def next_state(
     """A loop with these messages more; its record changes as it does in life."""
     return replace(
         before,
-        messages=before.messages + messages,  # as the core does
+        messages=extended(before.messages, *messages),  # as the core does
         at=before.at + dt.timedelta(seconds=1),
         spent=replace(before.spent, steps=before.spent.steps + 1),
         children=children or {},
