@@ -23,7 +23,7 @@ from tests.bench.child import SIDES, TASKS
 from tests.bench.folder import ADD, LOOK, STAT, STATUS
 from tests.bench.goals import FULL, GOALS, LONG, QUICK, SHOWN, plan
 from tests.bench.job import Job, Outcome
-from tests.bench.limits import APPEND, HASH, LIMITS
+from tests.bench.limits import LIMITS, STEP
 from tests.bench.profile import profile
 from tests.bench.report import BEGIN, END, Report, as_json, as_markdown, as_text, report, written_into
 from tests.bench.run import Measurement, Refused, Runs, check, children, run
@@ -390,10 +390,10 @@ def test_a_goal_is_met_by_the_median_of_its_rounds() -> None:
 def test_a_goal_has_its_limit_where_the_machine_was_measured_and_only_there() -> None:
     runs = made_up(1.0, 2.0)
     assert report(runs, ["sqlite-full"]).goals["sqlite-full"].limit is None
-    runs["limits"] = [{"caesura": Outcome(side="caesura", figures={APPEND: [0.5, 0.9, 0.7], HASH: [0.15]})}]
+    runs["limits"] = [{"caesura": Outcome(side="caesura", figures={STEP: [0.5, 1.5, 1.0]})}]
     found = report(runs, ["sqlite-full"])
     assert found.goals["sqlite-full"].limit == pytest.approx(0.5)  # of sqlite's two seconds
-    assert found.tables[-1].rows == (("sqlite-full: two hashes, and one append that is flushed", "0.75", "0.5"),)
+    assert found.tables[-1].rows == (("sqlite-full: the objects of a step made, hashed and flushed, by Python", "0.75", "0.5"),)
 
 
 @pytest.mark.parametrize("name", BOUNDS)

@@ -5,13 +5,13 @@ import os
 import subprocess
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ParamSpec
 
 import trio
 
-from caesura.continuations import Continuation, decode_message, encode_message
+from caesura.continuations import Continuation, Message, decode_message, encode_message
 from caesura.continuations._codec import encode_record
 from caesura.continuations.store._deflate import deflate, inflate
 from caesura.continuations.store._format import commit_bytes
@@ -29,7 +29,7 @@ _MOST = 2**14
 
 APPEND = "append a message and fdatasync"
 OVER = "write a message over zeros, and fdatasync"
-STEP = "hash the objects of a step, write them over zeros, and fdatasync"
+STEP = "make and hash the objects of a step, write them over zeros, and fdatasync"
 FILE = "a file of its own, and fsync it and its folder"
 HASH = "hash a message"
 ENCODE = "encode a message"
@@ -48,8 +48,8 @@ LIMITS = (APPEND, OVER, STEP, FILE, ENCODE, HASH, DEFLATE, INFLATE, DECODE, RECO
 def limits(job: Job) -> Outcome:
     """So many times each, in turn: appending, syncing, encoding, hashing, deflating, crossing to a thread, git itself.
 
-    `STEP` is what a step takes whose objects are ready, and are only to be kept: the floor of any journal of git's
-    objects that is written in Python.
+    `STEP` is what a step takes of which nothing is looked up or checked: the floor of any journal of git's objects that
+    is written in Python.
 
     `disk` is what a loop of 1,000 steps is with each message deflated as far as it goes, and nothing else.
     """
@@ -66,7 +66,7 @@ def limits(job: Job) -> Outcome:
     for number, text in enumerate(texts):
         take(APPEND, _append, log, text)
         take(OVER, _write_over, over, number * _MOST, text)
-        take(STEP, _step, step, number * _MOST, _objects(texts[number - 1], text))
+        take(STEP, _step, step, number * _MOST, (whole[number - 1], whole[number]), state)
         take(FILE, _file, folder, number, text)
         take(ENCODE, encode_message, whole[number])
         take(HASH, hashlib.sha1, text, usedforsecurity=False)
@@ -104,22 +104,24 @@ def _write_over(file: int, at: int, data: bytes) -> None:
     os.fdatasync(file)
 
 
-def _objects(*texts: bytes) -> list[bytes]:
-    """The objects of a step, or as many bytes: messages, their folder, that of such folders, the record, the tree of
-    all, the commit."""
+def _step(file: int, at: int, added: Sequence[Message], state: Continuation) -> None:
+    """Make the objects of a step, or as many bytes: messages, their folder, that of such folders, the record, the tree
+    of all, the commit; and keep them."""
     entry = b"100644 00.json\x00".ljust(35)
-    return [*texts, entry * (WIDTH // 2), entry * 8, encode_record(first_state((), "limits")), entry * 3, bytes(300)]
-
-
-def _step(file: int, at: int, objects: list[bytes]) -> None:
+    folders = [entry * (WIDTH // 2), entry * 8, entry * 3]
+    objects = [*map(encode_message, added), *folders, encode_record(state), _commit(state)]
     names = [hashlib.sha1(b"blob %d\x00%b" % (len(data), data), usedforsecurity=False).digest() for data in objects]
     body = b"".join((*names, *objects))
     _write_over(file, at, zlib.crc32(body).to_bytes(4, "big") + body)
 
 
+def _commit(state: Continuation) -> bytes:
+    none = "0" * 40
+    return commit_bytes(none, (none,), author=AUTHOR, committer=COMMITTER, at=state.at, message="lead: step")
+
+
 def _record(state: Continuation) -> None:
-    commit = commit_bytes("0" * 40, ("0" * 40,), author=AUTHOR, committer=COMMITTER, at=state.at, message="lead: step")
-    for data in (encode_record(state), commit):
+    for data in (encode_record(state), _commit(state)):
         hashlib.sha1(data, usedforsecurity=False)
         deflate(data)
 
