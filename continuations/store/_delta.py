@@ -1,7 +1,10 @@
 """Deltas: an object told as what it takes over from another one, as packs hold them."""
 
-from ._deflate import deflate
-from ._packing import ID_DELTA, head
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from ._packing import ID_DELTA, deflated, head
 
 DEPTH = 50
 """How many deltas there may be between an object and one that stands whole: as many as git makes itself."""
@@ -9,20 +12,27 @@ DEPTH = 50
 _SMALL = 64  # bytes: no delta of less is worth it
 _INSERTED = 127  # bytes that one instruction can insert
 _COPIED = 0xFFFFFF
-_BLOCK = 16  # bytes that are looked for in the other object
-_STRIDE = 8
+_SAME = 8  # bytes in a row: no fewer are copied
+_NEW = 24  # bytes in a row: among no fewer a line of the other object is looked for
+_STRETCH = 4096  # bytes that are compared after such a line
 _SEARCHED = 1 << 16  # bytes; in more than that only what is the same at both ends is looked for
+
+_ZEROS = re.compile(rb"\x00{%d,}" % _SAME)
+_Run = tuple[int, int, int]
+"""Bytes of the target that are in the base, too: where they begin and end, and how much further on they are there."""
 
 
 def delta(base: bytes, target: bytes) -> bytes:
     """What makes `target` of `base`. It may be longer than `target` itself."""
-    made = bytearray(_number(len(base)) + _number(len(target)))
-    first = _common(base, target)
-    last = min(_common(base[::-1], target[::-1]), len(base) - first, len(target) - first)
-    _copy(made, 0, first)
-    _between(made, base, target, first, last)
-    _copy(made, len(base) - last, last)
-    return bytes(made)
+    made = [_number(len(base)), _number(len(target))]
+    at = 0
+    for start, end, further in _same(base, target):
+        if at < start:
+            _insert(made, target[at:start])
+        made.append(_copied(start + further, end - start))
+        at = end
+    _insert(made, target[at:])
+    return b"".join(made)
 
 
 def as_delta(name: bytes, base: bytes, target: bytes) -> bytes | None:
@@ -32,45 +42,70 @@ def as_delta(name: bytes, base: bytes, target: bytes) -> bytes | None:
     made = delta(base, target)
     if 4 * (len(name) + len(made)) > 3 * len(target):
         return None
-    return head(ID_DELTA, len(made)) + name + deflate(made)
+    return head(ID_DELTA, len(made)) + name + deflated(made)
 
 
-def _between(made: bytearray, base: bytes, target: bytes, first: int, last: int) -> None:
-    """What is not the same at both ends: blocks of the base where there are any, and what is new."""
-    end, stop = len(target) - last, len(base) - last
-    blocks: dict[bytes, int] = {}
-    if end - first >= _BLOCK and max(end, stop) - first <= _SEARCHED:
-        blocks = {base[at : at + _BLOCK]: at for at in range(first, stop - _BLOCK + 1, _STRIDE)}
-    at = new = first
-    while blocks and at + _BLOCK <= end:
-        found = blocks.get(target[at : at + _BLOCK])
-        if found is None:
-            at += 1
-            continue
-        size = _BLOCK + _common(base[found + _BLOCK : stop], target[at + _BLOCK : end])
-        while at > new and found > 0 and base[found - 1] == target[at - 1]:
-            at, found, size = at - 1, found - 1, size + 1
-        _insert(made, target[new:at])
-        _copy(made, found, size)
-        at = new = at + size
-    _insert(made, target[new:end])
+def _same(base: bytes, target: bytes) -> list[_Run]:
+    """What of the target is in the base, in its order: versions of a thing differ in few places."""
+    ours, theirs = len(target), len(base)
+    if base.startswith(target):
+        return [(0, ours, 0)]
+    if max(ours, theirs) > _SEARCHED:
+        first = _common(base, target)
+        last = min(_common(base[::-1], target[::-1]), theirs - first, ours - first)
+        return [(0, first, 0), (ours - last, ours, theirs - ours)]
+    size = min(ours, theirs)
+    runs = _side_by_side(base, target, 0, 0, size)
+    if ours != theirs:
+        runs += _side_by_side(base, target, theirs - size, ours - size, size)
+        runs.sort()
+    same, at, lines = list[_Run](), 0, frozenset[bytes]()
+    mark = b"\x00" if b"\x00" in target else b"\n"
+    for start, end, further in (*runs, (ours, ours, 0)):
+        start = max(start, at)
+        if start - at >= _NEW and target.find(mark, at, start) >= 0:
+            lines = lines or frozenset(base.split(mark))
+            same += _from_lines(base, target, at, start, lines, mark)
+        if end - start >= _SAME:
+            same.append((start, end, further))
+            at = end
+    return same
+
+
+def _side_by_side(base: bytes, target: bytes, there: int, at: int, size: int) -> list[_Run]:
+    """What is the same in so many bytes that begin at a place of each."""
+    differs = int.from_bytes(base[there : there + size]) ^ int.from_bytes(target[at : at + size])
+    further, found = there - at, _ZEROS.finditer(differs.to_bytes(size))
+    return [(at + zeros.start(), at + zeros.end(), further) for zeros in found]
+
+
+def _from_lines(base: bytes, target: bytes, at: int, end: int, lines: Iterable[bytes], mark: bytes) -> Iterator[_Run]:
+    """Lines in a part of the target that are lines of the base, with what is the same after them."""
+    told = at
+    for line in target[at:end].split(mark):
+        if at >= told and len(line) >= _SAME and line in lines:
+            there, told = base.find(line), at
+            for run in _side_by_side(base, target, there, at, min(end - at, len(base) - there, _STRETCH)):
+                yield run
+                told = run[1]
+        at += len(line) + 1
 
 
 def _common(one: bytes, other: bytes) -> int:
     """How many bytes at the beginning are the same."""
     low, high = 0, min(len(one), len(other))
-    if one[:high] == other[:high]:
-        return high
-    while low < high - 1:
-        middle = (low + high) // 2
+    while low < high:
+        middle = (low + high + 1) // 2
         if one[low:middle] == other[low:middle]:
             low = middle
         else:
-            high = middle
+            high = middle - 1
     return low
 
 
-def _copy(made: bytearray, start: int, size: int) -> None:
+@lru_cache(1024)  # versions of a thing differ in the same places
+def _copied(start: int, size: int) -> bytes:
+    made = bytearray()
     while size:
         part = min(size, _COPIED)
         at, what, bit = len(made), start | part << 32, 1
@@ -81,15 +116,16 @@ def _copy(made: bytearray, start: int, size: int) -> None:
                 made.append(what & 0xFF)
             what, bit = what >> 8, bit << 1
         start, size = start + part, size - part
+    return bytes(made)
 
 
-def _insert(made: bytearray, data: bytes) -> None:
+def _insert(made: list[bytes], data: bytes) -> None:
     for at in range(0, len(data), _INSERTED):
         part = data[at : at + _INSERTED]
-        made.append(len(part))
-        made += part
+        made += bytes((len(part),)), part
 
 
+@lru_cache(1024)
 def _number(number: int) -> bytes:
     made = bytearray()
     while number > 0x7F:

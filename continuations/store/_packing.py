@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from . import _disk
@@ -17,6 +18,7 @@ _CHUNK = 2**20
 OFFSET_DELTA, ID_DELTA = 6, 7
 """By what packs tell deltas: of an object so far before it, of an object of that id."""
 
+_SHORT = 64  # bytes: less of it gets hardly smaller
 _STORED = 0xFFFF  # bytes in one block that is not deflated
 _PLAIN = b"\x78\x01\x01"  # what zlib puts before a single such block
 _SIZES, _SUM = struct.Struct("<HH"), struct.Struct(">I")
@@ -26,12 +28,19 @@ _KEPT = b"caesura: no branch names these objects yet\n"
 
 def packed(kind: Kind, data: bytes) -> bytes:
     """An object as it stands in a pack, deflated if it gets smaller by it."""
-    size, short = len(data), deflate(data)
+    return head(NUMBERS[kind], len(data)) + deflated(data)
+
+
+def deflated(data: bytes) -> bytes:
+    """A text as it stands in a pack: deflated, unless that would gain next to nothing."""
+    size = len(data)
+    short = data if size < _SHORT else deflate(data)
     if len(short) >= size and size <= _STORED:
-        short = b"".join((_PLAIN, _SIZES.pack(size, size ^ _STORED), data, _SUM.pack(zlib.adler32(data))))
-    return head(NUMBERS[kind], size) + short
+        return b"".join((_PLAIN, _SIZES.pack(size, size ^ _STORED), data, _SUM.pack(zlib.adler32(data))))
+    return short
 
 
+@lru_cache(4096)
 def head(number: int, size: int) -> bytes:
     """What stands before an object in a pack: the number of its kind, and its size before it was deflated."""
     made = bytearray()

@@ -1,0 +1,86 @@
+"""Deltas: made of any two objects they make the one of the other, and what the two have in common is not told again."""
+
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caesura.continuations.store._delta import as_delta, delta
+from caesura.continuations.store._format import FILE, FOLDER, Entry, entry_bytes
+from caesura.continuations.store._packs import applied
+
+pieces = st.one_of(
+    st.sampled_from([b"{\n", b'  "counters": {\n', b'    "look": 12\n', b"  }\n", b"\n", b"\x00", b"Status: active\n"]),
+    st.binary(min_size=1, max_size=40),
+    st.integers(0, 3).map(lambda number: entry_bytes(Entry(FILE, f"{number:02}", f"{number:040x}"))),
+    st.integers(1, 5).map(lambda number: b"the same again and again, at any length" * number**3),
+)
+texts = st.lists(pieces, max_size=30)
+"""Of few pieces, so that two of them have many in common."""
+
+
+def check(base: bytes, target: bytes) -> bytes:
+    """A delta makes what it was made of."""
+    made = delta(base, target)
+    assert applied(base, made, 2**30, b"it") == target
+    return made
+
+
+@given(texts, texts, st.data())
+@settings(deadline=None, max_examples=200)
+def test_a_delta_makes_its_object_of_any_other(one: list[bytes], other: list[bytes], data: st.DataObject) -> None:
+    check(b"".join(one), b"".join(other))
+    changed = list(one)
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(changed)))
+        changed[at : at + data.draw(st.integers(0, 2))] = data.draw(texts.filter(lambda found: len(found) < 4))
+    check(b"".join(one), b"".join(changed))
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 127, 128, 2**16 - 1, 2**16, 2**16 + 1, 2**24 + 2**17])
+def test_a_delta_of_any_size_makes_its_object(size: int) -> None:
+    base = os.urandom(2**10) * (size // 2**10) + os.urandom(size % 2**10)
+    new = os.urandom(300)
+    for target in (base, base[:-1], base[1:], base + new, new + base, base[: size // 2] + new + base[size // 2 :], new):
+        made = check(base, target)
+        assert len(made) < 20 + size % 2**10 + 2 * len(new) or size < 2**10
+
+
+def record(*calls: str, at: int = 0, seconds: float = 1.0) -> bytes:
+    """A record, much as it is written."""
+    listed = "".join(f'    {{\n      "id": "{call}-1",\n      "state": "returned"\n    }},\n' for call in calls)
+    return (
+        f'{{\n  "format": 4,\n  "nonce": "{os.urandom(8).hex()}",\n  "at": "2030-01-31T12:00:{at:02}Z",\n'
+        f'  "calls": [\n{listed}  ],\n  "counters": {{\n    "look": {at}\n  }},\n  "budget": {{}},\n  "limit": {{}},\n'
+        f'  "spent": {{\n    "steps": {at},\n    "usage": {{}},\n    "seconds": {seconds}\n  }}\n}}\n'
+    ).encode()
+
+
+def test_of_a_record_only_the_lines_that_have_changed_are_told_again() -> None:
+    calls = ["look", "write_file", "deploy", "send_mail"]
+    cases = [
+        (record(*calls, at=9, seconds=1.25), record(*calls, at=10, seconds=1.5)),
+        (record(*calls), record(*calls[:2], "order", *calls[2:])),
+        (record(*calls, at=12, seconds=2.25), record(*calls[1:], at=9, seconds=0.125)),
+    ]
+    for base, target in cases:
+        assert len(check(base, target)) < 130 < len(target) / 3
+
+
+def test_of_a_folder_only_the_entries_that_have_changed_are_told_again() -> None:
+    entries = [Entry(FOLDER if number % 3 else FILE, f"{number:02}", os.urandom(20).hex()) for number in range(40)]
+    base = b"".join(map(entry_bytes, entries))
+    new = [Entry(FILE, name, os.urandom(20).hex()) for name in ("02.txt", "20")]
+    changed = [*entries[:3], new[0], *entries[3:20], new[1], *entries[21:]]
+    assert len(check(base, b"".join(map(entry_bytes, changed)))) < 90
+    without = [*entries[:7], *entries[8:30], *entries[31:]]
+    assert len(check(base, b"".join(map(entry_bytes, without)))) < 90
+
+
+def test_what_has_little_in_common_is_no_delta() -> None:
+    base, target = os.urandom(1000), os.urandom(1000)
+    assert as_delta(bytes(20), base, target) is None
+    assert as_delta(bytes(20), base, base[:200] + target) is None
+    assert as_delta(bytes(20), base, base + target[:300]) is not None
+    assert as_delta(bytes(20), base, base[:63]) is None
