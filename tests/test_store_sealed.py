@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from caesura.continuations import (
     LoopName,
     Moved,
     Told,
+    Torn,
     Unavailable,
     User,
     Visibility,
@@ -29,7 +31,8 @@ from caesura.continuations import (
 )
 from caesura.continuations.store import _disk, _journaled, _later, _packing, _refs, _sealing
 from caesura.continuations.store._exclusive import Locks, Turns
-from caesura.continuations.store._journal import FOLDER, Journal
+from caesura.continuations.store._journal import FOLDER, Journal, Segment
+from caesura.continuations.store._sealing import Sealer
 from tests.repositories import OPS, STATE, X, git
 from tests.strategies import ADA, EPOCH, NESTED, ROBOT, World
 
@@ -712,6 +715,44 @@ def test_a_whole_story_is_the_same_sealed_at_any_moment(folder: Path, store: Git
     store.seal()
     assert branches(folder)[world.saved().loop] == saved.commit
     clean(folder)
+
+
+@pytest.mark.parametrize("stretch", [1, 700, 4096])
+def test_what_is_sealed_is_read_a_stretch_at_a_time_however_long_that_is(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch, stretch: int
+) -> None:
+    made = [step(store, message="Said.\n" * 200)]
+    for number in range(20):
+        made.append(step(store, made[-1], message=f"Step {number}.\n" * 100 * (number % 3)))
+    monkeypatch.setattr(_sealing, "_STRETCH", stretch)
+    store.seal()
+    assert branches(folder) == {X: made[-1].id}
+    assert git(folder, "rev-list", "loops/x").split() == [one.id for one in reversed(made)]
+    clean(folder)
+
+
+def test_nothing_is_sealed_of_a_segment_that_another_program_has_cut_short_meanwhile(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step(store, message="Said.\n" * 200)
+
+    def opened(path: Path) -> FileIO:
+        os.truncate(path, path.stat().st_size - 300)
+        return as_before(path)
+
+    as_before = _disk.opened
+    prepare = Sealer._prepare  # pyright: ignore[reportPrivateUsage]
+
+    def prepared(self: Sealer, segment: Segment, *, within: bool) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(_disk, "opened", opened)
+            return prepare(self, segment, within=within)
+
+    monkeypatch.setattr(Sealer, "_prepare", prepared)
+    with pytest.raises(Torn, match="cut short"):
+        store.seal()
+    assert branches(folder) == {}
+    assert list((folder / "objects/pack").iterdir()) == []
 
 
 # What was taken back -----------------------------------------------------------------------------------------------

