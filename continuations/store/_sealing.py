@@ -118,7 +118,8 @@ class Sealer:
         return _Ready(segment, pack, listed, files)
 
     def _pack(self, segment: Segment, *, within: bool) -> Path | None:
-        places = sorted(segment.objects.items(), key=lambda item: item[1][1], reverse=True)
+        # By where they end, too: an object of no bytes begins where the one after it does.
+        places = sorted(segment.objects.items(), key=lambda item: item[1][1:], reverse=True)
         try:
             file = _disk.opened(segment.path)
         except FileNotFoundError:  # somebody else has sealed it
