@@ -393,7 +393,9 @@ def test_a_goal_has_its_limit_where_the_machine_was_measured_and_only_there() ->
     runs["limits"] = [{"caesura": Outcome(side="caesura", figures={STEP: [0.5, 1.5, 1.0]})}]
     found = report(runs, ["sqlite-full"])
     assert found.goals["sqlite-full"].limit == pytest.approx(0.5)  # of sqlite's two seconds
-    assert found.tables[-1].rows == (("sqlite-full: the objects of a step made, hashed and flushed, by Python", "0.75", "0.5"),)
+    assert found.tables[-1].rows == (
+        ("sqlite-full: the objects of a step made, hashed and flushed, by Python", "0.75", "0.5"),
+    )
 
 
 @pytest.mark.parametrize("name", BOUNDS)
