@@ -54,8 +54,9 @@ class Guard:
 
     def take_away(self, ref: str) -> None:
         """Let git move a branch again."""
-        if is_guard(self.lock(ref)):
-            _disk.unlink(self.lock(ref))
+        lock = self.lock(ref)
+        if is_guard(lock):
+            _disk.unlink(lock)
 
     def take_stale_away(self, held: Collection[str]) -> None:
         """Take away what guards branches that the journal does not hold, of a process that died between the two."""

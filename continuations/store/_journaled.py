@@ -28,11 +28,15 @@ _EACH = 2**12
 
 
 class Listed(NamedTuple):
-    """A copy of the list of packed refs, as it was `before`, in which branches are where these moves have ended."""
+    """A copy of the list of packed refs, as it was `before`, in which branches are where these moves have ended.
+
+    `found` is where they were in the list.
+    """
 
     file: Path
     before: View
     moves: Mapping[str, Sequence[RefMove]]
+    found: Mapping[str, str | None]
 
 
 class JournaledRefs(Refs):
@@ -94,14 +98,14 @@ class JournaledRefs(Refs):
         That of a nested loop goes when its result is taken, and to take one from the list, it is written again.
         """
         with suppress(Torn):
-            before, fit = self.packed(), dict[str, Sequence[RefMove]]()
+            before, fit, found = self.packed(), dict[str, Sequence[RefMove]](), dict[str, str | None]()
             for ref, chain in moves.items():
                 of_a_root = ref.startswith(LOOPS) and "." not in ref
-                if of_a_root and not lexists(self._file(ref)) and _goes_on(before.find(ref), chain):
-                    fit[ref] = chain
+                if of_a_root and not lexists(self._path(ref)) and _goes_on(there := before.find(ref), chain):
+                    fit[ref], found[ref] = chain, there
             if len(fit) >= MANY and before.size <= _EACH * len(fit):
                 _disk.write(file, before.replaced({ref: chain[-1].new for ref, chain in fit.items()}))
-                return Listed(file, before, fit)
+                return Listed(file, before, fit, found)
         return None
 
     def enlist(self, listed: Listed, locks: Locks) -> bool:
@@ -111,12 +115,12 @@ class JournaledRefs(Refs):
         except Held:
             return False
         # A branch that has a file by now, or a folder in its place, was moved over the journal's lock.
-        if self._packed_or_torn() is not listed.before or any(lexists(self._file(ref)) for ref in listed.moves):
+        if self._packed_or_torn() is not listed.before or any(lexists(self._path(ref)) for ref in listed.moves):
             locks.drop(PACKED)
             return False
         locks.commit(PACKED)
         for ref, chain in listed.moves.items():
-            self._log(ref, listed.before.find(ref), chain[-1].new, chain[-1].note)
+            self._log(ref, listed.found[ref], chain[-1].new, chain[-1].note)
         return True
 
     def _packed_or_torn(self) -> View | None:

@@ -6,6 +6,7 @@ whoever does it again does the same: the same segment makes the same pack, and a
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from io import FileIO
@@ -25,7 +26,8 @@ from ._packing import keeper, write_pack
 from ._versions import shortened
 
 _BRANCH = "branch-"
-_STRETCH = 2**20  # bytes
+_STRETCH = 2**16  # bytes: about a millisecond's work
+_TURN = 1e-5  # seconds: what Python makes of it is enough for another thread to wake up
 
 
 class _Ready(NamedTuple):
@@ -219,12 +221,16 @@ class Sealer:
 def _contents(file: FileIO, places: Iterable[tuple[bytes, Place]]) -> Iterator[tuple[bytes, tuple[Kind, bytes]]]:
     """The objects at places of a segment, the last place first; a stretch of the file is read at a time.
 
+    Between two of them other threads have their turn. Python would let them wait for five milliseconds each time, as
+    what is deflated here takes less than it takes them to wake up.
+
     Raises:
         Damaged: the file is shorter by now, or an earlier version has written what is no object.
     """
     stretch, begin = b"", sys.maxsize
     for name, (kind, at, size) in places:
         if at < begin:
+            time.sleep(_TURN)
             end, begin = at + size, max(0, min(at, at + size - _STRETCH))
             stretch = os.pread(file.fileno(), end - begin, begin)
             if len(stretch) < end - begin:
