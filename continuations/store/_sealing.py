@@ -5,7 +5,6 @@ whoever does it again does the same: the same segment makes the same pack, and a
 """
 
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -120,8 +119,7 @@ class Sealer:
         return _Ready(segment, pack, listed, files)
 
     def _pack(self, segment: Segment, *, within: bool) -> Path | None:
-        # By where they end, too: an object of no bytes begins where the one after it does.
-        places = sorted(segment.objects.items(), key=lambda item: item[1][1:], reverse=True)
+        places = sorted(segment.objects.items(), key=lambda item: item[1][1], reverse=True)
         try:
             file = _disk.opened(segment.path)
         except FileNotFoundError:  # somebody else has sealed it
@@ -227,12 +225,13 @@ def _contents(file: FileIO, places: Iterable[tuple[bytes, Place]]) -> Iterator[t
     Raises:
         Damaged: the file is shorter by now, or an earlier version has written what is no object.
     """
-    stretch, begin = b"", sys.maxsize
+    stretch, begin = b"", 0
     for name, (kind, at, size) in places:
-        if at < begin:
+        end = at + size
+        if not begin <= at <= end <= begin + len(stretch):
             time.sleep(_TURN)
-            end, begin = at + size, max(0, min(at, at + size - _STRETCH))
+            begin = max(0, min(at, end - _STRETCH))
             stretch = os.pread(file.fileno(), end - begin, begin)
             if len(stretch) < end - begin:
                 raise Damaged("the file was cut short")
-        yield name, content(kind, stretch[at - begin : at - begin + size], MAX_OBJECT)
+        yield name, content(kind, stretch[at - begin : end - begin], MAX_OBJECT)
