@@ -1,6 +1,8 @@
 """``caesura verify`` and ``caesura repair`` in processes of their own."""
 
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -169,3 +171,21 @@ def test_gc_says_what_it_would_do_does_it_and_has_nothing_more_to_do(shell: Shel
     )
     assert shell("verify").out.endswith(": no fault\n")
     assert shell("approve", "onboard.it-1.order-1", "--yes").status == 0
+
+
+def test_gc_brings_to_git_what_a_process_that_died_had_not_sealed(shell: Shell) -> None:
+    folder = repository(shell)
+    head = object_of(folder, "loops/onboard")
+    died = f"""
+import os, sys
+from caesura.continuations import Loops
+Loops.open(sys.argv[1], visibility="sealed").tell("onboard", "Hello.", by="Ada <ada@example.com>")
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", died, folder], check=True)
+    assert object_of(folder, "loops/onboard") == head
+    shell("gc", "--dry-run")
+    assert object_of(folder, "loops/onboard") == head
+    assert shell("gc").status == 0
+    assert object_of(folder, "loops/onboard~1") == head
+    assert not list((folder / "refs").rglob("*.lock"))

@@ -26,12 +26,14 @@ def gc(
 
     Driving loops does it by itself before there are too many: more than 4,096 objects or 1,000 branches with files of
     their own, or more than 16 small packs. By hand it makes one pack of all. Nothing is deleted: an object's own file,
-    or a pack, goes once the new pack was written, synced and read back. It is safe beside everything that works
-    with the loops, and beside git's own commands.
+    or a pack, goes once the new pack was written, synced and read back. Steps that git does not see yet it sees from
+    then on. It is safe beside everything that works with the loops, and beside git's own commands.
 
     With --json: {"objects", "packs", "branches", "before": {"objects", "packs", "branches", "size"}, "after": {...}}.
     """
     with place(repo).store() as store:
+        if not dry_run:
+            store.seal()  # a process that died may have left steps that git does not see
         upkeep = store.upkeep(progress=lambda done, total: passing(f"{done:,} of {count(total, 'object')} packed …"))
         done = upkeep.run(thorough=True, dry=dry_run)
     passing("")
