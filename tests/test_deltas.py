@@ -78,6 +78,13 @@ def test_of_a_folder_only_the_entries_that_have_changed_are_told_again() -> None
     assert len(check(base, b"".join(map(entry_bytes, without)))) < 90
 
 
+def test_what_stands_before_each_entry_of_a_folder_hides_no_entry_that_stands_elsewhere_by_now() -> None:
+    entries = [Entry(FILE, f"{number:05}", os.urandom(20).hex()) for number in range(300)]
+    base = b"".join(map(entry_bytes, entries))
+    without = b"".join(entry_bytes(entry) for number, entry in enumerate(entries) if number % 20 != 7)
+    assert len(check(base, without)) < 400 < len(without) / 20
+
+
 def test_what_has_little_in_common_is_no_delta() -> None:
     base, target = os.urandom(1000), os.urandom(1000)
     assert as_delta(bytes(20), base, target) is None

@@ -13,6 +13,7 @@ _SMALL = 64  # bytes: no delta of less is worth it
 _INSERTED = 127  # bytes that one instruction can insert
 _COPIED = 0xFFFFFF
 _SAME = 8  # bytes in a row: no fewer are copied
+_LONG = 16  # bytes in a row: fewer may be the same by chance, as what stands before each id in a folder
 _NEW = 24  # bytes in a row: among no fewer a line of the other object is looked for
 _STRETCH = 4096  # bytes that are compared after such a line
 _SEARCHED = 1 << 16  # bytes; in more than that only what is the same at both ends is looked for
@@ -59,13 +60,17 @@ def _same(base: bytes, target: bytes) -> list[_Run]:
     if ours != theirs:
         runs += _side_by_side(base, target, theirs - size, ours - size, size)
         runs.sort()
-    same, at, lines = list[_Run](), 0, frozenset[bytes]()
+    at, found, lines = 0, list[_Run](), frozenset[bytes]()
     mark = b"\x00" if b"\x00" in target else b"\n"
-    for start, end, further in (*runs, (ours, ours, 0)):
+    for start, end, _ in (*runs, (ours, ours, 0)):
+        if end - start >= _LONG or start == ours:
+            if start - at >= _NEW and target.find(mark, at, start) >= 0:
+                lines = lines or frozenset(base.split(mark))
+                found += _from_lines(base, target, at, start, lines, mark)
+            at = max(at, end)
+    same, at = list[_Run](), 0
+    for start, end, further in sorted(runs + found) if found else runs:
         start = max(start, at)
-        if start - at >= _NEW and target.find(mark, at, start) >= 0:
-            lines = lines or frozenset(base.split(mark))
-            same += _from_lines(base, target, at, start, lines, mark)
         if end - start >= _SAME:
             same.append((start, end, further))
             at = end
@@ -86,6 +91,8 @@ def _from_lines(base: bytes, target: bytes, at: int, end: int, lines: Iterable[b
         if at >= told and len(line) >= _SAME and line in lines:
             there, told = base.find(line), at
             for run in _side_by_side(base, target, there, at, min(end - at, len(base) - there, _STRETCH)):
+                if run[1] - run[0] < _LONG and told > at:
+                    break
                 yield run
                 told = run[1]
         at += len(line) + 1
