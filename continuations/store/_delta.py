@@ -63,7 +63,7 @@ def _same(base: bytes, target: bytes) -> list[_Run]:
     at, found, lines = 0, list[_Run](), frozenset[bytes]()
     mark = b"\x00" if b"\x00" in target else b"\n"
     for start, end, _ in (*runs, (ours, ours, 0)):
-        if end - start >= _LONG or start == ours:
+        if end - start >= _LONG or start == ours:  # what lies between two long runs may stand elsewhere in the base
             if start - at >= _NEW and target.find(mark, at, start) >= 0:
                 lines = lines or frozenset(base.split(mark))
                 found += _from_lines(base, target, at, start, lines, mark)
