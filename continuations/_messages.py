@@ -18,8 +18,11 @@ Time = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 """A moment. On disk it must have a zone: one without could be compared with no other."""
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Base of every immutable value; unknown fields are refused, because msgspec would drop them in silence."""
+class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """Base of every immutable value; unknown fields are refused, because msgspec would drop them in silence.
+
+    None can be a part of itself, as JSON cannot, and so the collector of cycles need not look at them: there are many.
+    """
 
 
 class Text(Value, tag_field="type", tag="text", frozen=True, kw_only=True):

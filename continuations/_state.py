@@ -113,7 +113,7 @@ class Record(Value, frozen=True, kw_only=True):
     copy_of: TreeId | None = None
 
 
-class Continuation(Record, frozen=True, kw_only=True, weakref=True):
+class Continuation(Record, frozen=True, kw_only=True, weakref=True, gc=True):
     """A loop's whole state. `children` holds the newest committed state of each live child, by call."""
 
     definition: AgentSpec

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from caesura.continuations._ids import object_id
 from caesura.continuations.store import _disk, _packing
@@ -207,9 +208,9 @@ def versions(changes: list[tuple[int, str]]) -> Things:
             case "adds":
                 folder.append(Entry(FILE, f"{len(folder):02}", blob))
             case "changes the last":
-                folder[-1] = folder[-1]._replace(id=blob)
+                folder[-1] = replace(folder[-1], id=blob)
             case "changes another":
-                folder[len(folder) // 2] = folder[len(folder) // 2]._replace(id=blob)
+                folder[len(folder) // 2] = replace(folder[len(folder) // 2], id=blob)
             case _:
                 del folder[1:]
         whose = f'"format": 3,\n  "agent": "a",\n  "fingerprint": "f",\n  "nonce": "{which}"'

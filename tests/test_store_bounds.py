@@ -250,7 +250,7 @@ def test_a_message_that_is_no_file_is_refused(forge: Forge, mode: int) -> None:
 @pytest.mark.parametrize("mode", [LINK, GITLINK, FOLDER])
 @pytest.mark.parametrize("name", ["continuation.json", "agent.json"])
 def test_a_record_that_is_no_file_is_refused(forge: Forge, mode: int, name: str) -> None:
-    forge.fixed = [entry._replace(mode=mode) if entry.name == name else entry for entry in forge.fixed]
+    forge.fixed = [replace(entry, mode=mode) if entry.name == name else entry for entry in forge.fixed]
     with pytest.raises(Unreadable, match=name):
         forge.read(forge.commit(forge.root()))
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from .._ids import object_id
 from .._workspace import LINK, PLAIN, SCRIPT
 from ._errors import Torn, torn
@@ -93,7 +95,7 @@ class Checkouts:
         found: dict[str, Entry] = {}
         for name, entry in self._trees.read(tree).items():
             if entry.is_file:
-                entry = entry._replace(mode=SCRIPT if entry.mode & 0o100 else PLAIN)
+                entry = replace(entry, mode=SCRIPT if entry.mode & 0o100 else PLAIN)
             elif not entry.is_folder and entry.mode != LINK:
                 raise torn(f"Tree {tree}", "workspace", f"{name!r} is neither a file, a link nor a folder")
             if not is_keepable(name):

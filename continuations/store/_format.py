@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from .._calls import Person
 from .._messages import plain_text
 from .._text import one_line
@@ -33,7 +35,7 @@ class Malformed(ValueError):
     """Bytes that are no object of their kind."""
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One entry of a tree."""
 
     mode: int

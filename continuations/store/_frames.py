@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from .._codec import NewerFormat
 from ._deflate import inflate
 from ._format import KINDS, NUMBERS, Kind
@@ -40,7 +42,7 @@ _NONE = bytes(20)
 _KINDS: dict[int, Kind] = {NUMBERS[kind]: kind for kind in KINDS}
 
 
-class RefMove(NamedTuple):
+class RefMove(msgspec.Struct, frozen=True, gc=False):
     """One move of a branch; `old` is None if there was none. The note is for git's log of the branch."""
 
     ref: str

@@ -255,7 +255,7 @@ class Group:
         guarded: list[str] = []
         moves: list[RefMove] = []
         for asked in (asked for one in batch for asked in one.asked):
-            ref, old, new, _ = asked.move
+            ref, old, new = asked.move.ref, asked.move.old, asked.move.new
             try:
                 asked.check()
                 now = heads.get(ref) or self._journal.known(ref)

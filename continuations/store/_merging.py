@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from .._ids import TreeId
 from .._workspace import LINK
 from ._folder import join
@@ -109,13 +111,13 @@ class Merges:
             return self._clash(path, "both made it, and only one so that it may be run", base, theirs, ours)
         mode = theirs.mode if was is not None and ours.mode == was.mode else ours.mode
         if ours.id == theirs.id or (was is not None and ours.id == was.id):
-            return theirs._replace(mode=mode)
+            return replace(theirs, mode=mode)
         if was is not None and theirs.id == was.id:
-            return ours._replace(mode=mode)
+            return replace(ours, mode=mode)
         blob, why = self._lines(was, ours, theirs)
         if blob is None:
             return self._clash(path, f"both {'made' if was is None else 'changed'} it{why}", base, theirs, ours)
-        return ours._replace(mode=mode, id=blob)
+        return replace(ours, mode=mode, id=blob)
 
     def _clash(
         self, path: str, why: str, base: Entry | None, theirs: Entry | None, ours: Entry | None = None

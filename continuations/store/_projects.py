@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from .._errors import CallerError
 from .._ids import CommitId, TreeId
 from .._text import one_line
@@ -202,7 +204,7 @@ class _Taking:
                 if inner:
                     kept[name_in] = Entry(FOLDER, name_in, inner)
             elif (entry.is_file or entry.mode == LINK) and self._take(entry.id, below):
-                kept[name_in] = entry if entry.mode == LINK else entry._replace(mode=_mode(entry))
+                kept[name_in] = entry if entry.mode == LINK else replace(entry, mode=_mode(entry))
             else:
                 self._hold_back(below)
         if not kept and path:
@@ -276,6 +278,6 @@ def _grafted(trees: Trees, batch: Batch, tree: str, base: str, path: list[str]) 
     if other is None or (mine is not None and not (rest and mine.is_folder and other.is_folder)):
         return tree
     if rest:
-        other = other._replace(id=_grafted(trees, batch, EMPTY if mine is None else mine.id, other.id, rest))
+        other = replace(other, id=_grafted(trees, batch, EMPTY if mine is None else mine.id, other.id, rest))
     entries[name] = other
     return trees.write(batch, entries)

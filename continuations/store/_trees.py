@@ -1,8 +1,9 @@
 """Trees of continuations: laid out, and read back within bounds."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from threading import Lock
+
+import msgspec
 
 from .._codec import Unreadable
 from .._ids import BadName, TreeId, split_address
@@ -38,8 +39,7 @@ _HEADS = [entry_bytes(Entry(FILE, name, "")) for name in _LEAVES]
 _LEAF = len(_HEADS[0]) + 20
 
 
-@dataclass(kw_only=True)
-class Weight:
+class Weight(msgspec.Struct, kw_only=True, eq=False, gc=False):
     """What a continuation takes, with all that is nested in it: checked while it is read, and before it is written."""
 
     messages: int = 0
@@ -65,11 +65,11 @@ class Weight:
             raise too_large("The continuation", f"loops nested {self.depth} deep", f"{MAX_DEPTH}")
 
 
-class Tree:
+class Tree(msgspec.Struct, eq=False, gc=False):
     """The entries of a tree, in its order, and its bytes; one more at the end costs no more than itself."""
 
-    def __init__(self, entries: dict[str, Entry], data: bytes) -> None:
-        self.entries, self.data = entries, data
+    entries: dict[str, Entry]
+    data: bytes
 
     def copy(self) -> "Tree":
         return Tree(self.entries.copy(), self.data)
