@@ -184,7 +184,7 @@ class Actor:
 
     def _judged(self) -> AgentChanged | Suspended | None:
         services = self._services
-        return judge(self.saved, self._definition, services.changes, adopt=self._supervisor.adopt, now=services.now())
+        return judge(self.saved, self._definition, services.changes, adopt=self._supervisor.adopt, now=services.now)
 
     async def _reconcile(self) -> None:
         """Adopt the agent as its code defines it now, or ask about it, before anything is done with it."""

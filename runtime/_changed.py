@@ -1,6 +1,7 @@
 """Changed agents: what a drive does about code that is not what a loop knows, as the worker's settings say."""
 
 import datetime as dt
+from collections.abc import Callable
 
 from caesura.continuations import (
     AgentChanged,
@@ -29,7 +30,7 @@ class VanishedTool(SavedStateError):
 
 
 def judge(
-    saved: Saved, definition: AgentSpec, changes: Changes, *, adopt: Person | None, now: dt.datetime
+    saved: Saved, definition: AgentSpec, changes: Changes, *, adopt: Person | None, now: Callable[[], dt.datetime]
 ) -> AgentChanged | Suspended | None:
     """What has to be committed before a loop goes on with an agent as its code defines it now, if anything has.
 
@@ -44,20 +45,20 @@ def judge(
     if state.ending is not None:
         return None
     ends = tuple(call.id for call in state.open_calls if definition.tool(call.tool) is None)
-    if not ends and state.fingerprint == definition.fingerprint:
+    if not ends and (state.definition is definition or state.fingerprint == definition.fingerprint):
         moot = standing is not None or state.accepted is not None
-        return AgentChanged(at=now, definition=definition) if moot else None
+        return AgentChanged(at=now(), definition=definition) if moot else None
     if gate is not None and gate.decision is not None and _covers(standing, definition, ends):
         return None
     found = differences(state.definition, definition)
     treatment = "adopt" if adopt is not None else _treatment(saved, found, changes, ends)
     if treatment == "adopt" or _covers(state.accepted, definition, ends):
-        return AgentChanged(at=now, definition=definition, ends=ends, by=adopt)
+        return AgentChanged(at=now(), definition=definition, ends=ends, by=adopt)
     if gate is not None and (standing is None or _covers(standing, definition, ends)):
         return None
     what = "; ".join([*(one.what for one in found), *(f"{call} would end: its tool is gone" for call in ends)])
     change = Change(fingerprint=definition.fingerprint, lines=as_lines(found), ends=ends)
-    return Suspended(at=now, kind="change", reason=f"the agent's code has changed: {what}", change=change)
+    return Suspended(at=now(), kind="change", reason=f"the agent's code has changed: {what}", change=change)
 
 
 def _covers(change: Change | None, definition: AgentSpec, ends: tuple[CallId, ...]) -> bool:

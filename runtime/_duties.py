@@ -1,7 +1,6 @@
 """Duties: what one of the drives at a time does for all of them, as long as it lasts."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -13,22 +12,23 @@ class Duties:
         """What each of them does until cancelled. One that is passed on may begin before it has ended elsewhere."""
         self._duties = duties
         self._nurseries: dict[trio.Nursery, None] = {}
+        self._at: trio.Nursery | None = None
 
-    @contextmanager
-    def shared_by(self, nursery: trio.Nursery) -> Iterator[None]:
-        """Meanwhile they may be done in this nursery, which is cancelled next."""
+    def add(self, nursery: trio.Nursery) -> None:
+        """They may be done in this nursery, until it is removed."""
         self._nurseries[nursery] = None
-        if len(self._nurseries) == 1:
-            self._begin()
-        try:
-            yield
-        finally:
-            did = next(iter(self._nurseries)) is nursery
-            del self._nurseries[nursery]
-            if did and self._nurseries:
-                self._begin()
+        if self._at is None:
+            self._begin(nursery)
 
-    def _begin(self) -> None:
-        nursery = next(iter(self._nurseries))
+    def remove(self, nursery: trio.Nursery) -> None:
+        """They must be done elsewhere: this nursery is cancelled next."""
+        del self._nurseries[nursery]
+        if self._at is nursery:
+            self._at = None
+            if self._nurseries:
+                self._begin(next(reversed(self._nurseries)))  # the youngest is likely to last longest
+
+    def _begin(self, nursery: trio.Nursery) -> None:
+        self._at = nursery
         for duty in self._duties:
             nursery.start_soon(duty)

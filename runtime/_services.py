@@ -22,6 +22,7 @@ from caesura.continuations import (
     Judge,
     Loops,
     Merging,
+    ModelSpec,
     Needs,
     Person,
     Records,
@@ -32,6 +33,7 @@ from caesura.continuations import (
 from ._agent import Agent, BadAgent, UnknownAgent
 from ._crossing import Crossing
 from ._duties import Duties
+from ._lease import Renewals
 from ._model import Model
 from ._notices import Listener
 from ._upkeep import Keeper
@@ -64,24 +66,30 @@ class Services:
     keeper: Keeper
     threads: trio.CapacityLimiter
     records: Records
+    renewals: Renewals = field(default_factory=Renewals)
     prompting: trio.Lock = field(default_factory=trio.Lock)
     _threads: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(64))
     _beside: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(64))
 
+    _specs: dict[str, tuple[Agent, ModelSpec, Amendment, AgentSpec]] = field(default_factory=dict)
     _sealing: trio.Lock = field(default_factory=trio.Lock)
     _asked: int = 0
     _sealed: int = 0
 
     def __post_init__(self) -> None:
         self._crossing = Crossing(self.history.store)
-        self.duties = Duties(partial(self.watch.keep, self.step), partial(self.keeper.keep, self.beside))
+        self.duties = Duties(
+            partial(self.watch.keep, self.step),
+            partial(self.renewals.keep, self.beside),
+            partial(self.keeper.keep, self.beside),
+        )
 
     async def sync(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call into the synchronous layer below: here alone, in `step` and in `beside` the runtime crosses to a thread.
 
         Once begun, the call is waited for even if it is cancelled: a commit is made or not, never left in doubt.
         """
-        return await trio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._threads)
+        return await trio.to_thread.run_sync(partial(function, *args, **kwargs), limiter=self._threads)
 
     async def step(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`sync` for what takes a step's time and makes one commit at most, at its end.
@@ -90,11 +98,11 @@ class Services:
         """
         if not self.history.store.shares:
             return await self.sync(function, *args, **kwargs)
-        return await self._crossing.do(lambda: function(*args, **kwargs))
+        return await self._crossing.do(partial(function, *args, **kwargs))
 
-    async def beside(self, function: Callable[[], None]) -> None:
+    async def beside(self, function: Callable[[], T]) -> T:
         """`sync` for the renewal of leases, and upkeep: no store's time is waited for, nor a thread that tools use."""
-        await trio.to_thread.run_sync(function, limiter=self._beside)
+        return await trio.to_thread.run_sync(function, limiter=self._beside)
 
     async def seal(self) -> None:
         """Let git see all that was committed by now: once for all who ask for it while it is done for others.
@@ -191,10 +199,15 @@ class Services:
             BadAgent: a name by which its code is found holds a secret.
             NoModel: there is no model for it.
         """
-        made = agent.spec(self.model_of(agent, amended).spec).amended(amended)
+        model = self.model_of(agent, amended).spec
+        known = self._specs.get(agent.name)
+        if known is not None and known[:3] == (agent, model, amended):
+            return known[3]
+        made = agent.spec(model).amended(amended)
         kept = self.history.storable(made)
         if _names(kept) != _names(made):
             raise BadAgent(f"A name in agent {kept.name} holds a secret.", hint="Rename the agent, tool or suspension.")
+        self._specs[agent.name] = agent, model, amended, kept
         return kept
 
 

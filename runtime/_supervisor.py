@@ -1,23 +1,21 @@
 """The supervisor: owner of the nursery in which one root loop, and everything nested in it, is driven."""
 
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import trio
 
 from caesura.continuations import (
-    TERM,
     CaesuraError,
     CallId,
     ChildFailed,
-    Locked,
     LoopExists,
     NoSuchLoop,
     Person,
     Saved,
     Spent,
     Started,
-    Unavailable,
     User,
     WorkerId,
     Workspace,
@@ -82,23 +80,23 @@ class Supervisor:
         # To look at files may take longer than others should wait for.
         cross = services.step if root.state.workspace is None else services.sync
         lease = LeaseKeeper(services.history.store, root.loop, self.worker, services.now)
-        leaving = ExitStack()
+        leaving: list[Callable[[], None]] = []
         try:
             root = await cross(self._take, root, lease, leaving)
             return await self._drive(root, lease)
         finally:
             with trio.CancelScope(shield=True):
-                await cross(leaving.close)
+                await cross(_leave, leaving)
 
-    def _take(self, root: Saved, lease: LeaseKeeper, leaving: ExitStack) -> Saved:
+    def _take(self, root: Saved, lease: LeaseKeeper, leaving: list[Callable[[], None]]) -> Saved:
         """Take a root loop, and its folder, until it is left; the loop as it is then."""
         # Before anything is touched: a loop is refused whole, not when its children's turn comes.
         self._check(root)
         lease.claim()
-        leaving.callback(lease.release)
+        leaving.append(lease.release)
         # Read again under the lease: until now another worker may have moved it.
         root = self.services.history.load(root.loop)
-        leaving.callback(self.services.files.occupy(root))
+        leaving.append(self.services.files.occupy(root))
         self.services.files.take_up(root)
         return root
 
@@ -112,7 +110,7 @@ class Supervisor:
         gate = state.gate
         lifts = gate is not None and (gate.change is not None or (self._by_hand and gate.lifts_on_resume))
         if lifts or ready(services.history, saved, now):
-            judge(saved, definition, services.changes, adopt=self.adopt, now=now)
+            judge(saved, definition, services.changes, adopt=self.adopt, now=services.now)
         for call, child in services.history.children(saved).items():
             asked = state.call(call)
             if asked is not None and definition.tool(asked.tool) is not None:  # else its call ends, or is refused
@@ -125,8 +123,7 @@ class Supervisor:
                 actor = self._add(root, None)
                 if self._pot is not None:
                     self._pot.count(root.loop, partial(self._spent, actor))
-                nursery.start_soon(self._renew, lease)
-                with self.services.watch.over(self), self.services.duties.shared_by(nursery):
+                with self._attended(nursery, lease):
                     await self._settled.wait()
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
@@ -134,6 +131,23 @@ class Supervisor:
         if self._failure is not None:
             raise self._failure
         return actor.saved
+
+    @contextmanager
+    def _attended(self, nursery: trio.Nursery, lease: LeaseKeeper) -> Iterator[None]:
+        """Meanwhile, what is done once for all drives is done for this one, too."""
+        services = self.services
+        services.watch.add(self)
+        services.renewals.add(lease, self._give_up)
+        services.duties.add(nursery)
+        try:
+            yield
+        finally:
+            services.duties.remove(nursery)
+            services.renewals.remove(lease)
+            services.watch.remove(self)
+
+    def _give_up(self, error: CaesuraError) -> None:
+        self._nursery.start_soon(_fail, error)
 
     @property
     def driven(self) -> list[Actor]:
@@ -238,12 +252,16 @@ class Supervisor:
             self.stop()
             self.check()
 
-    async def _renew(self, lease: LeaseKeeper) -> None:
-        while True:
-            await trio.sleep(TERM.total_seconds() / 3)
-            # A lease only saves double work. Without it the loop goes on: whoever takes it over fences this worker.
-            with suppress(Unavailable, Locked):
-                await self.services.beside(lease.renew)
+
+def _leave(leaving: Iterable[Callable[[], None]]) -> None:
+    """Give up what was taken, the last first."""
+    with ExitStack() as stack:
+        for leave in leaving:
+            stack.callback(leave)
+
+
+async def _fail(error: CaesuraError) -> None:
+    raise error
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

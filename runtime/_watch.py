@@ -1,7 +1,6 @@
 """The watch: looks for what others commit (decisions, answers, pauses, cancellations) to all loops that are driven."""
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,16 +29,15 @@ class Watch:
         self._drives: set[Supervisor] = set()
         self._due = 0.0
 
-    @contextmanager
-    def over(self, drive: "Supervisor") -> Iterator[None]:
-        """Meanwhile, the loops of a drive are among those that are watched."""
+    def add(self, drive: "Supervisor") -> None:
+        """Have the loops of a drive among those that are watched."""
         if not self._drives:
             self._due = trio.current_time() + self._poll
         self._drives.add(drive)
-        try:
-            yield
-        finally:
-            self._drives.discard(drive)
+
+    def remove(self, drive: "Supervisor") -> None:
+        """Have them watched no more."""
+        self._drives.discard(drive)
 
     async def keep(self, cross: Callable[[Callable[[], Heads]], Awaitable[Heads]]) -> None:
         """Watch until cancelled; `cross` calls something in a thread."""

@@ -264,7 +264,7 @@ def test_a_definition_changes_by_its_own_events_alone_and_a_rejected_one_is_neve
 
 def judged(state: Continuation, definition: AgentSpec, changes: Changes) -> Any:
     saved = Saved(loop=loop_name("x"), commit=SEEN, message="", state=state)
-    return judge(saved, definition, changes, adopt=None, now=EPOCH)
+    return judge(saved, definition, changes, adopt=None, now=lambda: EPOCH)
 
 
 def test_what_was_accepted_ends_no_call_that_the_person_was_not_told_of() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from caesura.continuations import (
@@ -229,6 +230,68 @@ async def test_a_worker_whose_lease_is_taken_stops_cleanly(autojump_clock: MockC
             late.claim()
     assert world.state().status is Status.ACTIVE
     late.renew()  # it was not released in the other's name
+
+
+@pytest.mark.parametrize("place", [0, 1])
+async def test_of_loops_driven_together_the_one_whose_lease_is_taken_stops_and_no_other(
+    autojump_clock: MockClock, place: int
+) -> None:
+    store, names, given_up = MemoryStore(), ["x", "y"], list[str]()
+    held = Held(lines(say("done")))
+    world = World(store, Agent("a"), held, now=telling(autojump_clock), poll=3600)
+
+    async def drive(name: str) -> None:
+        try:
+            assert (await runtime.run(world.agent, "go", loop=name)).status is Status.COMPLETED
+        except LeaseLost:
+            given_up.append(name)
+
+    taken, other = names[place], names[1 - place]
+    late = LeaseKeeper(store, LoopName(taken), WorkerId("w2"), lambda: NOON + TERM * 1000)
+    async with world.open() as runtime, trio.open_nursery() as nursery:
+        for name in names:
+            nursery.start_soon(drive, name)
+            await trio.testing.wait_all_tasks_blocked()  # the first has the duties of both
+        late.claim()
+        for _ in range(3):
+            before = store.lease(LoopName(other))
+            await trio.sleep(TERM.total_seconds())
+            assert store.lease(LoopName(other)) not in (before, None), "it is renewed all the same"
+        assert given_up == [taken]
+        held.go.set()
+    assert world.state(other).status is Status.COMPLETED
+    assert store.lease(LoopName(other)) is None
+
+
+def test_a_lease_that_was_released_is_not_renewed(store: Store) -> None:
+    held = keeper(store)
+    held.claim()
+    held.release()
+    held.renew()
+    assert store.lease(X) is None
+
+
+def test_a_lease_that_is_released_while_it_is_renewed_is_released() -> None:
+    class Slow(MemoryStore):
+        begun, go_on = threading.Event(), threading.Event()
+
+        def move_lease(self, root: LoopName, old: Lease | None, data: bytes | None) -> Lease | None:
+            if old is not None and data is not None:
+                self.begun.set()
+                assert self.go_on.wait(300)
+            return super().move_lease(root, old, data)
+
+    store = Slow()
+    held = keeper(store)
+    held.claim()
+    threads = [threading.Thread(target=held.renew), threading.Thread(target=held.release)]
+    threads[0].start()
+    assert store.begun.wait(300)
+    threads[1].start()
+    store.go_on.set()
+    for thread in threads:
+        thread.join(300)
+    assert store.lease(X) is None
 
 
 async def test_a_worker_that_another_has_superseded_in_the_history_stops_cleanly(tmp_path: Path) -> None:
