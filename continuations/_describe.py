@@ -41,7 +41,7 @@ from ._events_of_forks import Amended, Edited, Missed, Overridden, Recalled, Reh
 from ._ids import LoopName, idempotency_key
 from ._messages import Result, Value, plain_text, text_of
 from ._patch import summed
-from ._state import Continuation
+from ._state import Continuation, Status
 from ._text import call_text, count, excerpt, one_line, printable
 
 SUBJECT = 72
@@ -64,26 +64,29 @@ class Description(Value, frozen=True, kw_only=True):
     @property
     def message(self) -> str:
         """The whole message, as git keeps it."""
-        trailers = "\n".join(f"{key}: {one_line(value, 200)}" for key, value in self.trailers)
+        trailers = "\n".join([f"{key}: {one_line(value, 200)}" for key, value in self.trailers])
         # A body that the subject says already would be read twice; it can have no more words than that.
         words = self.body.split(maxsplit=self.subject.count(" ") + 1)
         # Git shows it as it is, escape sequences too.
         lines = [] if self.subject.endswith(" ".join(words)) else printable(self.body).strip("\n").split("\n")
         body = "\n".join([f"  {line}" if ":" in line and _TRAILER.match(line) else line for line in lines])
         # JSON may spell out half of a surrogate pair, which no commit can hold.
-        return plain_text("\n\n".join(part for part in (self.subject, body, trailers) if part) + "\n")
+        return plain_text("\n\n".join([part for part in (self.subject, body, trailers) if part]) + "\n")
 
 
 def describe(loop: LoopName, before: Continuation | None, event: AnyEvent, after: Continuation) -> Description:
     """Say what an event did to a loop. `before` is None for a loop's first commit."""
     what, body = _told_by(before, event, after)
+    status = after.status
     trailers = [
         ("Loop", loop),
         ("Agent", after.agent),
         ("Event", event.name),
-        ("Status", after.status.value),
+        ("Status", status.value),
         *_trailers(loop, before, event, after),
     ]
+    if status is Status.SUSPENDED:
+        trailers.append(("Waiting", count(len(after.open_calls) + (after.gate is not None), "request")))
     return Description(subject=one_line(f"{after.agent}: {what}", SUBJECT), body=body, trailers=tuple(trailers))
 
 
@@ -377,9 +380,6 @@ def _trailers(
     fingerprint = _fingerprint(event, after)
     if fingerprint:
         trailers.append(("Fingerprint", fingerprint))
-    waiting = len(after.open_calls) + (after.gate is not None)
-    if after.status == "suspended":
-        trailers.append(("Waiting", count(waiting, "request")))
     return trailers
 
 

@@ -260,12 +260,15 @@ def _final_reply(state: Continuation, event: ModelReplied, message: Assistant) -
     return ended(state, event, "completed", message.content)
 
 
+_STRANGE = re.compile(r"[^A-Za-z0-9_-]")
+
+
 def name_calls(state: Continuation, requests: tuple[ToolRequest, ...]) -> tuple[tuple[CallId, ...], dict[str, int]]:
     """The ids that a reply's calls get in this state, and the counters after that."""
     counters = dict(state.counters)
     ids: list[CallId] = []
     for request in requests:
-        slug = re.sub(r"[^A-Za-z0-9_-]", "-", request.function.name)[:64] or "call"
+        slug = _STRANGE.sub("-", request.function.name)[:64] or "call"
         counters[slug] = counters.get(slug, 0) + 1
         ids.append(CallId(f"{slug}-{counters[slug]}"))
     return tuple(ids), counters

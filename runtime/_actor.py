@@ -1,6 +1,5 @@
 """The actor: the task that drives one loop. Disposable: all that is needed to go on is in the loop's state."""
 
-import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -23,6 +22,7 @@ from caesura.continuations import (
     ChildSuspended,
     Compact,
     Compacted,
+    Continuation,
     Expire,
     Expired,
     Finish,
@@ -50,6 +50,7 @@ from ._changed import judge
 from ._compaction import compact, not_taken
 from ._judging import Court
 from ._lease import LeaseLost, branch_gone
+from ._mailbox import Mailbox
 from ._notices import Dropped, committed
 from ._perform import call_model, run_tool
 from ._prompter import Prompter
@@ -84,11 +85,12 @@ class Actor:
         self._definition = supervisor.services.spec(agent, saved.state.amended)
         self._taken_over = False
         self._worker = supervisor.worker
-        self._sender, self._mailbox = trio.open_memory_channel[tuple[str, AnyEvent | None]](math.inf)
+        self._mailbox: Mailbox[tuple[str, AnyEvent | None]] = Mailbox()
         self._under_way = UnderWay(saved.loop, self.post)
-        self.seat: Seat = Seat(lambda: self.saved.state, self.post, None if parent is None else parent.seat)
-        self._court = Court(self._services, agent, partial(self._commit, exact=True))
-        self._prompter = Prompter(self._services, partial(self._commit, exact=True))
+        self.seat: Seat = Seat(self._state, self.post, None if parent is None else parent.seat)
+        exactly = partial(self._commit, exact=True)
+        self._court = Court(self._services, agent, exactly)
+        self._prompter = Prompter(self._services, exactly)
         call = self._own_call()
         self._told: Status = Status.SUSPENDED if call == CallState.WAITING else Status.ACTIVE
 
@@ -96,6 +98,9 @@ class Actor:
     def loop(self) -> LoopName:
         """The name of the loop that it drives."""
         return self.saved.loop
+
+    def _state(self) -> Continuation:
+        return self.saved.state
 
     @property
     def total(self) -> Spent:
@@ -112,7 +117,8 @@ class Actor:
     @property
     def committed_to(self) -> Spent:
         """`total`, with the model calls that are under way in it: they will be spent."""
-        return replace(self.total, steps=self.total.steps + self._calling())
+        total = self.total
+        return replace(total, steps=total.steps + self._calling())
 
     def _calling(self) -> int:
         return (MODEL in self._under_way) + sum(child._calling() for child in self.children.values())
@@ -121,7 +127,7 @@ class Actor:
         """Put an event into the mailbox; None asks to look again. `key` names the work that has ended with it."""
         if not self.done:
             self.idle = False
-            self._sender.send_nowait((key, event))
+            self._mailbox.put((key, event))
 
     def wind_down(self) -> None:
         """Drop what can be dropped without a loss: model calls and waits. Tools that run are waited for."""
@@ -154,10 +160,10 @@ class Actor:
 
     async def _next(self) -> tuple[str, AnyEvent | None]:
         while (returned := self.seat.due()) is None:
-            if not self._mailbox.statistics().current_buffer_used:
+            if not self._mailbox:
                 self.idle = self._under_way.sleeps
                 self._supervisor.check()
-            key, event = await self._mailbox.receive()
+            key, event = await self._mailbox.take()
             if not self.seat.keep(event):
                 return key, event
         return "", returned
@@ -374,8 +380,7 @@ class Actor:
         return None if call is None else call.state
 
     def _tell_parent(self) -> None:
-        status = self.saved.state.status
-        if self.parent is None or status == self._told:
+        if self.parent is None or (status := self.saved.state.status) == self._told:
             return
         self._told = status
         told = ChildSuspended if status is Status.SUSPENDED else ChildResumed

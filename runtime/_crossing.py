@@ -41,19 +41,20 @@ class Crossing:
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if not self._store.waits:
-            try:
-                return call()
-            finally:
-                await trio.lowlevel.cancel_shielded_checkpoint()
+            return call()  # others have their turn when the loop waits for its next event
         work = Work(call)
         await self._cross(work)
+        if work.held:
+            await self._again(work)
+        return work.result()
+
+    async def _again(self, work: Work[Any]) -> None:
         with trio.CancelScope(shield=True):  # what a tool did must not be forgotten for a lock that passes
             pause = 0.002
             while work.held:
                 await trio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter, not a secret
                 pause = min(0.1, 2 * pause)
                 await self._cross(work)
-        return work.result()
 
     async def _cross(self, work: Work[Any]) -> None:
         mine = _Waiting(work)

@@ -39,6 +39,8 @@ async def with_previews(
 ) -> tuple[Proposal, ...]:
     """The proposals of a reply's calls, each that a person may be asked about with its preview, if its tool has any."""
     state, requests = saved.state, reply.message.tool_calls
+    if state.workspace is None:
+        return proposals
     deadline = trio.current_time() + SECONDS
     room = MOST_CHARACTERS
     made: list[Proposal] = []
@@ -58,9 +60,9 @@ async def with_previews(
 
 
 def _asks(state: Continuation, proposal: Proposal) -> bool:
-    """Whether a person may be asked about a call, in a loop that works on files."""
+    """Whether a person may be asked about a call."""
     asks = proposal.needs_approval or proposal.needs is not None or state.rehearsal is not None
-    return asks and not proposal.error and state.workspace is not None
+    return asks and not proposal.error
 
 
 def _look(services: Services, saved: Saved, tool: AnyTool, proposed: ProposedCall, room: int) -> Preview:

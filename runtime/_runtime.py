@@ -202,12 +202,8 @@ class Runtime:
             worker=worker,
             budget=known.budget if budget is None else budget,
         )
-
-        def beginning() -> Saved:
-            return begin(services, loop, replace(event, by=self._person()), workspace, origin, borrow=borrow)
-
         cross = services.step if workspace is None and origin is None else services.sync
-        saved = await cross(beginning)
+        saved = await cross(self._begin, event, loop, workspace, origin, borrow=borrow)
         services.listen(committed(saved))
         return await self._drive(saved, worker, wait=wait)
 
@@ -337,6 +333,17 @@ class Runtime:
             return msgspec.json.decode(ending.text, type=agent.result)
         except (msgspec.MsgspecError, RecursionError):
             return ending.text  # the agent had another result type when the loop ended
+
+    def _begin(
+        self,
+        event: Started,
+        loop: str | None,
+        workspace: str | os.PathLike[str] | None,
+        origin: str | None,
+        *,
+        borrow: bool,
+    ) -> Saved:
+        return begin(self._services, loop, replace(event, by=self._person()), workspace, origin, borrow=borrow)
 
     def _person(self) -> Person | None:
         with suppress(NoPerson):

@@ -2,18 +2,24 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import cached_property
 
 import trio
 
 from caesura.continuations import AnyEvent, CallState, ChildFinished, Continuation
+
+_ALONE = nullcontext()
 
 
 class _Folder:
     """What the loops that work in one folder have in common."""
 
     def __init__(self) -> None:
-        self.lock = trio.Lock()
         self.seats: list[Seat] = []
+
+    @cached_property  # many loops work on no files
+    def lock(self) -> trio.Lock:
+        return trio.Lock()
 
 
 class Seat:
@@ -36,7 +42,7 @@ class Seat:
     def turn(self) -> AbstractAsyncContextManager[object]:
         """A turn at committing: whoever looks at the files, or has others put there, does so alone. So what a later
         commit says of them is newer."""
-        return nullcontext() if self._state().workspace is None else self._folder.lock
+        return _ALONE if self._state().workspace is None else self._folder.lock
 
     def keep(self, event: AnyEvent | None) -> bool:
         """Keep the end of a child loop, whose files may have to be merged, if it must wait until no tool works in the

@@ -31,7 +31,9 @@ class Keeper:
             self._due.set()
 
     async def keep(self, in_a_thread: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
-        """See to it until cancelled, which waits for no more than what is under way."""
+        """See to it until cancelled, which waits for no more than what is under way; unless it is all in memory."""
+        if not self._store.waits:
+            return
         async with self._one:
             while True:
                 await self._due.wait()
