@@ -5,15 +5,18 @@ from collections.abc import Awaitable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import trio
+import trio.testing
 
-from caesura.continuations import GitStore, Reply, Status, Unavailable, Upkept
+from caesura.continuations import GitStore, MemoryStore, Reply, Status, Unavailable, Upkept
 from caesura.continuations.store import _upkeep
 from caesura.continuations.store._upkeep import GitUpkeep
 from caesura.runtime import Agent, ModelRequest, tool
 from caesura.runtime import _upkeep as keeping
+from caesura.runtime._duties import Duties
 from tests.models import Held, World, ask_for, lines, rounds, say
 from tests.repositories import git
 
@@ -156,3 +159,38 @@ async def test_of_many_drives_in_one_runtime_one_keeps_the_repository_up(
     assert most == [1]
     assert len(GitStore.open(tmp_path / "r.git").heads()) == 12
     assert git(tmp_path / "r.git", "fsck", "--strict", "--no-dangling") == ""
+
+
+async def test_what_is_in_memory_is_not_kept_up() -> None:
+    class Kept(MemoryStore):
+        def upkeep(self, **_: object) -> NoReturn:
+            raise AssertionError("there is nothing to be kept up")
+
+    assert (await World(Kept(), Agent("a"), lines(say("done"))).run()).status is Status.COMPLETED
+
+
+async def test_of_drives_that_end_one_after_the_other_few_have_the_duties_of_all() -> None:
+    begun = list[int]()
+
+    async def duty() -> None:
+        begun.append(len(nurseries))
+        await trio.sleep_forever()
+
+    duties, nurseries = Duties(duty), list[trio.Nursery]()
+
+    async def drive() -> None:
+        async with trio.open_nursery() as nursery:
+            nurseries.append(nursery)
+            duties.add(nursery)
+            await trio.sleep_forever()
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as drives:
+            for _ in range(100):
+                drives.start_soon(drive)
+                await trio.testing.wait_all_tasks_blocked()
+            for _ in range(100):
+                duties.remove(nurseries[0])
+                nurseries.pop(0).cancel_scope.cancel()
+                await trio.testing.wait_all_tasks_blocked()
+    assert begun == [1, 99], "with the first of them, and once that had ended with the last"
