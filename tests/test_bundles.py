@@ -23,6 +23,7 @@ from caesura.continuations import (
     utc_now,
 )
 from caesura.continuations import MemoryStore as Memory
+from caesura.continuations.store import _later
 from tests.cli_process import AGENTS, Shell
 from tests.damage import copied, file_of, git, is_whole, object_of, snapshot, tear
 from tests.strategies import ADA, NESTED, World
@@ -103,6 +104,21 @@ def test_a_loop_arrives_whole_with_all_that_is_nested_in_it_and_goes_on(
     with Loops.open(there) as anew:
         assert anew.verify().faults == ()
         assert anew.info("ops").status == "completed"
+
+
+@pytest.mark.parametrize("who", ["writer", "another"])
+def test_steps_that_git_does_not_see_yet_arrive_too(
+    here: Path, there: Path, file: Path, loops: Loops, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    monkeypatch.setattr(_later, "IDLE", 1e6)  # nothing is sealed by itself
+    loops.import_bundle(file)
+    with Loops.open(here, visibility="sealed") as writer, Loops.open(here) as another:
+        told = writer.tell("ops", "And more.", by=ADA)
+        assert object_of(here, "loops/ops") != told.commit
+        file.unlink()
+        {"writer": writer, "another": another}[who].export_bundle("ops", file=file)
+    loops.import_bundle(file)
+    assert heads(there)[loop_name("ops")] == told.commit
 
 
 def test_a_loop_goes_on_where_it_came_from_and_what_is_further_here_stays(

@@ -342,8 +342,8 @@ class GitStore(Store):
 
     def keeper(self) -> Keeper:
         self._commits.close()  # what is forgotten must not come back from here
-        bare = self._repo.is_bare
-        return GitKeeper(self._folder, self._objects, self._refs, GitStore.open, bare=bare, durable=self._durable)
+        opened, bare = GitStore.open, self._repo.is_bare
+        return GitKeeper(self._folder, self._objects, self._refs, opened, self.seal, bare=bare, durable=self._durable)
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return leftovers(self._folder, self._refs, LOOPS)

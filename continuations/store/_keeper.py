@@ -20,7 +20,7 @@ from ._together import JointRefs
 
 
 class GitKeeper(Keeper):
-    """Keeps and forgets the loops of one repository; `opened` opens another as a store."""
+    """Keeps and forgets the loops of one repository; `opened` opens another as a store, `seal` lets git see all."""
 
     def __init__(
         self,
@@ -28,12 +28,13 @@ class GitKeeper(Keeper):
         objects: Objects,
         refs: JointRefs,
         opened: Callable[[Path], Store],
+        seal: Callable[[], None],
         *,
         bare: bool,
         durable: bool,
     ) -> None:
         self._objects, self._opened, self._durable = folder / "objects", opened, durable
-        self._pool, self._refs, self._reader = objects, refs, CheckedReader(objects)
+        self._pool, self._refs, self._reader, self._seal = objects, refs, CheckedReader(objects), seal
         self._eraser = Eraser(folder, objects, refs, bare=bare, durable=durable)
 
     def written_again(
@@ -86,6 +87,8 @@ class GitKeeper(Keeper):
         if file.exists():
             raise BadBundle(f"{file} is there already.", hint="Name another file, or delete that one.")
         refs = {LOOPS + loop: commit for loop, commit in heads.items()}
+        if any(self._refs.stored(ref) != commit for ref, commit in refs.items()):
+            self._seal()  # git makes it, which sees no other steps; not in a repository that may only be read
         with beside(self._objects, refs) as aside:
             try:
                 git(aside, "bundle", "create", "--quiet", str(file.absolute()), "--branches")
