@@ -176,7 +176,7 @@ def test_gc_says_what_it_would_do_does_it_and_has_nothing_more_to_do(shell: Shel
 def test_gc_brings_to_git_what_a_process_that_died_had_not_sealed(shell: Shell) -> None:
     folder = repository(shell)
     head = object_of(folder, "loops/onboard")
-    died = f"""
+    died = """
 import os, sys
 from caesura.continuations import Loops
 Loops.open(sys.argv[1], visibility="sealed").tell("onboard", "Hello.", by="Ada <ada@example.com>")
