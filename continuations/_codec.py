@@ -1,5 +1,7 @@
 """The codec: continuations to and from the bytes of their files. Unknown fields and newer formats are refused."""
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -102,9 +104,40 @@ def decode_message(data: bytes, name: str) -> Message:
         message = _message.decode(data)
     except _UNDECODABLE as error:
         raise _unreadable(name, str(error)) from error
-    if isinstance(message, Assistant) and message.native:  # nothing else in a message can nest
+    if _can_nest(message):
         _check_depth(data, message, name)
     return message
+
+
+def decode_messages(files: Sequence[bytes], first: int, path: Callable[[int], str]) -> list[Message]:
+    """`decode_message`, of many files in less time; `path` is asked by their numbers, which go from `first` on.
+
+    Raises:
+        Unreadable: one of them is not a message.
+    """
+    messages = _together(files)
+    if messages is None:  # what is wrong, and with which of them, is told by that one alone
+        return [decode_message(file, path(number)) for number, file in enumerate(files, first)]
+    for place, message in enumerate(messages):
+        if _can_nest(message):
+            _check_depth(files[place], message, path(first + place))
+    return messages
+
+
+def _together(files: Sequence[bytes]) -> list[Message] | None:
+    """The messages that are in some files, if each file holds one, and ends as all do that are written here."""
+    # They are read as one text, in which each begins with a brace, after a brace and a line's end. These stand neither
+    # in a string, which no line's end may be in, nor within an object or a list, where a comma would be between: so
+    # no message goes on from one file to the next, and if there are as many of them as files, each file holds one.
+    if all(file.startswith(b"{") and file.endswith(b"}\n") for file in files):
+        with suppress(*_UNDECODABLE):
+            messages = _message.decode_lines(b"".join(files))
+            return messages if len(messages) == len(files) else None
+    return None
+
+
+def _can_nest(message: Message) -> bool:
+    return isinstance(message, Assistant) and bool(message.native)  # all else in a message is flat
 
 
 def encodable(value: V) -> V:

@@ -2,6 +2,8 @@
 
 import datetime as dt
 import json
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -15,11 +17,18 @@ from caesura.continuations import (
     Message,
     NewerFormat,
     Unreadable,
+    User,
     decode_message,
     encode_message,
     step,
 )
-from caesura.continuations._codec import decode_definition, decode_record, encode_definition, encode_record
+from caesura.continuations._codec import (
+    decode_definition,
+    decode_messages,
+    decode_record,
+    encode_definition,
+    encode_record,
+)
 from caesura.continuations._state import FORMAT
 from caesura.continuations.store._layout import message_path
 from tests.strategies import EPOCH, Step, definitions, events, last, messages, sequences
@@ -146,6 +155,59 @@ def test_any_bytes_at_all_are_refused_in_the_same_way(data: bytes) -> None:
     for decode in (decode_record, decode_definition, lambda data: decode_message(data, NAME)):
         with pytest.raises((Unreadable, NewerFormat)):
             decode(data)
+
+
+@given(st.lists(messages, max_size=20))
+def test_messages_are_read_together_as_each_is_read_alone(some: list[Message]) -> None:
+    assert decode_messages(list(map(encode_message, some)), 0, str) == some
+
+
+@given(st.lists(messages, min_size=1, max_size=6), st.data())
+def test_files_that_are_messages_together_alone_are_refused(some: list[Message], data: st.DataObject) -> None:
+    """Each file must hold one message, wherever else the same bytes would be parted."""
+    whole = b"".join(map(encode_message, some))
+    places = [place + 2 for place in range(len(whole)) if whole[place : place + 2] == b"}\n"]  # where it looks like one
+    anywhere = st.one_of(st.sampled_from(places), st.integers(0, len(whole)))
+    cuts = sorted(data.draw(st.lists(anywhere, min_size=len(some) - 1, max_size=len(some) - 1)))
+    files = [whole[begin:end] for begin, end in pairwise([0, *cuts, len(whole)])]
+    assert _outcome(lambda: decode_messages(files, 0, str)) == _outcome(
+        lambda: [decode_message(file, str(place)) for place, file in enumerate(files)]
+    )
+
+
+def _outcome(read: Callable[[], list[Message]]) -> list[Message] | str:
+    try:
+        return read()
+    except Unreadable as error:
+        return str(error)
+
+
+def test_a_message_that_nests_too_deep_is_refused_among_others() -> None:
+    deep = '{"role": "assistant", "native": {"a": ' + "[" * 300 + "]" * 300 + "}}\n"
+    whole = encode_message(User(content="a"))
+    with pytest.raises(Unreadable, match="8 cannot be read: it nests more than"):
+        decode_messages([whole, deep.encode(), whole], 7, str)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ('{"role":"user","content":"}', '{"}{"role":"user","content":"b"}'),
+        ('{"role":"assistant","native":{"a":', '{}}}\n{"role":"user","content":"b"}'),
+        ('{"role":"assistant","native":{"a":{}', '}}\n{"role":"user","content":"b"}'),
+        ('{"role":"assistant","native":{"a":{}', '{}}}\n{"role":"user","content":"b"}'),
+        ('{"role":"assistant","native":{"a":[{}', '{}]}}\n{"role":"user","content":"b"}'),
+        ('{"role":"user","content":"a"}{"role":"user","content":"b"}', ""),
+        ('{"role":"user","content":"a"}\n{"role":"user","content":"b"}', ""),
+        ('{"role":"user","content":"a"}\n{"role":"user","content":"b"}', '{"role":"user","content":"c"}'),
+        ('{"role":"user","content":"a"', '}{"role":"user","content":"b"}'),
+        ('{"role":"user","content":"a"}', ',{"role":"user","content":"b"}'),
+    ],
+)
+def test_a_message_does_not_go_on_in_the_next_file(first: str, second: str) -> None:
+    files = [f"{text}\n".encode() for text in (first, second)]
+    with pytest.raises(Unreadable):
+        decode_messages(files, 0, str)
 
 
 def test_a_time_without_a_zone_is_unreadable() -> None:

@@ -5,7 +5,7 @@ What somebody holds is remembered, for it takes no memory that is not taken alre
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from threading import RLock
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from .._calls import Person
 from .._codec import (
     decode_definition,
-    decode_message,
+    decode_messages,
     decode_record,
     encode_definition,
     encode_message,
@@ -28,7 +28,7 @@ from .._text import one_line
 from ._errors import too_large
 from ._format import FILE, FOLDER, Entry, RawCommit, is_id
 from ._kept import Kept
-from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WORKSPACE, message_path
+from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WORKSPACE, message_file, message_path
 from ._objects import Batch, Objects
 from ._protocol import Commit, NotALoop
 from ._revisions import Revisions
@@ -37,6 +37,7 @@ from ._trees import Path as TreePath
 from ._vanished import erasures
 
 _CHECKED, _TREES = 256, 64
+_AT_ONCE = 2**16  # bytes of messages that are decoded together
 _KEPT, _KEPT_SIZE = 16, 32 * 2**20
 """Commits that are kept though nobody holds their continuations, and how many bytes these may have together."""
 
@@ -206,7 +207,7 @@ class Commits:
             if goes_on(messages, before):
                 kept, tree, weight.messages = len(before), old, base.laid.weight.messages
             else:  # compacted: of what is there already nothing need be written, or synced, again
-                there = {blob for _, blob in self._trees.messages(old)}
+                there = {blob.hex() for blob in self._trees.messages(old)}
         blobs: dict[tuple[str, ...], str] = {}
         for index in range(kept, len(messages)):
             data = encode_message(messages[index])
@@ -272,17 +273,20 @@ class Commits:
 
     def _load(self, commit: CommitId, raw: RawCommit, above: int, weight: Weight) -> Continuation:
         tree, record, definition = self._record(commit, raw, weight)
-        messages: list[Message] = []
-        for name, data in self._objects.blobs(self._trees.messages(folder_in(tree, MESSAGES))):
-            weight.messages += len(data)
-            weight.add(len(data))
-            messages.append(decode_message(data, name))
         return Continuation(
             **{name: getattr(record, name) for name in Record.__struct_fields__},
             definition=definition,
-            messages=Messages(messages),
+            messages=self._messages(folder_in(tree, MESSAGES), weight),
             children=self._children(tree, raw, above, weight),
         )
+
+    def _messages(self, tree: str, weight: Weight) -> Messages:
+        before, found = weight.size, list[Message]()
+        for files in _some_at_once(map(self._objects.blob, self._trees.messages(tree))):
+            weight.add(sum(map(len, files)))
+            found += decode_messages(files, len(found), message_file)
+        weight.messages = weight.size - before
+        return Messages(found)
 
     def _children(self, tree: Mapping[str, Entry], raw: RawCommit, above: int, weight: Weight) -> dict[CallId, Child]:
         children: dict[CallId, Child] = {}
@@ -312,3 +316,16 @@ class Commits:
         data = self._objects.get(tree[name].id, "blob")
         weight.add(len(data))
         return data
+
+
+def _some_at_once(files: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Files, in order, some at a time: of few bytes together, or a large one after them."""
+    some, size = list[bytes](), 0
+    for file in files:
+        some.append(file)
+        size += len(file)
+        if size >= _AT_ONCE:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some

@@ -26,6 +26,11 @@ def message_path(index: int) -> tuple[str, ...]:
     return path if batch == 0 else (f"{WIDTH}", f"{batch:03}", *path)
 
 
+def message_file(index: int) -> str:
+    """Where a message stands in a commit's tree."""
+    return f"{MESSAGES}/{'/'.join(message_path(index))}"
+
+
 def folder_of(archived: bool) -> str:
     """Where the branches of loops are, or of those in the archive."""
     return ARCHIVE if archived else LOOPS

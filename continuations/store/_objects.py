@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock
@@ -113,16 +113,15 @@ class Objects:
             raise torn(f"Object {name}", self._folder, f"it is a {found} where a {kind} should be")
         return data
 
-    def blobs(self, named: Iterable[tuple[str, str]]) -> Iterator[tuple[str, bytes]]:
-        """`get`, for many blobs, each after what it is called: quick for those that are in one pack, as most are.
+    def blob(self, name: bytes) -> bytes:
+        """`get`, for one of many blobs, by its id in bytes: quick for those that are in one pack, as most are.
 
         Raises:
             Torn, TooLarge: as `get`.
         """
-        for called, name in named:
-            recent = self._recent
-            data = None if recent is None else recent.blob(bytes.fromhex(name), MAX_OBJECT)
-            yield called, self.get(name, "blob") if data is None else data
+        recent = self._recent
+        data = None if recent is None else recent.blob(name, MAX_OBJECT)
+        return self.get(name.hex(), "blob") if data is None else data
 
     def find(self, prefix: str) -> set[str]:
         """The ids that begin so; `prefix` is at least two digits."""

@@ -23,6 +23,7 @@ _CHAIN = 4096  # as git's own limit on the deltas between an object and its base
 _WORK = 64  # times the limit: what may be made on the way to one object
 _BASES, _BASE = 4 * 2**20, 2**20  # bytes of objects that are kept, as deltas take over from them; of one at most
 _EACH = 300  # bytes that each of them takes besides
+_PLACE = struct.Struct(">I").unpack_from
 _NEAR = 64  # objects among which one is looked for byte by byte
 
 
@@ -105,19 +106,19 @@ class Pack:
                 low = middle
             else:
                 high = middle
-        ids = self._index[_FANOUT + low * 20 : _FANOUT + high * 20]
-        at = ids.find(name)
-        while at % 20 and at > 0:  # what it is found in is two others' ids
-            at = ids.find(name, at + 1)
-        return None if at < 0 else self._offset_of(low + at // 20)
+        start, end = _FANOUT + low * 20, _FANOUT + high * 20
+        at = self._index.find(name, start, end)
+        while at >= 0 and (at - start) % 20:  # what it is found in is two others' ids
+            at = self._index.find(name, at + 1, end)
+        return None if at < 0 else self._offset_of(low + (at - start) // 20)
 
     def _offset_of(self, number: int) -> int:
         at = _FANOUT + self._count * 24 + number * 4
-        (offset,) = struct.unpack(">I", self._index[at : at + 4])
-        if offset & 0x80000000:
-            at = self._large + (offset & 0x7FFFFFFF) * 8
-            (offset,) = struct.unpack(">Q", self._index[at : at + 8].ljust(8, b"\xff"))
-        return int(offset)
+        found: int = _PLACE(self._index, at)[0]
+        if found & 0x80000000:
+            at = self._large + (found & 0x7FFFFFFF) * 8
+            found = int.from_bytes(self._index[at : at + 8].ljust(8, b"\xff"), "big")
+        return found
 
     def read(self, name: bytes, limit: int) -> tuple[Kind, bytes] | None:
         """An object, or None if it is not in here.
@@ -152,8 +153,9 @@ class Pack:
             data = self._inflate(at, size)
         except (IndexError, ValueError):
             return None
-        whole = hashlib.sha1(b"blob %d\x00%b" % (size, data), usedforsecurity=False).digest() == name
-        return data if whole else None
+        found = hashlib.sha1(b"blob %d\x00" % size, usedforsecurity=False)
+        found.update(data)  # after the header, and not together with it: that would be a copy
+        return data if found.digest() == name else None
 
     def _object(self, offset: int, limit: int, name: bytes) -> tuple[Kind, bytes]:
         deltas: list[tuple[int, bytes]] = []
@@ -186,13 +188,14 @@ class Pack:
 
     def _head(self, offset: int) -> tuple[int, int, int]:
         """The kind, the size and the place of what follows, at an offset."""
-        if not 12 <= offset < len(self._data) - 20:
+        data = self._data
+        if not 12 <= offset < len(data) - 20:
             raise ValueError("its place is outside of the pack")
-        byte = self._data[offset]
+        byte = data[offset]
         number, size, shift = byte >> 4 & 7, byte & 15, 4
         while byte & 0x80:
             offset += 1
-            byte = self._data[offset]
+            byte = data[offset]
             size |= (byte & 0x7F) << shift
             shift += 7
             if shift > 63:
@@ -252,7 +255,9 @@ class Packs:
 
         If they are, one of them may have gone again before it was opened, and another come in its place.
         """
-        there = set(self._folder.glob("*.idx"))
+        there = set[Path]()
+        with suppress(OSError):
+            there.update(file for file in self._folder.iterdir() if file.name.endswith(".idx"))
         others, self._there = there != self._there, there
         for index in self._open.keys() - there:
             self._open.pop(index).close()

@@ -22,7 +22,7 @@ from ._errors import Torn, too_large
 from ._folder import MAX_FOLDERS, is_keepable
 from ._format import Entry, Kind, Malformed, RawCommit
 from ._fsck import Header, strict_commit, strict_tree
-from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WIDTH, WORKSPACE, message_path
+from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WIDTH, WORKSPACE, message_file, message_path
 from ._mending import Reader
 from ._protocol import Commit, NotALoop, Trace
 from ._trees import MAX_DEPTH, MAX_MESSAGES, check_workspace, damaged
@@ -127,7 +127,7 @@ class CheckedReader(Reader):
         for first, (path, entry) in zip(count(0, WIDTH), self._leaves(tree), strict=False):
             last = folders.get(first - WIDTH)
             if path != message_path(first)[:-1] or (last is not None and len(last.messages) < WIDTH):
-                raise damaged(f"{MESSAGES}/{'/'.join(message_path(first))} is missing")
+                raise damaged(f"{message_file(first)} is missing")
             if first > MAX_MESSAGES:
                 raise too_large("The loop", "more messages than can be read", f"{MAX_MESSAGES:,}")
             before = known.get(first)

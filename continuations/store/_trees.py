@@ -1,6 +1,7 @@
 """Trees of continuations: laid out, and read back within bounds."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 
 import msgspec
@@ -11,7 +12,7 @@ from .._state import Record
 from ._errors import too_large, torn
 from ._format import FILE, FOLDER, Entry, Malformed, entry_bytes, read_tree, tree_order
 from ._kept import Kept
-from ._layout import MESSAGES, RECORD, WIDTH, WORKSPACE, message_path
+from ._layout import MESSAGES, RECORD, WIDTH, WORKSPACE, message_file, message_path
 from ._objects import Batch, Objects
 from ._revisions import MAX_COMMIT
 
@@ -35,8 +36,8 @@ _KEPT, _ENTRIES = 4096, 8192
 
 _DEEPEST = 2 + len(message_path(MAX_MESSAGES)[:-1])
 _LEAVES = tuple(message_path(number)[-1] for number in range(WIDTH))
-_HEADS = [entry_bytes(Entry(FILE, name, "")) for name in _LEAVES]
-_LEAF = len(_HEADS[0]) + 20
+_HEADS = tuple(entry_bytes(Entry(FILE, name, "")) for name in _LEAVES)
+_LEAF = struct.Struct(f"{len(_HEADS[0])}s20s")
 
 
 class Weight(msgspec.Struct, kw_only=True, eq=False, gc=False):
@@ -139,8 +140,8 @@ class Trees:
             self._kept.keep(name, tree, 1 + len(tree.entries))
         return tree
 
-    def messages(self, tree: str) -> Iterator[tuple[str, str]]:
-        """The messages' paths and blobs, in order; the files must be exactly those that the layout says.
+    def messages(self, tree: str) -> Iterator[bytes]:
+        """The ids of the messages' blobs, in bytes, in order; the files must be exactly those that the layout says.
 
         Raises:
             Unreadable: they are not.
@@ -151,24 +152,25 @@ class Trees:
             above = f"{MESSAGES}/{'/'.join(path)}"
             blobs = self._blobs(leaf, above) if path == message_path(number)[:-1] else None
             if blobs is None or len(blobs) > WIDTH:
-                raise damaged(f"{MESSAGES}/{'/'.join(message_path(number))} is missing")
+                raise damaged(f"{message_file(number)} is missing")
             number += len(blobs)
             if number > MAX_MESSAGES:
                 raise too_large(f"{MESSAGES}/", "more messages than can be read", f"{MAX_MESSAGES:,}")
-            yield from ((f"{above}/{name}", blob) for name, blob in zip(_LEAVES, blobs, strict=False))
+            yield from blobs
 
-    def _blobs(self, leaf: str, above: str) -> list[str]:
+    def _blobs(self, leaf: str, above: str) -> Sequence[bytes]:
         """The blobs in a folder of messages; the folder is not remembered, for it takes more memory than they do."""
         if leaf != EMPTY and self._known(leaf) is None:
             data = self._objects.get(leaf, "tree", limit=MAX_COMMIT)
-            ends = range(_LEAF, len(data) + 1, _LEAF)
-            if [data[end - _LEAF : end - 20] for end in ends] == _HEADS[: len(ends)] and len(data) % _LEAF == 0:
-                return [data[end - 20 : end].hex() for end in ends]
+            if len(data) % _LEAF.size == 0:
+                heads, ids = zip(*_LEAF.iter_unpack(data), strict=True)
+                if heads == _HEADS[: len(heads)]:
+                    return ids
         entries = self.read(leaf)
         for name, entry in zip(_LEAVES, entries.values(), strict=False):
             if entry.name != name or not entry.is_file:
                 raise damaged(f"{above}/{name} is missing, or not a file")
-        return [entry.id for entry in entries.values()]
+        return [bytes.fromhex(entry.id) for entry in entries.values()]
 
     def _leaves(self, tree: str) -> Iterator[tuple[tuple[str, ...], str]]:
         """The folders that hold messages, with their paths, in their order."""
