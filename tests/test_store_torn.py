@@ -3,6 +3,7 @@
 import os
 import random
 import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from io import FileIO
@@ -82,6 +83,56 @@ def test_a_damaged_object_is_named_with_its_file_wherever_it_stands(
         fresh.read(commit)
     assert str(file) in str(refused.value)
     assert "repair" in refused.value.hint
+
+
+_SPARING = """
+import os, resource, sys
+from caesura.continuations import GitStore, Unavailable, loop_name
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+for spare in range(20):
+    store, held = GitStore.open(sys.argv[1]), []
+    try:
+        while True:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        for file in held[:spare]:
+            os.close(file)
+    try:
+        said = store.read(store.head(loop_name("x"))).message.strip()
+    except Unavailable as error:
+        said = error.hint
+    for file in held[spare:]:
+        os.close(file)
+    print(said)
+"""
+
+
+@pytest.mark.parametrize("packed", ["files", "packs", "packs and refs"])
+def test_what_cannot_be_opened_as_too_many_files_are_open_is_not_called_damaged(
+    store: GitStore, folder: Path, packed: str
+) -> None:
+    for number in range(3):
+        head = store.head(X)
+        commit = store.write(
+            replace(STATE, nonce=f"{number}"),
+            parents=() if head is None else (head,),
+            message="Said.\n",
+            author=ADA,
+            committer=ROBOT,
+        )
+        store.move(X, head, commit.id)
+        if packed != "files":
+            git(folder, "repack", "-q")
+            git(folder, "prune-packed", "-q")
+    if packed == "packs and refs":
+        git(folder, "pack-refs", "--all")
+    told = subprocess.run(
+        [sys.executable, "-c", _SPARING, folder], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout.splitlines()
+    few = "Let the process open more of them: 'ulimit -n' says how many it may."
+    at = told.index("Said.")
+    assert told == [few] * at + ["Said."] * (20 - at)
+    assert 0 < at < 20
 
 
 def test_a_missing_object_is_named(store: GitStore, folder: Path) -> None:

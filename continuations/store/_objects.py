@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import RLock
 
 from .._codec import Unreadable
+from .._errors import CaesuraError
 from .._ids import header, object_id
 from . import _disk
 from ._deflate import NotDeflated, deflate, inflate
@@ -24,6 +25,7 @@ from ._journal import FOLDER, Journal
 from ._owner import is_dead, mark
 from ._packing import packed, write_pack
 from ._packs import Pack, Packs, deflated_at_most
+from ._refused import unread
 
 MAX_OBJECT = 100 * 2**20
 """The largest object that is read or written, in bytes."""
@@ -84,12 +86,13 @@ class Objects:
         Raises:
             Torn: it is not whole anywhere, or nowhere at all.
             TooLarge: it has more than `limit` bytes.
+            Unavailable: it may be where too many open files keep us from looking.
         """
         with self._turn:
             return self._read(name, limit)
 
     def _read(self, name: str, limit: int) -> tuple[Kind, bytes]:
-        faults: list[Unreadable] = []
+        faults: list[CaesuraError] = []
         found = self._look(name, limit, faults)
         others = True
         while found is None and others:
@@ -99,6 +102,7 @@ class Objects:
         if found is not None:
             return found
         faults += [fault for packs in self._packs for fault in packs.faults]
+        faults.sort(key=lambda fault: isinstance(fault, Unreadable))  # what could not be looked at may be whole
         raise faults[0] if faults else gone(f"Object {name}", self._folder)
 
     def get(self, name: str, kind: Kind, *, limit: int = MAX_OBJECT) -> bytes:
@@ -169,7 +173,7 @@ class Objects:
             left.close()
         return True
 
-    def _journaled(self, name: str, raw: bytes, limit: int, faults: list[Unreadable]) -> tuple[Kind, bytes] | None:
+    def _journaled(self, name: str, raw: bytes, limit: int, faults: list[CaesuraError]) -> tuple[Kind, bytes] | None:
         found = None
         try:
             found = None if self._journal is None else self._journal.object(raw, limit)
@@ -183,7 +187,7 @@ class Objects:
             return found
         return None
 
-    def _look(self, name: str, limit: int, faults: list[Unreadable]) -> tuple[Kind, bytes] | None:
+    def _look(self, name: str, limit: int, faults: list[CaesuraError]) -> tuple[Kind, bytes] | None:
         raw = bytes.fromhex(name)
         found = self._journaled(name, raw, limit, faults)
         if found is not None:
@@ -328,6 +332,7 @@ def read_loose(file: Path, name: str, limit: int = MAX_OBJECT) -> tuple[Kind, by
     Raises:
         Torn: it is not whole.
         TooLarge: it has more than `limit` bytes.
+        Unavailable: too many files are open.
     """
     try:
         with _disk.opened(file) as opened:
@@ -346,7 +351,7 @@ def read_loose(file: Path, name: str, limit: int = MAX_OBJECT) -> tuple[Kind, by
     except NotDeflated as error:
         raise torn(f"Object {name}", file, str(error)) from None
     except OSError as error:
-        raise torn(f"Object {name}", file, error.strerror or str(error)) from error
+        raise unread(f"Object {name}", file, error) from error
     if not whole or more or len(found) != head.end() + size:
         raise torn(f"Object {name}", file, "it is cut short, or longer than it says")
     if hashlib.sha1(found, usedforsecurity=False).hexdigest() != name:

@@ -14,6 +14,7 @@ from pathlib import Path
 from . import _disk
 from ._errors import Torn, torn
 from ._format import is_id
+from ._refused import unread
 
 PACKED = "packed-refs"
 
@@ -264,7 +265,7 @@ class PackedRefs:
         except FileNotFoundError:
             return self._none
         except OSError as error:
-            raise torn("The packed refs", self._file, error.strerror or str(error)) from error
+            raise unread("The packed refs", self._file, error) from error
         return self._known
 
     def _mapped(self) -> mmap.mmap | bytes:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from .._errors import CaesuraError
 from .._ids import header
 from . import _disk
 from ._deflate import inflate_all
@@ -15,6 +16,7 @@ from ._errors import Torn, too_large, torn
 from ._format import NUMBERS, Kind
 from ._kept import Kept
 from ._packing import ID_DELTA, OFFSET_DELTA, head
+from ._refused import or_refused, unread
 
 _KINDS: dict[int, Kind] = {number: kind for kind, number in NUMBERS.items()}
 _BLOB = NUMBERS["blob"]
@@ -240,13 +242,13 @@ class Packs:
         self._open: dict[Path, Pack] = {}
         self._bases = Bases()
         self._all: tuple[Pack, ...] = ()
-        self._faults: dict[Path, Torn] = {}
+        self._faults: dict[Path, CaesuraError] = {}
 
     def __iter__(self) -> Iterator[Pack]:
         return iter(self._all)
 
     @property
-    def faults(self) -> tuple[Torn, ...]:
+    def faults(self) -> tuple[CaesuraError, ...]:
         """What is wrong with those that cannot be used."""
         return tuple(self._faults.values())
 
@@ -256,7 +258,7 @@ class Packs:
         If they are, one of them may have gone again before it was opened, and another come in its place.
         """
         there = set[Path]()
-        with suppress(OSError):
+        with or_refused("The packs could not be read"), suppress(FileNotFoundError, NotADirectoryError):
             there.update(file for file in self._folder.iterdir() if file.name.endswith(".idx"))
         others, self._there = there != self._there, there
         for index in self._open.keys() - there:
@@ -265,11 +267,14 @@ class Packs:
         self._faults = {index: fault for index, fault in self._faults.items() if index in there}
         for index in sorted(there - self._open.keys()):
             self._faults.pop(index, None)
-            with suppress(OSError):  # it went while we looked
-                try:
-                    self._open[index] = Pack(index, self._bases)
-                except Torn as fault:
-                    self._faults[index] = fault
+            try:
+                self._open[index] = Pack(index, self._bases)
+            except FileNotFoundError:
+                pass  # it went while we looked
+            except Torn as fault:
+                self._faults[index] = fault
+            except OSError as error:
+                self._faults[index] = unread("A pack", index, error)
         self._all = tuple(self._open.values())
         return others
 

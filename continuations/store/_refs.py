@@ -21,7 +21,7 @@ from ._journal import Journal
 from ._layout import BRANCHES
 from ._packed import PACKED, PackedRefs, View, is_line, is_ref
 from ._protocol import Locked, Moved, Unavailable
-from ._refused import refused
+from ._refused import refused, unread
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ class Refs:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return self._packed.view().find(ref)
         except OSError as error:
-            raise torn(ref, file, error.strerror or str(error)) from error
+            raise unread(ref, file, error) from error
         text = data.decode("utf-8", "replace").strip()
         # Git adds to some of its own what else was fetched, or is to be merged.
         first = text if ref.startswith("refs/") else text.partition("\n")[0].partition("\t")[0]

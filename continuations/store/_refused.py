@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .._errors import CaesuraError
+from ._errors import torn
 from ._protocol import Unavailable
+
+_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What says nothing of the file: the process, or the machine, has too much in hand."""
 
 
 def refused(what: str, error: OSError) -> Unavailable:
@@ -27,8 +32,17 @@ def _hint(number: int | None, near: Path) -> str:
             return f"It is mounted to be read only: findmnt -T {shlex.quote(str(near))}"
         case errno.ENOSPC | errno.EDQUOT:
             return f"Make room there, then try again: df {shlex.quote(str(near))}"
+        case errno.EMFILE:
+            return "Let the process open more of them: 'ulimit -n' says how many it may."
         case _:
             return "Check the repository's permissions and free space."
+
+
+def unread(what: str, file: str | Path, error: OSError) -> CaesuraError:
+    """An object or a ref that could not be read: it is damaged, unless it is the system that could not read it now."""
+    if error.errno in _LIMITS:
+        return refused(f"{what} could not be read", OSError(error.errno, error.strerror, str(file)))
+    return torn(what, file, error.strerror or str(error))
 
 
 @contextmanager
