@@ -693,6 +693,27 @@ def test_a_step_that_was_cut_short_or_changed_is_none(folder: Path, store: GitSt
             journal.close()
 
 
+def test_steps_after_a_damaged_place_in_a_journal_are_told_to_be_lost(folder: Path, store: GitStore) -> None:
+    made = [step(store)]
+    ends = [segment(folder).stat().st_size]
+    for number in range(5):
+        made.append(step(store, made[-1], message=f"Step {number}.\n"))
+        ends.append(segment(folder).stat().st_size)
+    assert not [note for _, note in store.leftovers() if FOLDER in note]
+    forgotten(store)
+    whole = segment(folder).read_bytes()
+    at = (ends[1] + ends[2]) // 2
+    segment(folder).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    again = GitStore.open(folder, visibility="sealed")
+    assert again.head(X) == made[1].id
+    for _ in ("in its place", "set aside"):
+        (note,) = (note for _, note in again.leftovers() if FOLDER in note)
+        assert "3 steps after a damaged place" in note
+        again.seal()
+    assert branches(folder) == {X: made[1].id}
+    again.close()
+
+
 def test_a_journal_that_is_gone_is_no_journal(folder: Path, store: GitStore, other: GitStore) -> None:
     first = step(store)
     store.seal()

@@ -9,8 +9,9 @@ from .._ids import BadName, loop_name
 from .._text import count
 from ._errors import Torn
 from ._format import is_id
+from ._frames import steps_in
 from ._guard import is_guard
-from ._journal import torn_ends
+from ._journal import FOLDER, Segment, torn_ends
 from ._objects import read_loose
 from ._refs import Refs
 
@@ -39,7 +40,13 @@ def leftovers(folder: Path, refs: Refs, loops: str) -> Iterator[tuple[str, str]]
             f"{lock} is a lock: of a process that works now, or of one that died. Delete it if nothing works.",
         )
     for name in torn_ends(folder):
-        yield "", f"{name} keeps what followed the last whole step of a journal: half a step, that was never done."
+        lost = steps_in((folder / name).read_bytes())
+        what = _lost(lost) if lost else "half a step, that was never done"
+        yield "", f"{name} keeps what followed the last whole step of a journal: {what}."
+    for file in sorted((folder / FOLDER).glob("[0-9]*")):
+        lost = steps_in(_end(file))
+        if lost:
+            yield "", f"{file.relative_to(folder)} is damaged: it holds {_lost(lost)}."
     for file in _temporary(folder / "objects"):
         yield "", f"{file.relative_to(folder)} is half an object, of a writer that works now or died; git prunes it."
     for name, file in torn_files(folder / "objects"):
@@ -55,6 +62,21 @@ def leftovers(folder: Path, refs: Refs, loops: str) -> Iterator[tuple[str, str]]
             "",
             f"{ASIDE}/ keeps {count(kept, 'damaged file')} that a repair has moved aside; delete it at will.",
         )
+
+
+def _end(file: Path) -> bytes:
+    """What follows the last whole step of a segment, to which others may add steps meanwhile."""
+    with suppress(OSError):
+        segment = Segment(file)
+        while True:
+            end = segment.tail()
+            if not segment.read_on():
+                return end
+    return b""
+
+
+def _lost(steps: int) -> str:
+    return f"{count(steps, 'step')} after a damaged place, which cannot be told; the loops are where they were before"
 
 
 def torn_files(objects: Path) -> Iterator[tuple[str, Path]]:
