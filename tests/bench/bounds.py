@@ -7,7 +7,7 @@ from statistics import fmean, median
 
 from .folder import STAT
 from .goals import rate
-from .limits import DECODE, DEFLATE, ENCODE, FILE, HASH, INFLATE, LIST, RECORD, STEP
+from .limits import DECODE, DEFLATE, ENCODE, FILE, HASH, LIST, READ, RECORD, STEP
 from .run import Runs
 
 _STEP = 2
@@ -60,7 +60,7 @@ def _at_once(runs: Runs) -> float:
 
 
 def _resume(runs: Runs) -> float:
-    least = _MESSAGES * _takes(runs, INFLATE, HASH, DECODE)
+    least = _MESSAGES * _takes(runs, READ)
     return least / median(found["langgraph-delta"].seconds for found in runs["resume"])
 
 

@@ -12,8 +12,8 @@ from typing import ParamSpec
 import trio
 
 from caesura.continuations import Continuation, Message, decode_message, encode_message
-from caesura.continuations._codec import encode_record
-from caesura.continuations.store._deflate import deflate, inflate
+from caesura.continuations._codec import decode_messages, encode_record
+from caesura.continuations.store._deflate import deflate, inflate, inflate_all
 from caesura.continuations.store._format import commit_bytes
 from caesura.continuations.store._layout import WIDTH
 
@@ -27,6 +27,8 @@ P = ParamSpec("P")
 _MOST = 2**14
 """Bytes of a step that is written, at most."""
 
+_ROUNDS = 5
+
 APPEND = "append a message and fdatasync"
 OVER = "write a message over zeros, and fdatasync"
 STEP = "make and hash the objects of a step, write them over zeros, and fdatasync"
@@ -36,12 +38,13 @@ ENCODE = "encode a message"
 DEFLATE = "deflate a message"
 INFLATE = "inflate a message"
 DECODE = "decode a message"
+READ = "inflate, hash and decode a message, of many in a row"
 RECORD = "encode, hash and deflate a record and a commit"
 CROSS = "cross to a thread and back"
 LIST = "read a list of 10,000 names"
 GIT = "start git"
 
-LIMITS = (APPEND, OVER, STEP, FILE, ENCODE, HASH, DEFLATE, INFLATE, DECODE, RECORD, CROSS, LIST, GIT)
+LIMITS = (APPEND, OVER, STEP, FILE, ENCODE, HASH, DEFLATE, INFLATE, DECODE, READ, RECORD, CROSS, LIST, GIT)
 """Everything that is measured, by name."""
 
 
@@ -76,6 +79,9 @@ def limits(job: Job) -> Outcome:
         take(RECORD, _record, state)
     for file in (log, over, step):
         os.close(file)
+    deflated = [deflate(text) for text in texts]
+    for _ in range(_ROUNDS):
+        took.setdefault(READ, []).append(timed(_read, deflated, list(map(len, texts))) / len(texts))
     took[CROSS] = trio.run(_crossings, len(texts))
     names = folder / "names"
     names.write_text("".join(f"refs/heads/loops/loop-{number:07}\n" for number in range(10_000)))
@@ -124,6 +130,13 @@ def _record(state: Continuation) -> None:
     for data in (encode_record(state), _commit(state)):
         hashlib.sha1(data, usedforsecurity=False)
         deflate(data)
+
+
+def _read(deflated: Sequence[bytes], sizes: Sequence[int]) -> None:
+    texts = list(map(inflate_all, deflated, sizes))
+    for text in texts:
+        hashlib.sha1(text, usedforsecurity=False)
+    decode_messages(texts, 0, str)
 
 
 def _file(folder: Path, number: int, data: bytes) -> None:
