@@ -23,7 +23,8 @@ _FORGED = "Caesura did not make this: look at it with 'git show {}', and fork wh
 
 
 class Fault(Value, frozen=True, kw_only=True):
-    """Something wrong: in which loop and commit (empty for a branch), what, and what to do about it."""
+    """Something wrong: in which loop (empty for the repository itself) and commit (empty for a branch), what, and what
+    to do about it."""
 
     loop: str
     commit: CommitId
@@ -103,6 +104,9 @@ class _Walk:
                 if name in there:
                     self._kinship(name, there)
             number += len(chosen)
+        if loops is None:
+            for what, hint in self._store.lost():
+                self._fault("", CommitId(""), what, hint)
         return Report(
             loops=number,
             commits=len(self._steps),

@@ -21,6 +21,7 @@ from caesura.continuations import (
     GitStore,
     Locked,
     LoopName,
+    Loops,
     Moved,
     Told,
     Torn,
@@ -675,7 +676,9 @@ def test_half_a_step_at_the_end_is_no_step_and_is_kept_and_told(
     assert branches(folder) == {X: second.id}
     (kept,) = (file for file in (folder / FOLDER).iterdir() if file.name.startswith("torn-"))
     assert kept.read_bytes() == (whole[34:] if torn is None else torn)
-    assert any(kept.name in note for _, note in GitStore.open(folder).leftovers())
+    again = GitStore.open(folder)
+    assert any(kept.name in note for _, note in again.leftovers())
+    assert not list(again.lost())
     clean(folder)
 
 
@@ -699,16 +702,17 @@ def test_steps_after_a_damaged_place_in_a_journal_are_told_to_be_lost(folder: Pa
     for number in range(5):
         made.append(step(store, made[-1], message=f"Step {number}.\n"))
         ends.append(segment(folder).stat().st_size)
-    assert not [note for _, note in store.leftovers() if FOLDER in note]
+    assert not list(store.lost())
     forgotten(store)
     whole = segment(folder).read_bytes()
     at = (ends[1] + ends[2]) // 2
     segment(folder).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     again = GitStore.open(folder, visibility="sealed")
     assert again.head(X) == made[1].id
-    for _ in ("in its place", "set aside"):
-        (note,) = (note for _, note in again.leftovers() if FOLDER in note)
-        assert "3 steps after a damaged place" in note
+    for hint in ("'caesura gc' sets what follows aside", f"rm {folder / FOLDER}/torn-"):
+        (fault,) = (fault for fault in Loops(again).verify().faults if not fault.loop)
+        assert "3 steps after that place are lost" in fault.what
+        assert hint in fault.hint
         again.seal()
     assert branches(folder) == {X: made[1].id}
     again.close()

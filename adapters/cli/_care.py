@@ -26,7 +26,8 @@ def verify(
     decision is its author's and about what was shown, and no child loop was taken back. One line for each fault says
     what to do about it; the exit status is 1 if there is any. Notes are leftovers that harm nothing.
 
-    With --json: {"loops", "commits", "faults": [{"loop", "commit", "what", "hint"}], "notes": [...]}.
+    With --json: {"loops", "commits", "faults": [{"loop", "commit", "what", "hint"}], "notes": [...]}; the loop is null
+    for what is wrong with the repository itself.
     """
     where = place(repo)
     with where.loops() as opened:
@@ -41,7 +42,7 @@ def verify(
 
 def _report_json(report: Report) -> dict[str, Any]:
     faults = [
-        {"loop": fault.loop, "commit": fault.commit or None, "what": fault.what, "hint": fault.hint}
+        {"loop": fault.loop or None, "commit": fault.commit or None, "what": fault.what, "hint": fault.hint}
         for fault in report.faults
     ]
     return {"loops": report.loops, "commits": report.commits, "faults": faults, "notes": list(report.notes)}
@@ -61,7 +62,8 @@ def _report_page(report: Report) -> Page:
 
 def _fault(fault: Fault) -> tuple[tuple[str, str], ...]:
     commit = f" {fault.commit[:_SHORT]}" if fault.commit else ""
-    return ((fault.loop, "bold"), (commit, "dim"), (f": {fault.what.rstrip('.')}. ", "red"), (fault.hint, ""))
+    where = fault.loop or "the repository"
+    return ((where, "bold"), (commit, "dim"), (f": {fault.what.rstrip('.')}. ", "red"), (fault.hint, ""))
 
 
 def repair(

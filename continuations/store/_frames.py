@@ -168,17 +168,17 @@ def read_frame(data: bytes, at: int, chain: int, version: int = VERSION) -> Fram
     return Frame(bool(durable), places, made, at + HEAD + size, checksum)
 
 
-def steps_in(data: bytes) -> int:
-    """How many moves are in frames that stand anywhere in these bytes, each after the one that it goes on from."""
-    steps, at = 0, data.find(_MAGIC)
+def moves_in(data: bytes) -> list[RefMove]:
+    """The moves in frames that stand anywhere in these bytes, each after the one that it goes on from."""
+    found, at = list[RefMove](), data.find(_MAGIC)
     while at >= 0:
         after = at + length(data[at : at + HEAD])
         with suppress(Damaged, struct.error):
             chain = int(_FRAME.unpack_from(data, at)[2])
             following = data[after : after + length(data[after : after + HEAD])]
-            steps += len(read_frame(following, after, chain).moves)
+            found += read_frame(following, after, chain).moves
         at = data.find(_MAGIC, at + 1)
-    return steps
+    return found
 
 
 def content(kind: Kind | None, data: bytes, limit: int) -> tuple[Kind, bytes]:

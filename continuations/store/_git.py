@@ -28,7 +28,7 @@ from ._keeper import GitKeeper
 from ._keeping import Keeper
 from ._layout import ARCHIVE, LOOPS, folder_of
 from ._leases import LeaseFiles
-from ._leftovers import leftovers
+from ._leftovers import leftovers, lost
 from ._make import make, unmade
 from ._mender import GitMender
 from ._mending import Mender, Reader
@@ -344,6 +344,9 @@ class GitStore(Store):
         self._commits.close()  # what is forgotten must not come back from here
         opened, bare = GitStore.open, self._repo.is_bare
         return GitKeeper(self._folder, self._objects, self._refs, opened, self.seal, bare=bare, durable=self._durable)
+
+    def lost(self) -> Iterator[tuple[str, str]]:
+        return lost(self._folder, self._objects)
 
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return leftovers(self._folder, self._refs, LOOPS)

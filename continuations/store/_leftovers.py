@@ -1,6 +1,7 @@
-"""Leftovers: what writers that died, strangers and repairs leave lying about, and what harms nothing."""
+"""Leftovers: what writers that died, strangers and repairs leave lying about, and what a damaged journal has lost."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,10 +10,10 @@ from .._ids import BadName, loop_name
 from .._text import count
 from ._errors import Torn
 from ._format import is_id
-from ._frames import steps_in
+from ._frames import moves_in
 from ._guard import is_guard
 from ._journal import FOLDER, Segment, torn_ends
-from ._objects import read_loose
+from ._objects import Objects, read_loose
 from ._refs import Refs
 
 ASIDE = "caesura-aside"
@@ -21,6 +22,7 @@ ASIDE = "caesura-aside"
 ERASING, PRUNING = "caesura.erasing.", "caesura.pruning."
 """What the names of lists of objects that are to go begin with; the loop's follows."""
 
+_GC = "'caesura gc' sets what follows aside."
 _ALONE = ("HEAD.lock", "packed-refs.lock", "config.lock", "index.lock")
 
 
@@ -40,13 +42,8 @@ def leftovers(folder: Path, refs: Refs, loops: str) -> Iterator[tuple[str, str]]
             f"{lock} is a lock: of a process that works now, or of one that died. Delete it if nothing works.",
         )
     for name in torn_ends(folder):
-        lost = steps_in((folder / name).read_bytes())
-        what = _lost(lost) if lost else "half a step, that was never done"
-        yield "", f"{name} keeps what followed the last whole step of a journal: {what}."
-    for file in sorted((folder / FOLDER).glob("[0-9]*")):
-        lost = steps_in(_end(file))
-        if lost:
-            yield "", f"{file.relative_to(folder)} is damaged: it holds {_lost(lost)}."
+        half = "" if moves_in((folder / name).read_bytes()) else ": half a step, that was never done"
+        yield "", f"{name} keeps what followed the last whole step of a journal{half}."
     for file in _temporary(folder / "objects"):
         yield "", f"{file.relative_to(folder)} is half an object, of a writer that works now or died; git prunes it."
     for name, file in torn_files(folder / "objects"):
@@ -64,6 +61,19 @@ def leftovers(folder: Path, refs: Refs, loops: str) -> Iterator[tuple[str, str]]
         )
 
 
+def lost(folder: Path, objects: Objects) -> Iterator[tuple[str, str]]:
+    """What a repository's journal has lost, each with what to do about it."""
+    aside = {name: (folder / name).read_bytes() for name in torn_ends(folder)}
+    ends = {str(file.relative_to(folder)): _end(file) for file in sorted((folder / FOLDER).glob("[0-9]*"))}
+    for name, end in (aside | ends).items():
+        # What was there before, and stands there still, is not lost.
+        steps = sum(1 for move in moves_in(end) if not objects.find(move.new))
+        if steps:
+            what = f"{name} is damaged, and {count(steps, 'step')} after that place are lost"
+            then = f"To be told no more: rm {shlex.quote(str(folder / name))}" if name in aside else _GC
+            yield f"{what}: the loops are as before", f"Take them from a copy of the repository that has them. {then}"
+
+
 def _end(file: Path) -> bytes:
     """What follows the last whole step of a segment, to which others may add steps meanwhile."""
     with suppress(OSError):
@@ -73,10 +83,6 @@ def _end(file: Path) -> bytes:
             if not segment.read_on():
                 return end
     return b""
-
-
-def _lost(steps: int) -> str:
-    return f"{count(steps, 'step')} after a damaged place, which cannot be told; the loops are where they were before"
 
 
 def torn_files(objects: Path) -> Iterator[tuple[str, Path]]:

@@ -258,6 +258,9 @@ class MemoryStore(Store):
     def projects(self) -> "Projects":
         raise Unavailable("A store in memory keeps no files.", hint="Open a repository on disk for loops with files.")
 
+    def lost(self) -> Iterator[tuple[str, str]]:
+        return iter(())
+
     def leftovers(self) -> Iterator[tuple[str, str]]:
         return iter(())
 

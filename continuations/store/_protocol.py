@@ -300,6 +300,11 @@ class Store(Protocol):
         """A way to read commits that checks all that there is to check."""
         ...
 
+    def lost(self) -> Iterator[tuple[str, str]]:
+        """Where steps were lost that had been acknowledged, as by a disk that damages a journal, each told with what to
+        do about it."""
+        ...
+
     def leftovers(self) -> Iterator[tuple[str, str]]:
         """What lies about and harms nothing, each told in a sentence, after the id of the object that it is, if any."""
         ...
