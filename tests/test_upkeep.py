@@ -273,6 +273,17 @@ def test_small_packs_become_one_however_soon_it_is_ended(
     check(folder, made)
 
 
+def test_by_hand_steps_that_lie_behind_sealed_ones_are_packed_too(store: GitStore, folder: Path) -> None:
+    made = steps(store, 3)
+    with closing(GitStore.open(folder, visibility="sealed")) as sealing:
+        made += steps(sealing, 2, before=made[-1])
+    assert loose(folder)
+    run(store)
+    assert not loose(folder)
+    assert len(packs(folder)) == 1
+    check(folder, made)
+
+
 def test_once_the_small_packs_are_one_the_larger_are_left_alone_if_they_are_few(
     store: GitStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -399,14 +410,19 @@ def test_a_damaged_pack_that_has_no_deltas_stays_where_it_is(folder: Path) -> No
     check(folder, made)
 
 
-def test_what_no_branch_reaches_is_packed_once_it_is_old_and_never_lost(store: GitStore, folder: Path) -> None:
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_what_no_branch_reaches_is_packed_once_it_is_old_or_by_hand_and_never_lost(
+    store: GitStore, folder: Path, monkeypatch: pytest.MonkeyPatch, by_hand: bool
+) -> None:
+    monkeypatch.setattr(_upkeep, "LOOSE", 1)
     lost = store.write(STATE, parents=(), message="lost a race", author=ADA, committer=ROBOT)
     made = steps(store, 3)
-    run(store)
+    run(store, thorough=False)
     assert loose(folder)
-    for file in loose(folder):
-        os.utime(file, (0, 0))
-    run(store)
+    if not by_hand:
+        for file in loose(folder):
+            os.utime(file, (0, 0))
+    run(store, thorough=by_hand)
     assert loose(folder) == []
     check(folder, [*made, lost])
 

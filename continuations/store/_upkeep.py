@@ -39,7 +39,7 @@ _LARGE = 2**25  # bytes: a pack of that size becomes a part of a larger one only
 _COPIED = 2**20  # bytes: what are deltas in a pack of that size are so for good
 _COMMITS = 256  # that are packed at a time: a good deal less than a second's work
 _SAMPLED = ("17", "5a", "a3", "e8")
-_AGE = 24 * 3600.0  # seconds: what no branch reaches and is older is packed too, where git tidies up nothing
+_AGE = 24 * 3600.0  # seconds: what is older is packed by itself, whoever reaches it, where git tidies up nothing
 _OTHERS = (".keep", ".promisor", ".mtimes", ".bitmap")  # beside a pack that is not like others
 _INDEX_OF_PACKS = "multi-pack-index"
 
@@ -132,8 +132,9 @@ class GitUpkeep(Upkeep):
             self._into_pack(layout, loose, dry=dry)
             self._progress(total - len(loose), total)
             self._breathe()
+        # What no branch reaches, and steps that lie behind some that were sealed: those in packs were not gone through.
         old = time.time() - _AGE
-        rest = [name for name, file in loose.items() if self._alone and _changed(file) < old]
+        rest = [name for name, file in loose.items() if self._alone and (not bound or _changed(file) < old)]
         for at in range(0, len(rest), 8 * _COMMITS):
             self._into_pack(dict.fromkeys(rest[at : at + 8 * _COMMITS]), loose, dry=dry)
         return total - len(loose)
