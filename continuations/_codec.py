@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -39,12 +40,13 @@ _version = msgspec.json.Decoder(_Version)
 _record = msgspec.json.Decoder(Record)
 _definition = msgspec.json.Decoder(AgentSpec)
 _message: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+_fields = attrgetter(*Record.__struct_fields__)
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def encode_record(state: Continuation) -> bytes:
     """The bytes of ``continuation.json``."""
-    return _pretty(Record(**{name: getattr(state, name) for name in Record.__struct_fields__}))
+    return _pretty(Record(**dict(zip(Record.__struct_fields__, _fields(state), strict=True))))
 
 
 def encode_definition(definition: AgentSpec) -> bytes:

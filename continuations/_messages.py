@@ -159,11 +159,13 @@ class Messages(Sequence[Message]):
         made._cut()
         return made
 
-    def begins_with(self, before: "Messages") -> bool:
-        """Whether the first of them are those."""
+    def beyond(self, before: "Messages") -> tuple[Message, ...] | None:
+        """What follows those messages here, or None if the first of these are others."""
         full, rest = len(before._pieces), before._rest
-        after = self._pieces[full] if full < len(self._pieces) else self._rest
-        return after[: len(rest)] == rest and self._pieces[:full] == before._pieces
+        if self._pieces[:full] != before._pieces:
+            return None
+        more = tuple(chain(chain.from_iterable(self._pieces[full:]), self._rest))
+        return more[len(rest) :] if more[: len(rest)] == rest else None
 
     def __len__(self) -> int:
         return len(self._pieces) * _PIECE + len(self._rest)
@@ -211,9 +213,10 @@ def extended(messages: Sequence[Message], *more: Message) -> Messages:
     return _held(messages) + more
 
 
-def goes_on(messages: Sequence[Message], before: Sequence[Message]) -> bool:
-    """Whether messages begin with those before them; at once for those that were `extended`."""
-    return _held(messages).begins_with(_held(before))
+def beyond(messages: Sequence[Message], before: Sequence[Message]) -> tuple[Message, ...] | None:
+    """What follows those before in these messages, or None if they do not begin with them; at once for those that were
+    `extended`."""
+    return _held(messages).beyond(_held(before))
 
 
 def _held(messages: Sequence[Message]) -> Messages:

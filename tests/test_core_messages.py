@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from caesura.continuations._messages import Message, Messages, User, extended, goes_on
+from caesura.continuations._messages import Message, Messages, User, beyond, extended
 
 LONG: tuple[Message, ...] = tuple(User(content=f"{number}") for number in range(64 * 3 + 1))
 
@@ -64,15 +64,16 @@ def test_whether_they_go_on_from_others_is_a_matter_of_what_they_hold(
     plain, held = both
     before = of(length)
 
-    assert goes_on(held, Messages(before)) == goes_on(plain, before) == (length <= len(plain))
+    expected = plain[length:] if length <= len(plain) else None
+    assert beyond(held, Messages(before)) == beyond(plain, before) == expected
     if changed < length:
         other = (*before[:changed], User(content="another"), *before[changed + 1 :])
-        assert not goes_on(held, Messages(other))
+        assert beyond(held, Messages(other)) is None
 
 
 def test_what_is_added_to_many_touches_few() -> None:
     held = Messages(LONG)
     longer = extended(held, User(content="more"))
 
-    assert longer.begins_with(held)
+    assert longer.beyond(held) == (User(content="more"),)
     assert all(one is other for one, other in zip(held._pieces, longer._pieces, strict=True))

@@ -21,19 +21,19 @@ from .._codec import (
     encode_record,
 )
 from .._ids import CallId, CommitId, is_call_id
-from .._messages import Message, Messages, goes_on
+from .._messages import Message, Messages, beyond
 from .._specs import AgentSpec
 from .._state import Child, Continuation, Record
 from .._text import one_line
 from ._errors import too_large
-from ._format import FILE, FOLDER, Entry, RawCommit, is_id
+from ._folders import Folders, lay_out
+from ._format import FILE, FOLDER, Entry, RawCommit, is_id, tree_bytes
 from ._kept import Kept
-from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WORKSPACE, message_file, message_path
+from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WORKSPACE, message_file
 from ._objects import Batch, Objects
 from ._protocol import Commit, NotALoop
 from ._revisions import Revisions
-from ._trees import MAX_DEPTH, MAX_MESSAGES, Layout, Trees, Weight, check_workspace, damaged, folder_in
-from ._trees import Path as TreePath
+from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, check_workspace, damaged, folder_in
 from ._vanished import erasures
 
 _CHECKED, _TREES = 256, 64
@@ -43,15 +43,16 @@ _KEPT, _KEPT_SIZE = 16, 32 * 2**20
 
 
 class Laid(NamedTuple):
-    """A continuation as a tree, and what it takes; `since` is how many erasures there had been when it was read.
+    """A continuation as a tree, with what the next step goes on from.
 
-    `path` is for the next step, which makes these trees anew.
+    `weight` is what it takes; `since` is how many erasures there had been when it was read.
     """
 
     tree: str
+    definition: str
+    folders: Folders
     weight: Weight
     since: int
-    path: TreePath
 
 
 class _Known(NamedTuple):
@@ -160,10 +161,26 @@ class Commits:
         with self._turn:
             base = None if parent is None else self._find(parent, 0)
             since = erasures(self._folder) if base is None else base.laid.since
-            layout = Layout(self._trees, batch, {} if base is None else base.laid.path)
-            tree = self._tree(batch, state, base, weight, layout)
-            since = min([since, *(self._find(child.commit, 0).laid.since for child in state.children.values())])
-            return Laid(tree, weight, since, layout.path(tree))
+            record = encode_record(state)
+            definition = self._definition(batch, state.definition, base, weight)
+            weight.add(len(record) + weight.definition)
+            folders = self._folders(batch, state.messages, base, weight)
+            entries = [
+                Entry(FILE, DEFINITION, definition),
+                Entry(FILE, RECORD, batch.add("blob", record)),
+                Entry(FOLDER, MESSAGES, folders.tree),
+            ]
+            if state.children:
+                nested: list[Entry] = []
+                for call, child in state.children.items():
+                    known = self._find(child.commit, 0).laid
+                    weight.nest(known.weight)
+                    nested.append(Entry(FOLDER, call, known.tree))
+                    since = min(since, known.since)
+                entries.append(Entry(FOLDER, CHILDREN, batch.add("tree", tree_bytes(nested))))
+            if state.workspace is not None:
+                entries.append(Entry(FOLDER, WORKSPACE, state.workspace.tree))
+            return Laid(batch.add("tree", tree_bytes(entries)), definition, folders, weight, since)
 
     def remember(self, commit: Commit, laid: Laid) -> Commit:
         """Remember a commit that was written."""
@@ -172,53 +189,32 @@ class Commits:
 
     # Writing trees -----------------------------------------------------------------------------------------------
 
-    def _tree(self, batch: Batch, state: Continuation, base: _Known | None, weight: Weight, layout: Layout) -> str:
-        """The tree of a state, reusing what the commit before it already has."""
-        old = None if base is None else layout.read(base.laid.tree)
-        record = encode_record(state)
-        entries = {RECORD: Entry(FILE, RECORD, batch.add("blob", record))}
-        if base is not None and old is not None and base.commit.state.definition == state.definition:
-            entries[DEFINITION], weight.definition = old[DEFINITION], base.laid.weight.definition
-        else:
-            definition = encode_definition(state.definition)
-            entries[DEFINITION] = Entry(FILE, DEFINITION, batch.add("blob", definition))
-            weight.definition = len(definition)
-        entries[MESSAGES] = Entry(FOLDER, MESSAGES, self._messages_tree(batch, state.messages, base, weight, layout))
-        weight.add(len(record) + weight.definition)
-        if state.children:
-            nested: dict[str, Entry] = {}
-            for call, child in state.children.items():
-                known = self._find(child.commit, 0)
-                weight.nest(known.laid.weight)
-                nested[call] = Entry(FOLDER, call, known.laid.tree)
-            entries[CHILDREN] = Entry(FOLDER, CHILDREN, layout.write(nested))
-        if state.workspace is not None:
-            entries[WORKSPACE] = Entry(FOLDER, WORKSPACE, state.workspace.tree)
-        return layout.write(entries)
+    def _definition(self, batch: Batch, definition: AgentSpec, base: _Known | None, weight: Weight) -> str:
+        if base is not None and base.commit.state.definition == definition:
+            weight.definition = base.laid.weight.definition
+            return base.laid.definition
+        data = encode_definition(definition)
+        weight.definition = len(data)
+        return batch.add("blob", data)
 
-    def _messages_tree(
-        self, batch: Batch, messages: Sequence[Message], base: _Known | None, weight: Weight, layout: Layout
-    ) -> str:
+    def _folders(self, batch: Batch, messages: Sequence[Message], base: _Known | None, weight: Weight) -> Folders:
         if len(messages) > MAX_MESSAGES:
             raise too_large("The loop", f"{len(messages):,} messages", f"{MAX_MESSAGES:,}")
-        kept, tree, there = 0, None, set[str]()
-        if base is not None:
-            before, old = base.commit.state.messages, layout.read(base.laid.tree)[MESSAGES].id
-            if goes_on(messages, before):
-                kept, tree, weight.messages = len(before), old, base.laid.weight.messages
-            else:  # compacted: of what is there already nothing need be written, or synced, again
-                there = {blob.hex() for blob in self._trees.messages(old)}
-        blobs: dict[tuple[str, ...], str] = {}
-        for index in range(kept, len(messages)):
-            data = encode_message(messages[index])
+        before, there = None, set[str]()
+        added = None if base is None else beyond(messages, base.commit.state.messages)
+        if base is not None and added is not None:
+            before, weight.messages = base.laid.folders, base.laid.weight.messages
+        elif base is not None:  # compacted: of what is there already nothing need be written, or synced, again
+            there = {blob.hex() for blob in self._trees.messages(base.laid.folders.tree)}
+        blobs: list[str] = []
+        for message in messages if added is None else added:
+            data = encode_message(message)
             weight.messages += len(data)
-            blobs[message_path(index)] = blob = batch.add("blob", data)
-            if blob in there:
-                del batch[blob]
+            blobs.append(batch.add("blob", data))
+        for blob in there & batch.keys():
+            del batch[blob]
         weight.add(weight.messages)
-        if tree is not None and not blobs:
-            return tree  # as it is: it need not be written, or synced, again
-        return layout.insert(tree, blobs)
+        return lay_out(batch, before, blobs)
 
     # Reading trees -----------------------------------------------------------------------------------------------
 
@@ -236,8 +232,9 @@ class Commits:
         state = self._load(commit, raw, above, weight)
         parents = tuple(map(CommitId, raw.parents))
         found = Commit(id=commit, state=state, parents=parents, author=raw.author, message=raw.message)
-        path = Layout(self._trees, Batch(), {}).path(raw.tree)
-        return self._remember(_Known(found, Laid(raw.tree, weight, since, path)))
+        tree = self._trees.read(raw.tree)
+        folders = self._trees.folders(tree[MESSAGES].id, len(state.messages))
+        return self._remember(_Known(found, Laid(raw.tree, tree[DEFINITION].id, folders, weight, since)))
 
     def _remember(self, known: _Known) -> _Known:
         commit, laid = known

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from .._calls import Person
 from .._errors import SavedStateError
 from .._ids import CommitId, LoopName
-from .._messages import goes_on, plain_text
+from .._messages import beyond, plain_text
 from .._requests import asks
 from .._state import Continuation
 from .._text import one_line
@@ -168,9 +168,10 @@ class MemoryStore(Store):
     def _said(self, state: Continuation, parents: tuple[CommitId, ...]) -> "hashlib._Hash":
         """What the messages hash to. Those that the commit before has already are not encoded again."""
         before = self._commits[parents[0]].state.messages if parents and parents[0] in self._commits else ()
-        same = goes_on(state.messages, before)
-        said = self._messages[parents[0]].copy() if before and same else hashlib.sha1(usedforsecurity=False)
-        return _with(said, *map(_encode, state.messages[len(before) if same else 0 :]))
+        added = beyond(state.messages, before)
+        if not before or added is None:
+            return _with(hashlib.sha1(usedforsecurity=False), *map(_encode, state.messages))
+        return _with(self._messages[parents[0]].copy(), *map(_encode, added))
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
         with self._one_at_a_time:

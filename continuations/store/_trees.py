@@ -1,7 +1,7 @@
 """Trees of continuations: laid out, and read back within bounds."""
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 
 import msgspec
@@ -10,7 +10,8 @@ from .._codec import Unreadable
 from .._ids import BadName, TreeId, split_address
 from .._state import Record
 from ._errors import too_large, torn
-from ._format import FILE, FOLDER, Entry, Malformed, entry_bytes, read_tree, tree_order
+from ._folders import Folders, open_folders
+from ._format import FILE, FOLDER, Entry, Malformed, entry_bytes, read_tree, tree_bytes, tree_order
 from ._kept import Kept
 from ._layout import MESSAGES, RECORD, WIDTH, WORKSPACE, message_file, message_path
 from ._objects import Batch, Objects
@@ -34,7 +35,6 @@ EMPTY = TreeId("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
 _KEPT, _ENTRIES = 4096, 8192
 """Trees that are kept, and how many entries these may have together: one takes some 400 bytes."""
 
-_DEEPEST = 2 + len(message_path(MAX_MESSAGES)[:-1])
 _LEAVES = tuple(message_path(number)[-1] for number in range(WIDTH))
 _HEADS = tuple(entry_bytes(Entry(FILE, name, "")) for name in _LEAVES)
 _LEAF = struct.Struct(f"{len(_HEADS[0])}s20s")
@@ -66,42 +66,12 @@ class Weight(msgspec.Struct, kw_only=True, eq=False, gc=False):
             raise too_large("The continuation", f"loops nested {self.depth} deep", f"{MAX_DEPTH}")
 
 
-class Tree(msgspec.Struct, eq=False, gc=False):
-    """The entries of a tree, in its order, and its bytes; one more at the end costs no more than itself."""
-
-    entries: dict[str, Entry]
-    data: bytes
-
-    def copy(self) -> "Tree":
-        return Tree(self.entries.copy(), self.data)
-
-    def put(self, entry: Entry) -> None:
-        """Add an entry, or put it in the place of the one of its name."""
-        before = self.entries.get(entry.name)
-        last = self.entries[next(reversed(self.entries))] if self.entries else None
-        if before is None and (last is None or tree_order(last) < tree_order(entry)):
-            self.data += entry_bytes(entry)
-        elif before is not None and before is last and before.mode == entry.mode:
-            data = entry_bytes(entry)
-            self.data = self.data[: -len(data)] + data
-        else:
-            others = ordered((self.entries | {entry.name: entry}).values())
-            self.entries, self.data = others.entries, others.data
-        self.entries[entry.name] = entry
-
-
-def ordered(entries: Iterable[Entry]) -> Tree:
-    """A tree of some entries, in the order that git has them in."""
-    in_order = sorted(entries, key=tree_order)
-    return Tree({entry.name: entry for entry in in_order}, b"".join(map(entry_bytes, in_order)))
-
-
 class Trees:
     """Reads and writes trees, and remembers so many that were used last. For any thread at any time."""
 
     def __init__(self, objects: Objects, *, kept: int = _KEPT) -> None:
         self._objects = objects
-        self._kept = Kept[str, Tree](kept, _ENTRIES)
+        self._kept = Kept[str, Mapping[str, Entry]](kept, _ENTRIES)
         self._turn = Lock()
 
     def read(self, name: str) -> Mapping[str, Entry]:
@@ -110,35 +80,34 @@ class Trees:
         Raises:
             Torn: it is not whole, or no tree.
         """
-        return {} if name == EMPTY else self.tree(name).entries  # to git it is there even where it is not
-
-    def tree(self, name: str) -> Tree:
-        """`read`, with its bytes; for a tree that is written."""
+        if name == EMPTY:
+            return {}  # to git it is there even where it is not
         known = self._known(name)
         if known is not None:
             return known
         try:
-            data = self._objects.get(name, "tree", limit=MAX_COMMIT)
-            entries = read_tree(data)
+            entries = read_tree(self._bytes(name))
         except Malformed as error:
             raise torn(f"Tree {name}", "as it was written", str(error)) from error
-        return self._remember(name, Tree({entry.name: entry for entry in entries}, data))
+        return self._remember(name, {entry.name: entry for entry in entries})
 
-    def _known(self, name: str) -> Tree | None:
+    def _bytes(self, name: str) -> bytes:
+        return self._objects.get(name, "tree", limit=MAX_COMMIT)
+
+    def _known(self, name: str) -> Mapping[str, Entry] | None:
         with self._turn:
             return self._kept.get(name)
 
     def write(self, batch: Batch, entries: Mapping[str, Entry]) -> str:
         """Add a tree to what is to be written, and say its id."""
-        tree = ordered(entries.values())
-        name = batch.add("tree", tree.data)
-        self._remember(name, tree)
+        name = batch.add("tree", tree_bytes(entries.values()))
+        self._remember(name, {entry.name: entry for entry in sorted(entries.values(), key=tree_order)})
         return name
 
-    def _remember(self, name: str, tree: Tree) -> Tree:
+    def _remember(self, name: str, entries: Mapping[str, Entry]) -> Mapping[str, Entry]:
         with self._turn:
-            self._kept.keep(name, tree, 1 + len(tree.entries))
-        return tree
+            self._kept.keep(name, entries, 1 + len(entries))
+        return entries
 
     def messages(self, tree: str) -> Iterator[bytes]:
         """The ids of the messages' blobs, in bytes, in order; the files must be exactly those that the layout says.
@@ -161,7 +130,7 @@ class Trees:
     def _blobs(self, leaf: str, above: str) -> Sequence[bytes]:
         """The blobs in a folder of messages; the folder is not remembered, for it takes more memory than they do."""
         if leaf != EMPTY and self._known(leaf) is None:
-            data = self._objects.get(leaf, "tree", limit=MAX_COMMIT)
+            data = self._bytes(leaf)
             if len(data) % _LEAF.size == 0:
                 heads, ids = zip(*_LEAF.iter_unpack(data), strict=True)
                 if heads == _HEADS[: len(heads)]:
@@ -171,6 +140,15 @@ class Trees:
             if entry.name != name or not entry.is_file:
                 raise damaged(f"{above}/{name} is missing, or not a file")
         return [bytes.fromhex(entry.id) for entry in entries.values()]
+
+    def folders(self, tree: str, messages: int) -> Folders:
+        """The folders of so many messages, of which it is known that they are laid out as they must be."""
+        closed, inner = list[bytes](), tree
+        for name in open_folders(messages):
+            entries = self.read(inner)
+            closed.append(tree_bytes(entry for entry in entries.values() if entry.name != name))
+            inner = entries[name].id
+        return Folders(tree, messages, (*closed, self._bytes(inner) if messages else b""))
 
     def _leaves(self, tree: str) -> Iterator[tuple[tuple[str, ...], str]]:
         """The folders that hold messages, with their paths, in their order."""
@@ -182,57 +160,6 @@ class Trees:
                 for inner in self.read(_folder(batch, entry.name, batch.name)).values():
                     path = (entry.name, batch.name, inner.name)
                     yield path, _folder(inner, *path)
-
-
-Path = Mapping[str, Tree]
-"""The trees, by their ids, that the next step of a continuation makes anew: while they are held, none is read again."""
-
-
-class Layout:
-    """Lays out a continuation in trees, over those of the one before it."""
-
-    def __init__(self, trees: Trees, batch: Batch, before: Path) -> None:
-        self._trees, self._batch, self._before = trees, batch, before
-        self._made: dict[str, Tree] = {}
-
-    def _tree(self, name: str) -> Tree:
-        return self._made.get(name) or self._before.get(name) or self._trees.tree(name)
-
-    def read(self, name: str) -> Mapping[str, Entry]:
-        """The entries of a tree of the continuation before, by name."""
-        return self._tree(name).entries
-
-    def write(self, entries: Mapping[str, Entry]) -> str:
-        """Add a tree to what is to be written, and say its id."""
-        return self._add(ordered(entries.values()))
-
-    def _add(self, tree: Tree) -> str:
-        name = self._batch.add("tree", tree.data)
-        self._made[name] = tree
-        return name
-
-    def insert(self, tree: str | None, blobs: Mapping[tuple[str, ...], str]) -> str:
-        """A tree with these blobs added at their paths."""
-        made = Tree({}, b"") if tree is None else self._tree(tree).copy()
-        folders: dict[str, dict[tuple[str, ...], str]] = {}
-        for (name, *rest), blob in blobs.items():
-            if rest:
-                folders.setdefault(name, {})[tuple(rest)] = blob
-            else:
-                made.put(Entry(FILE, name, blob))
-        for name, inner in folders.items():
-            old = made.entries.get(name)
-            made.put(Entry(FOLDER, name, self.insert(None if old is None else old.id, inner)))
-        return self._add(made)
-
-    def path(self, root: str) -> Path:
-        """What the next step makes anew of a continuation's trees."""
-        found = {root: self._tree(root)}
-        entry = found[root].entries.get(MESSAGES)
-        while entry is not None and entry.is_folder and entry.id != EMPTY and len(found) < _DEEPEST:
-            tree = found[entry.id] = self._tree(entry.id)
-            entry = tree.entries[next(reversed(tree.entries))] if tree.entries else None
-        return found
 
 
 def _folder(entry: Entry, *path: str) -> str:

@@ -1,0 +1,61 @@
+"""The folders of a loop's messages: those of a step cost what it adds, at any length of the loop."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ._format import FILE, FOLDER, Entry, entry_bytes
+from ._layout import message_path
+from ._objects import Batch
+
+
+class Folders(NamedTuple):
+    """The folders of so many messages; `tree` is the id of the outermost one.
+
+    `closed` has, of each that the last message is in, outermost first, the bytes of its entries: but for the entry of
+    the folder that comes next there, for that one changes with every message that is added.
+    """
+
+    tree: str
+    messages: int
+    closed: tuple[bytes, ...]
+
+
+def open_folders(messages: int) -> tuple[str, ...]:
+    """The names of the folders, outermost first, that the last of so many messages is in."""
+    return message_path(messages - 1)[:-1] if messages else ()
+
+
+def lay_out(batch: Batch, before: Folders | None, blobs: Sequence[str]) -> Folders:
+    """Add the blobs of messages, by their ids, after those that are there before; what is new is put into a batch."""
+    if before is None:
+        before = Folders("", 0, (b"",))
+    elif not blobs:
+        return before  # as it is: it need not be written, or synced, again
+    number, closed, names = before.messages, [*before.closed], open_folders(before.messages)
+    for blob in blobs:
+        *_, name = path = message_path(number)
+        if path[:-1] != names:
+            there = number == before.messages  # nothing was added to what is closed now
+            closed, names = _gone_on(Batch() if there else batch, closed, names, path[:-1]), path[:-1]
+        number += 1
+        closed[-1] += entry_bytes(Entry(FILE, name, blob))
+    return Folders(_closed(batch, closed, names), number, tuple(closed))
+
+
+def _gone_on(batch: Batch, closed: list[bytes], names: Sequence[str], to: Sequence[str]) -> list[bytes]:
+    """The folders from which the next message's are reached: those that it is not in are closed, and others begun."""
+    shared = next((place for place, pair in enumerate(zip(names, to, strict=False)) if len(set(pair)) > 1), len(names))
+    kept = closed[: shared + 1]
+    if shared < len(names):
+        below = _closed(batch, closed[shared + 1 :], names[shared + 1 :])
+        kept[-1] += entry_bytes(Entry(FOLDER, names[shared], below))
+    return kept + [b""] * (len(to) - shared)
+
+
+def _closed(batch: Batch, closed: Sequence[bytes], names: Sequence[str]) -> str:
+    """Put folders, each in the one before it, into a batch; the id of the first."""
+    *above, last = closed
+    tree = batch.add("tree", last)
+    for entries, name in zip(reversed(above), reversed(names), strict=True):
+        tree = batch.add("tree", entries + entry_bytes(Entry(FOLDER, name, tree)))
+    return tree
