@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -40,13 +39,14 @@ _version = msgspec.json.Decoder(_Version)
 _record = msgspec.json.Decoder(Record)
 _definition = msgspec.json.Decoder(AgentSpec)
 _message: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
-_fields = attrgetter(*Record.__struct_fields__)
+_ELSEWHERE = dict.fromkeys(set(Continuation.__struct_fields__) - set(Record.__struct_fields__), msgspec.UNSET)
+"""What of a continuation has files of its own: unset, it is left out of its record."""
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def encode_record(state: Continuation) -> bytes:
     """The bytes of ``continuation.json``."""
-    return _pretty(Record(**dict(zip(Record.__struct_fields__, _fields(state), strict=True))))
+    return _pretty(replace(state, **_ELSEWHERE))
 
 
 def encode_definition(definition: AgentSpec) -> bytes:

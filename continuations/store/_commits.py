@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from threading import RLock
-from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from .._calls import Person
 from .._codec import (
@@ -42,7 +44,7 @@ _KEPT, _KEPT_SIZE = 16, 32 * 2**20
 """Commits that are kept though nobody holds their continuations, and how many bytes these may have together."""
 
 
-class Laid(NamedTuple):
+class Laid(msgspec.Struct, frozen=True, gc=False):
     """A continuation as a tree, with what the next step goes on from.
 
     `weight` is what it takes; `since` is how many erasures there had been when it was read.
@@ -55,14 +57,14 @@ class Laid(NamedTuple):
     since: int
 
 
-class _Known(NamedTuple):
+class _Known(msgspec.Struct, frozen=True):
     """A commit that was read or written, and its tree."""
 
     commit: Commit
     laid: Laid
 
 
-class _Remembered(NamedTuple):
+class _Remembered(msgspec.Struct, frozen=True):
     """A commit that was read or written, but for its continuation, as long as somebody holds that."""
 
     state: weakref.ref[Continuation]
@@ -72,7 +74,7 @@ class _Remembered(NamedTuple):
     laid: Laid
 
 
-class _Checked(NamedTuple):
+class _Checked(msgspec.Struct, frozen=True):
     """A commit of which not all was read: what it says, what was read of it, how many erasures there had been."""
 
     message: str
@@ -144,7 +146,7 @@ class Commits:
         with self._turn:
             known = self._remembered.get(commit)
             if known is not None and known.laid.since < erasures:
-                self._remembered[commit] = known._replace(laid=known.laid._replace(since=erasures))
+                self._remembered[commit] = replace(known, laid=replace(known.laid, since=erasures))
 
     def laid(self, commit: CommitId) -> Laid:
         """A commit's tree."""
@@ -237,7 +239,7 @@ class Commits:
         return self._remember(_Known(found, Laid(raw.tree, tree[DEFINITION].id, folders, weight, since)))
 
     def _remember(self, known: _Known) -> _Known:
-        commit, laid = known
+        commit, laid = known.commit, known.laid
         held = weakref.ref(commit.state, partial(self._let_go, commit.id))
         self._remembered[commit.id] = _Remembered(held, commit.parents, commit.author, commit.message, laid)
         self._kept.keep(commit.id, commit.state, laid.weight.size)

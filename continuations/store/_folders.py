@@ -1,14 +1,18 @@
 """The folders of a loop's messages: those of a step cost what it adds, at any length of the loop."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from ._format import FILE, FOLDER, Entry, entry_bytes
-from ._layout import message_path
+from ._layout import WIDTH, message_path
 from ._objects import Batch
 
+HEADS = tuple(entry_bytes(Entry(FILE, message_path(number)[-1], "")) for number in range(WIDTH))
+"""The entries in a folder of messages, but for the ids that these end with."""
 
-class Folders(NamedTuple):
+
+class Folders(msgspec.Struct, frozen=True, gc=False):
     """The folders of so many messages; `tree` is the id of the outermost one.
 
     `closed` has, of each that the last message is in, outermost first, the bytes of its entries: but for the entry of
@@ -32,13 +36,16 @@ def lay_out(batch: Batch, before: Folders | None, blobs: Sequence[str]) -> Folde
     elif not blobs:
         return before  # as it is: it need not be written, or synced, again
     number, closed, names = before.messages, [*before.closed], open_folders(before.messages)
-    for blob in blobs:
-        *_, name = path = message_path(number)
-        if path[:-1] != names:
+    end = number + len(blobs)
+    while number < end:
+        place = number % WIDTH
+        if place == 0:
             there = number == before.messages  # nothing was added to what is closed now
-            closed, names = _gone_on(Batch() if there else batch, closed, names, path[:-1]), path[:-1]
-        number += 1
-        closed[-1] += entry_bytes(Entry(FILE, name, blob))
+            to = message_path(number)[:-1]
+            closed, names = _gone_on(Batch() if there else batch, closed, names, to), to
+        some = blobs[number - end :][: WIDTH - place]
+        closed[-1] += b"".join([head + bytes.fromhex(blob) for head, blob in zip(HEADS[place:], some, strict=False)])
+        number += len(some)
     return Folders(_closed(batch, closed, names), number, tuple(closed))
 
 

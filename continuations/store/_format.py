@@ -73,7 +73,7 @@ def tree_bytes(entries: Iterable[Entry]) -> bytes:
 
 def tree_order(entry: Entry) -> bytes:
     """What the entries of a tree are sorted by."""
-    return entry.name.encode("utf-8", "surrogateescape") + (b"/" if entry.is_folder else b"")
+    return entry.name.encode("utf-8", "surrogateescape") + (b"/" if entry.mode == FOLDER else b"")
 
 
 def entry_bytes(entry: Entry) -> bytes:
@@ -114,8 +114,8 @@ def commit_bytes(
     signature: str = "",
 ) -> bytes:
     """A commit; a signature is over these bytes without it."""
-    lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
     when = _when(at)
+    lines = [f"tree {tree}", *[f"parent {parent}" for parent in parents]]
     lines += [f"author {_signed(author)} {when}", f"committer {_signed(committer)} {when}"]
     if signature:
         lines.append("gpgsig " + signature.strip("\n").replace("\n", "\n "))

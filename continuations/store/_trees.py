@@ -10,8 +10,8 @@ from .._codec import Unreadable
 from .._ids import BadName, TreeId, split_address
 from .._state import Record
 from ._errors import too_large, torn
-from ._folders import Folders, open_folders
-from ._format import FILE, FOLDER, Entry, Malformed, entry_bytes, read_tree, tree_bytes, tree_order
+from ._folders import HEADS, Folders, open_folders
+from ._format import FOLDER, Entry, Malformed, read_tree, tree_bytes, tree_order
 from ._kept import Kept
 from ._layout import MESSAGES, RECORD, WIDTH, WORKSPACE, message_file, message_path
 from ._objects import Batch, Objects
@@ -36,8 +36,7 @@ _KEPT, _ENTRIES = 4096, 8192
 """Trees that are kept, and how many entries these may have together: one takes some 400 bytes."""
 
 _LEAVES = tuple(message_path(number)[-1] for number in range(WIDTH))
-_HEADS = tuple(entry_bytes(Entry(FILE, name, "")) for name in _LEAVES)
-_LEAF = struct.Struct(f"{len(_HEADS[0])}s20s")
+_LEAF = struct.Struct(f"{len(HEADS[0])}s20s")
 
 
 class Weight(msgspec.Struct, kw_only=True, eq=False, gc=False):
@@ -133,7 +132,7 @@ class Trees:
             data = self._bytes(leaf)
             if len(data) % _LEAF.size == 0:
                 heads, ids = zip(*_LEAF.iter_unpack(data), strict=True)
-                if heads == _HEADS[: len(heads)]:
+                if heads == HEADS[: len(heads)]:
                     return ids
         entries = self.read(leaf)
         for name, entry in zip(_LEAVES, entries.values(), strict=False):
