@@ -40,7 +40,7 @@ def told_of_failure(call: CallId, kept_in: CommitId | None, *, shared: bool) -> 
     """What a model is told, after the reason, of the files that a child had changed before it failed: they are in the
     commit `kept_in`, or, if its folder was `shared`, still where they were."""
     if shared:
-        return f"{FILES_NOTE}what {call} had changed by then is in yours.]"
+        return f"{FILES_NOTE}whatever {call} had changed by then is in yours.]"
     if kept_in is None:
         return ""
     return f"{FILES_NOTE}what {call} had changed is not in yours. {_where(call, kept_in)}]"

@@ -193,7 +193,7 @@ async def test_what_a_child_that_failed_has_left_is_committed_with_its_end_and_t
     assert held(path) == kept_in(root)
     assert held(path)["made"] == ("100644", b"half\n")
     assert family.told[-1] == [
-        "Error: child was cancelled: enough\n\n[Files: what child-1 had changed by then is in yours.]"
+        "Error: child was cancelled: enough\n\n[Files: whatever child-1 had changed by then is in yours.]"
     ]
     healthy(path)
 
