@@ -86,6 +86,23 @@ def test_programs_get_both_diffs(shell: Shell) -> None:
     assert call["preview"]["patch"] == preview["patch"]
 
 
+def test_programs_get_them_from_every_command_that_says_what_waits(shell: Shell) -> None:
+    (waiting,) = shell("pending", "--json").json["pending"]
+    assert shell("resume", "w", "--agents", f"{AGENTS}:mender", "--json").json["pending"] == [waiting]
+    started = ("run", f"{AGENTS}:mender", "Mend.", "--loop", "other", "--workspace", "another", "--json")
+    (shell.folder / "another").mkdir()
+    (shell.folder / "another" / "README").write_text("before\n")
+    (begun,) = shell(*started).json["pending"]
+    assert (begun["preview"]["patch"], begun["changes"]["patch"]) == (
+        waiting["preview"]["patch"],
+        waiting["changes"]["patch"],
+    )
+    for command in (("tell", "w", "Take care."), ("fork", "w", "--name", "fork")):
+        (still,) = shell(*command, "--json").json["pending"]
+        assert still["preview"] == waiting["preview"]
+        assert still["changes"] is not None
+
+
 def test_git_takes_what_the_command_prints(shell: Shell, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()

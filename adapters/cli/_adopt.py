@@ -53,7 +53,7 @@ def adopt(
         saved = loops.adopt(branch, into, why=why, over=losers, drop=drop, by=by)
         pending = loops.pending(saved.loop)
         if json:
-            write_json(decided_json(saved, pending))
+            write_json(decided_json(loops, saved, pending))
             return
         page = Page().add(f"{saved.loop} goes on as {branch}.")
         if losers:

@@ -62,7 +62,7 @@ def _given(value: str) -> str:
 
 def _tell(where: Place, loops: Loops, saved: Saved, what: str, *, json: bool) -> None:
     if json:
-        write_json(decided_json(saved, loops.pending(root_of(saved.loop))))
+        write_json(decided_json(loops, saved, loops.pending(root_of(saved.loop))))
         return
     out(Page().add(what))
     tell_rest(where, loops, saved)

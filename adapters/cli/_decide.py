@@ -156,7 +156,7 @@ def _each(
             else:
                 last = decide(loops, shown)
                 said = _said(loops, shown, last, choice)
-            done.append(decided_json(last, loops.pending(root_of(last.loop))))
+            done.append(decided_json(loops, last, loops.pending(root_of(last.loop))))
             if not json:
                 out(Page().add(said))
         if json:

@@ -14,7 +14,7 @@ from caesura.continuations import CallerError, LoopName, Status, loop_name, utc_
 
 from ._budget import Seconds, Steps, Tokens, budget_of
 from ._faults import BadUsage, Exit
-from ._json import request_json, spent_json
+from ._json import pending_json, spent_json
 from ._options import Json, Repo, place, text_from
 from ._output import Page, err, write_json, write_text
 from ._screen import spent_text, summary, waiting_page
@@ -172,7 +172,7 @@ def _report(task: Task, loop: LoopName | None, outcome: "Outcome | None", *, int
         return _report_left(task, loop, json=json)
     final = outcome.status in (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
     if json:
-        write_json(_outcome_json(outcome))
+        write_json(_outcome_json(task, outcome))
     else:
         _tell(task, outcome, interrupted=interrupted and not final)
     if interrupted and not final:
@@ -205,7 +205,7 @@ def _committed(task: Task, loop: LoopName | None) -> dict[str, Any] | None:
         return None
     try:
         with task.where.loops() as loops:
-            info, pending = loops.info(loop), loops.pending(loop)
+            info, pending = loops.info(loop), pending_json(loops, loops.pending(loop))
     except CallerError:
         return None
     return {
@@ -213,7 +213,7 @@ def _committed(task: Task, loop: LoopName | None) -> dict[str, Any] | None:
         "status": info.status.value,
         "text": "",
         "result": None,
-        "pending": [request_json(request) for request in pending],
+        "pending": pending,
         "spent": spent_json(info.spent),
         "commit": info.commit,
     }
@@ -247,13 +247,15 @@ def _tell(task: Task, outcome: "Outcome", *, interrupted: bool) -> None:
             err(page)
 
 
-def _outcome_json(outcome: "Outcome") -> dict[str, Any]:
+def _outcome_json(task: Task, outcome: "Outcome") -> dict[str, Any]:
+    with task.where.loops() as loops:
+        pending = pending_json(loops, outcome.pending)
     return {
         "loop": outcome.loop,
         "status": outcome.status.value,
         "text": outcome.text,
         "result": msgspec.to_builtins(outcome.result),
-        "pending": [request_json(request) for request in outcome.pending],
+        "pending": pending,
         "spent": spent_json(outcome.spent),
         "commit": outcome.commit,
     }

@@ -96,7 +96,7 @@ def fork(
         if forked.source is not None:
             inherit(where.repo, forked.source, forked.loop)
         if json:
-            write_json(decided_json(loops.show(forked.loop), loops.pending(forked.loop)))
+            write_json(decided_json(loops, loops.show(forked.loop), loops.pending(forked.loop)))
             return
     out(Page().add(forked.loop))
     err(Page().add(("go on with it: ", "dim"), (where.paste.resume(forked.loop), "green")))

@@ -186,7 +186,7 @@ def _make(where: Place, name: str, source: str, task: "Task", *, decide: bool, b
     with Loops(store, redaction=where.config.redaction) as loops:
         saved = loops.import_(name, document, agent=specs[0], agents=specs, by=by, decide=decide)
         if json:
-            write_json(decided_json(saved, loops.pending(saved.loop)))
+            write_json(decided_json(loops, saved, loops.pending(saved.loop)))
             return
         out(Page().add(saved.loop))
         tell_rest(task.where, loops, saved, to=err)

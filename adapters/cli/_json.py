@@ -5,15 +5,21 @@ from typing import Any
 
 import msgspec
 
-from caesura.continuations import Attempt, CallId, Decision, LoopInfo, Request, Saved, Spent, root_of, use_of
+from caesura.continuations import Attempt, CallId, Decision, LoopInfo, Loops, Request, Saved, Spent, root_of, use_of
 
 from ._forms import parsed
-from ._shown_files import Shown, diff_json, preview_json
+from ._shown_files import Shown, diff_json, look_at, preview_json
 
 
-def request_json(request: Request, shown: Shown | None = None) -> dict[str, Any]:
+def pending_json(loops: Loops, pending: Sequence[Request]) -> list[dict[str, Any]]:
+    """What waits, with what there is to see of its loops' files."""
+    look = look_at(loops)
+    return [request_json(request, look(request)) for request in pending]
+
+
+def request_json(request: Request, shown: Shown) -> dict[str, Any]:
     """One request; `arguments` is a value, or the text if the model did not write JSON. `shown` is what was seen of its
-    loop's files, if somebody looked."""
+    loop's files."""
     return {
         "id": request.id,
         "kind": request.kind,
@@ -38,8 +44,8 @@ def request_json(request: Request, shown: Shown | None = None) -> dict[str, Any]
         "approvals": [_decision(one) for one in request.approvals],
         "missing": request.missing if request.kind in ("approval", "outcome") else None,
         "by": list(request.needs.by) if request.needs else [],
-        "preview": preview_json(request.preview, None if shown is None else shown.outdated),
-        "changes": None if shown is None else diff_json(shown.unseen),
+        "preview": preview_json(request.preview, shown.outdated),
+        "changes": diff_json(shown.unseen),
         "expires": request.expires.isoformat() if request.expires else None,
         "on_expiry": request.needs.on_expiry if request.needs and request.expires else None,
     }
@@ -125,11 +131,11 @@ def saved_json(saved: Saved, children: Mapping[CallId, dict[str, Any]]) -> dict[
     }
 
 
-def decided_json(saved: Saved, pending: Sequence[Request]) -> dict[str, Any]:
+def decided_json(loops: Loops, saved: Saved, pending: Sequence[Request]) -> dict[str, Any]:
     """What a decision, an answer or a word to a loop led to."""
     return {
         "loop": saved.loop,
         "status": saved.state.status.value,
         "commit": saved.commit,
-        "pending": [request_json(request) for request in pending],
+        "pending": pending_json(loops, pending),
     }

@@ -32,7 +32,7 @@ from caesura.continuations import (
 from ._decide import going_on
 from ._faults import Exit
 from ._forms import ago
-from ._json import info_json, request_json, saved_json
+from ._json import info_json, pending_json, request_json, saved_json
 from ._options import Json, Place, Repo, place, shown
 from ._output import Page, err, out, write_json
 from ._screen import request_page, summary, waiting_page, ways_out
@@ -58,12 +58,10 @@ def pending(
         found, unreadable = loops.pending(loop), {} if loop else loops.unreadable(loops.waiting())
         roots = dict.fromkeys(root_of(request.loop) for request in found)
         steps = [going_on(where, loops, root, lead="") for root in roots]
-        look = look_at(loops)
         if json:
-            waiting = [request_json(request, look(request)) for request in found]
-            write_json({"pending": waiting, "unreadable": _told(unreadable)})
+            write_json({"pending": pending_json(loops, found), "unreadable": _told(unreadable)})
             return _complete(unreadable)
-        page = waiting_page(None, found, where.paste, utc_now(), look)
+        page = waiting_page(None, found, where.paste, utc_now(), look_at(loops))
     _warn(unreadable)
     if not found:
         everywhere = "Nothing waits in the loops that can be read." if unreadable else "Nothing waits."

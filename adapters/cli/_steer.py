@@ -131,7 +131,7 @@ def cancel(
 
 def _steered(where: Place, loops: Loops, saved: Saved, what: str, *, resume: bool, json: bool) -> None:
     if json:
-        write_json(decided_json(saved, loops.pending(root_of(saved.loop))))
+        write_json(decided_json(loops, saved, loops.pending(root_of(saved.loop))))
         return
     page = Page().add(what)
     gate = saved.state.gate

@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from caesura.continuations import BadName, Budget, LoopName, Saved, Status, loop_name, one_line, variant_loop
+from caesura.continuations import (
+    BadName,
+    Budget,
+    LoopName,
+    Loops,
+    Saved,
+    Status,
+    loop_name,
+    one_line,
+    variant_loop,
+)
 
 from ._budget import budget_of
 from ._drive import leave
 from ._evaluate import evaluator
 from ._faults import BadUsage, Exit
-from ._json import request_json, spent_json
+from ._json import pending_json, spent_json
 from ._options import COMMAND, By, Json, Repo, place
 from ._output import Page, err, out, write_json
 from ._remember import inherit
@@ -108,7 +118,8 @@ def try_(
     trials = trio.run(driving.drive, explore)
     if trials is not None:
         if json:
-            write_json({"revision": revision, "trials": [_trial_json(trial) for trial in trials]})
+            with where.loops() as loops:
+                write_json({"revision": revision, "trials": [_trial_json(loops, trial) for trial in trials]})
         else:
             _tell(task, source, trials, spent=budget is not None and not driving.interrupted)
         status = _status(trials)
@@ -153,7 +164,7 @@ def _tell(task: Task, source: LoopName, trials: "Sequence[Trial]", *, spent: boo
     err(page)
 
 
-def _trial_json(trial: "Trial") -> dict[str, Any]:
+def _trial_json(loops: Loops, trial: "Trial") -> dict[str, Any]:
     outcome = trial.outcome
     return {
         "variant": trial.variant.name,
@@ -163,7 +174,7 @@ def _trial_json(trial: "Trial") -> dict[str, Any]:
         "score": trial.score,
         "note": trial.note,
         "error": None if trial.error is None else str(trial.error),
-        "pending": [] if outcome is None else [request_json(request) for request in outcome.pending],
+        "pending": [] if outcome is None else pending_json(loops, outcome.pending),
         "spent": None if outcome is None else spent_json(outcome.spent),
         "commit": None if outcome is None else outcome.commit,
     }
