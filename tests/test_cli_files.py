@@ -48,6 +48,20 @@ def test_what_was_changed_by_hand_is_shown_refused_and_kept(shell: Shell) -> Non
     assert shell("verify").status == 0
 
 
+def test_what_a_loop_that_was_adopted_leaves_is_told_and_noted(shell: Shell) -> None:
+    for name in ("lazy", "other"):
+        assert shell("fork", "w~1", "--name", name).status == 0
+    assert "folder" not in shell("adopt", "lazy", "--into", "w").out  # it never had one
+    shell("files", "other", "--restore")
+    folder = shell("files", "other").out.partition("\n")[0]
+    told = shell("adopt", "other", "--into", "w")
+    assert f"The folder of other stays until somebody deletes it: {folder}\n" in told.out
+    assert Path(folder).is_dir()
+    verified = shell("verify")
+    assert verified.status == 0
+    assert "caesura.workspaces/other/ is of the files of a loop that is gone" in verified.out
+
+
 def test_a_folder_that_is_yet_to_be_made_is_not_said_to_be_as_in_the_last_commit(shell: Shell) -> None:
     assert shell("fork", "w~1", "--name", "other").status == 0
     told = shell("files", "other")

@@ -165,6 +165,8 @@ def test_leftovers_are_noted_and_are_no_fault(folder: Path, loops: Loops) -> Non
     (folder / "objects/tmp_obj_left").write_bytes(b"half")
     (folder / "caesura-aside").mkdir()
     (folder / "caesura-aside" / "old").touch()
+    for kept in ("ops.team-1", "adopted", "new~1"):
+        (folder / "caesura.workspaces" / kept).mkdir(parents=True)
     lost = written(folder, "blob", b"nobody's")
     tear(file_of(folder, lost), "truncated")
     dead = Claim(worker=WorkerId("w"), host="elsewhere", pid=1, born="", until=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
@@ -182,6 +184,9 @@ def test_leftovers_are_noted_and_are_no_fault(folder: Path, loops: Loops) -> Non
         "The lease on ops is of a worker that is gone",
     ):
         assert any(expected in note for note in report.notes), (expected, report.notes)
+    assert [note.partition(" ")[0] for note in report.notes if "caesura.workspaces" in note] == [
+        "caesura.workspaces/adopted/"
+    ]
 
 
 def test_a_loop_that_is_not_there_is_refused(loops: Loops) -> None:

@@ -1,10 +1,11 @@
 """Adopting: a loop goes on as the branch that was chosen."""
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from caesura.continuations import Status, loop_name, utc_now
+from caesura.continuations import Loops, NoFiles, Status, loop_name, utc_now
 
 from ._decide import going_on
 from ._json import decided_json
@@ -50,6 +51,7 @@ def adopt(
     where = place(repo, writes=True)
     losers = over or []
     with where.loops() as loops:
+        folder = _folder(loops, branch)
         saved = loops.adopt(branch, into, why=why, over=losers, drop=drop, by=by)
         pending = loops.pending(saved.loop)
         if json:
@@ -58,9 +60,20 @@ def adopt(
         page = Page().add(f"{saved.loop} goes on as {branch}.")
         if losers:
             page.add(f"{'Dropped' if drop else 'In the archive'}: {', '.join(losers)}.")
+        if folder is not None:
+            page.add(f"The folder of {branch} stays until somebody deletes it: ", (str(folder), "bold"))
         if pending:
             page.add("").extend(waiting_page(None, pending, where.paste, utc_now(), look_at(loops)))
             page.extend(going_on(where, loops, loop_name(into), lead="then: "))
         elif saved.state.status is Status.ACTIVE:
             page.extend(going_on(where, loops, loop_name(into)))
         out(page)
+
+
+def _folder(loops: Loops, branch: str) -> Path | None:
+    """The folder that a loop works in, if it works on files and the folder is there."""
+    try:
+        folder = Path(loops.files(branch).folder)
+    except NoFiles:
+        return None
+    return folder if folder.exists() else None

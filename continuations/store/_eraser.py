@@ -27,8 +27,7 @@ from ._layout import ARCHIVE, LOOPS
 from ._leads import ids_of, leads, lines, logs_of_head
 from ._leases import LeaseFiles
 from ._leftovers import ERASING, PRUNING
-from ._looks import FOLDER as WORKSPACES
-from ._looks import folders_of, looks_of
+from ._looks import folders_of, folders_of_none, looks_of
 from ._objects import Batch, Objects
 from ._protocol import Locked, Move
 from ._together import JointRefs, Swap, check_unused
@@ -317,10 +316,12 @@ class Eraser:
         Raises:
             Unclean: the loop of one is gone; it may have been a fork of what is to be erased.
         """
-        there = {root_of(name) for place in PLACES for name, _ in self._refs.loops(place)}
-        for own in sorted((self._folder / WORKSPACES).glob("*")):
-            if "~" not in own.name and own.name.partition(".")[0] not in {*there, *chosen}:
-                raise unclean(own, self._folder, "is the folder of a loop that is gone", "If it may go, delete it.")
+
+        def there() -> set[LoopName]:
+            return {*chosen, *(root_of(name) for place in PLACES for name, _ in self._refs.loops(place))}
+
+        for own in folders_of_none(self._folder, there):
+            raise unclean(own, self._folder, "is the folder of a loop that is gone", "If it may go, delete it.")
 
     def _forget_folders(self, root: LoopName) -> None:
         """Remove the folder that a loop worked in, if it is the repository's, and what is known of another."""

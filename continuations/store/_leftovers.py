@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from .._ids import BadName, loop_name
+from .._ids import BadName, loop_name, root_of
 from .._text import count
 from ._errors import Torn
 from ._format import is_id
 from ._frames import moves_in
 from ._guard import is_guard
 from ._journal import FOLDER, Segment, torn_ends
+from ._layout import ARCHIVE
+from ._looks import folders_of_none
 from ._objects import Objects, read_loose
-from ._refs import Refs
+from ._together import JointRefs
 
 ASIDE = "caesura-aside"
 """The folder in the repository that keeps what a repair has moved aside."""
@@ -26,7 +28,7 @@ _GC = "'caesura gc' sets what follows aside."
 _ALONE = ("HEAD.lock", "packed-refs.lock", "config.lock", "index.lock")
 
 
-def leftovers(folder: Path, refs: Refs, loops: str) -> Iterator[tuple[str, str]]:
+def leftovers(folder: Path, refs: JointRefs, loops: str) -> Iterator[tuple[str, str]]:
     """What lies about in a repository, each told after the id of the object that it is, if any.
 
     `loops` is where the branches of loops are.
@@ -53,6 +55,10 @@ def leftovers(folder: Path, refs: Refs, loops: str) -> Iterator[tuple[str, str]]
         for file in sorted(folder.glob(f"{begun}*")):
             loop = file.name.removeprefix(begun).removesuffix(".new")
             yield "", f"{file.name} is of {what} that was interrupted; 'caesura {command} {loop}' finishes it."
+    for own in folders_of_none(
+        folder, lambda: {root_of(name) for place in (loops, ARCHIVE) for name, _ in refs.loops(place)}
+    ):
+        yield "", f"{own.relative_to(folder)}/ is of the files of a loop that is gone; if it may go, delete it."
     kept = sum(1 for one in (folder / ASIDE).rglob("*") if one.is_file())
     if kept:
         yield (

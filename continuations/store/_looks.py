@@ -1,7 +1,7 @@
 """What a repository keeps of the files of loops, and the trees that were written of them: a look writes what it finds,
 and a merge what it makes, before any commit names it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +18,14 @@ def folders_of(repository: Path, root: LoopName) -> Iterator[Path]:
     for own in sorted((repository / FOLDER).glob(f"{root}*")):
         if own.name.partition(".")[0] == root:
             yield own
+
+
+def folders_of_none(repository: Path, roots: Callable[[], Collection[LoopName]]) -> Iterator[Path]:
+    """What a repository keeps of the files of loops that are gone. `roots` tells the root loops there are; it is asked
+    after the folders, as a loop that is made meanwhile has its branch before its folder."""
+    kept = [own for own in sorted((repository / FOLDER).glob("*")) if "~" not in own.name]
+    there = roots() if kept else ()
+    yield from (own for own in kept if own.name.partition(".")[0] not in there)
 
 
 def looks_of(repository: Path, root: LoopName) -> Iterator[str]:
