@@ -35,6 +35,7 @@ class Agent:
     `model` is the runtime's own unless given. `result` is the type of the loop's result, anything that msgspec
     supports; the default is free text. `suspend` is asked before each model call. `budget` is for each loop of this
     agent and its children together. `compaction` says when the messages are too many, and what is done about it.
+    An agent is what it was made as: whatever becomes of the lists that it was given, its own do not change.
 
     Raises:
         BadAgent: the name is not 1 to 64 letters, digits, ``-`` and ``_``, or two tools share a name.
@@ -50,6 +51,8 @@ class Agent:
     compaction: Compaction | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "tools", tuple(self.tools))
+        object.__setattr__(self, "suspend", tuple(self.suspend))
         if _NAME.fullmatch(self.name) is None:
             raise BadAgent(
                 f"{self.name!r} cannot name an agent.",

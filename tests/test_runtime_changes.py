@@ -530,6 +530,15 @@ async def test_an_agent_that_is_gone_takes_the_loop_that_it_had_begun_with_it(tm
     assert world.loops().pending("x") == []
 
 
+def test_an_agent_does_not_change_with_the_lists_that_it_was_made_of() -> None:
+    tools, suspend = [Shop().order()], [never]
+    agent = Agent("a", tools=tools, suspend=suspend)
+    before = agent.spec(ModelSpec(name="m"))
+    tools.append(Shop().order(name="another"))
+    suspend.clear()
+    assert agent.spec(ModelSpec(name="m")) == before
+
+
 # Renamed -----------------------------------------------------------------------------------------------------------
 
 
