@@ -114,7 +114,11 @@ class Record(Value, frozen=True, kw_only=True):
 
 
 class Continuation(Record, frozen=True, kw_only=True, weakref=True, gc=True):
-    """A loop's whole state. `children` holds the newest committed state of each live child, by call."""
+    """A loop's whole state. `children` holds the newest committed state of each live child, by call.
+
+    `messages` are as a tuple, to whoever looks; where a real one is needed, it is ``tuple(state.messages)``, and
+    ``msgspec.json.encode(state, enc_hook=tuple)`` makes JSON of all.
+    """
 
     definition: AgentSpec
     messages: Sequence[Message] = ()

@@ -63,6 +63,13 @@ def test_a_record_is_read_back_the_same_to_the_byte(steps: list[Step]) -> None:
     assert encode_record(Continuation(**rebuilt, definition=state.definition)) == written
 
 
+@given(sequences())
+def test_a_state_is_json_for_whoever_asks_msgspec(steps: list[Step]) -> None:
+    state = last(steps)
+    made = json.loads(msgspec.json.encode(state, enc_hook=tuple))
+    assert made["messages"] == [json.loads(encode_message(message)) for message in state.messages]
+
+
 @given(messages)
 def test_a_file_is_lines_of_text_that_end_in_a_newline(message: Message) -> None:
     written = encode_message(message)
