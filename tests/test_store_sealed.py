@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from io import FileIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -758,6 +759,26 @@ def test_what_is_sealed_is_read_a_stretch_at_a_time_however_long_that_is(
     assert branches(folder) == {X: made[-1].id}
     assert git(folder, "rev-list", "loops/x").split() == [one.id for one in reversed(made)]
     clean(folder)
+
+
+@pytest.mark.parametrize("stretch", [1, 700, 4096])
+def test_other_threads_have_their_turn_before_each_stretch_that_is_sealed(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch, stretch: int
+) -> None:
+    made = [step(store)]
+    for number in range(20):
+        made.append(step(store, made[-1], message=f"Step {number}.\n" * 100))
+    sealed = Segment(segment(folder))
+    sealed.read_on()
+    sizes = [size for _, _, size in sealed.objects.values()]
+    sealed.close()
+    turns: list[float] = []
+    monkeypatch.setattr(_sealing, "_STRETCH", stretch)
+    monkeypatch.setattr(_sealing, "time", SimpleNamespace(sleep=turns.append))
+    store.seal()
+    assert len(turns) * max(stretch, *sizes) >= sum(sizes)
+    assert 0 < max(turns) < 0.001
+    assert branches(folder) == {X: made[-1].id}
 
 
 def test_nothing_is_sealed_of_a_segment_that_another_program_has_cut_short_meanwhile(
