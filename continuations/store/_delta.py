@@ -1,7 +1,7 @@
 """Deltas: an object told as what it takes over from another one, as packs hold them."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Set
 from functools import lru_cache
 
 from ._packing import ID_DELTA, deflated, head
@@ -84,7 +84,7 @@ def _side_by_side(base: bytes, target: bytes, there: int, at: int, size: int) ->
     return [(at + zeros.start(), at + zeros.end(), further) for zeros in found]
 
 
-def _from_lines(base: bytes, target: bytes, at: int, end: int, lines: Iterable[bytes], mark: bytes) -> Iterator[_Run]:
+def _from_lines(base: bytes, target: bytes, at: int, end: int, lines: Set[bytes], mark: bytes) -> Iterator[_Run]:
     """Lines in a part of the target that are lines of the base, with what is the same after them."""
     told = at
     for line in target[at:end].split(mark):
