@@ -726,6 +726,8 @@ def test_a_journal_that_is_gone_is_no_journal(folder: Path, store: GitStore, oth
     for file in (folder / FOLDER).iterdir():
         file.unlink()
     (folder / FOLDER).rmdir()
+    (note,) = (note for _, note in store.leftovers() if "x.lock" in note)
+    assert "If somebody has deleted it, they are lost" in note
     (folder / "refs/heads/loops/x.lock").unlink()
     for one in (store, other):
         assert one.head(X) == first.id

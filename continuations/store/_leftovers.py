@@ -43,6 +43,13 @@ def leftovers(folder: Path, refs: JointRefs, loops: str) -> Iterator[tuple[str, 
             "",
             f"{lock} is a lock: of a process that works now, or of one that died. Delete it if nothing works.",
         )
+    if not any((folder / FOLDER).glob("[0-9]*")):
+        for guard in filter(is_guard, _locks_of_refs(folder)):
+            yield (
+                "",
+                f"{guard.relative_to(folder)} says that newer steps are in the journal, which is not there. If somebody"
+                " has deleted it, they are lost; else the process that had the first step to write works now, or died.",
+            )
     for name in torn_ends(folder):
         half = "" if moves_in((folder / name).read_bytes()) else ": half a step, that was never done"
         yield "", f"{name} keeps what followed the last whole step of a journal{half}."
@@ -110,8 +117,9 @@ def _temporary(objects: Path) -> Iterator[Path]:
 
 def _locks(folder: Path) -> Iterator[str]:
     yield from (name for name in _ALONE if (folder / name).exists())
+    yield from (str(lock.relative_to(folder)) for lock in _locks_of_refs(folder) if not is_guard(lock))
+
+
+def _locks_of_refs(folder: Path) -> Iterator[Path]:
     for above, _, names in os.walk(folder / "refs"):
-        for name in sorted(names):
-            if name.endswith(".lock") and not is_guard(Path(above) / name):
-                with suppress(ValueError):
-                    yield str((Path(above) / name).relative_to(folder))
+        yield from (Path(above) / name for name in sorted(names) if name.endswith(".lock"))
