@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from ._calls import Choice, Person, Scope
+from ._calls import CallState, Choice, Person, Scope
 from ._errors import CallerError, SavedStateError
 from ._events import Answered, AnyEvent, Cancelled, Decided, Suspended, Told
 from ._ids import Address, LoopName, loop_name, parent_name, root_of, split_address
@@ -155,7 +155,10 @@ class Loops(Keep, Forking, Adoption, Compacting, Exporting, Unseen):
             if request.id == request_id:
                 return replace(request, path=self._path(loop))
         call = saved.state.call(call_id)
-        what = f"{request_id} waits for nobody: it is {call.state}." if call else f"Nothing waits at {request_id}."
+        what = f"Nothing waits at {request_id}."
+        if call is not None:
+            nested = call.state is CallState.WAITING
+            what = f"{request_id} waits for nobody: {'what is nested in it does' if nested else f'it is {call.state}'}."
         raise NoSuchRequest(what, hint="'caesura pending' lists what does.")
 
     def _path(self, loop: LoopName) -> tuple[str, ...]:

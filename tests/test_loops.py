@@ -257,6 +257,13 @@ def test_an_invalid_answer_leaves_the_question_waiting() -> None:
         world.loops.answer(request, "no", by=ADA)
 
 
+def test_of_a_call_whose_child_waits_it_is_said_that_something_nested_does(store: Store) -> None:
+    world = World(store, [["order"]])
+    world.settle()
+    with pytest.raises(NoSuchRequest, match=r"ops.team-1 waits for nobody: what is nested in it does\."):
+        world.decide("ops.team-1", "approve")
+
+
 def test_a_question_can_be_turned_down() -> None:
     world = asking("ask")
     saved = world.loops.reject("x.ask-1", "not my call", by=ADA)
