@@ -70,11 +70,11 @@ def files_page(request: Request, shown: Shown, paste: Paste | None = None, *, fu
     page = Page()
     if request.preview is not None:
         preview_lines(page, request.preview, full=full)
-    if shown.outdated:
-        now = f"by now {'another' if len(shown.outdated) == 1 else 'others'}: {_names(shown.outdated)}"
-        page.add(("  out of date: ", "yellow"), f"what it would change was told of files that are {now}")
     if shown.unseen is not None and shown.unseen.files:
         _unseen_lines(page, shown.unseen, request.loop, paste, full=full)
+    if shown.outdated:  # after what may be hundreds of lines, and next to the question
+        now = f"by now {'another' if len(shown.outdated) == 1 else 'others'}: {_names(shown.outdated)}"
+        page.add(("  out of date: ", "yellow"), f"what it would change was told of files that are {now}")
     if shown.fault:
         page.add(("  its files cannot be shown: ", "yellow"), shown.fault)
     return page
