@@ -1,7 +1,6 @@
 """Promises at the edges of the core: old approvals, idle time, strange branches, and ends that others race with."""
 
 import datetime as dt
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +48,7 @@ from caesura.continuations import (
     step,
 )
 from caesura.continuations._state import FORMAT
+from tests.repositories import git
 from tests.strategies import ADA, AGENT, EPOCH, GRACE, NESTED, ROBOT, TREE_AGENT, WORKERS, Due, World
 
 SEEN = CommitId("c" * 40)
@@ -254,11 +254,6 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "r.git"
 
 
-def git(path: Path, *arguments: str, stdin: str = "") -> str:
-    command = ["git", "-C", str(path), *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, check=True, text=True).stdout.strip()
-
-
 def empty(path: Path) -> str:
     return git(path, "mktree")
 
@@ -268,9 +263,9 @@ def rewritten(change: Callable[[str], str]) -> Callable[[Path], str]:
 
     def tree(path: Path) -> str:
         text = change(git(path, "show", "loops/ops:continuation.json"))
-        blob = git(path, "hash-object", "-w", "--stdin", stdin=text)
+        blob = git(path, "hash-object", "-w", "--stdin", data=text.encode())
         old = git(path, "rev-parse", "loops/ops:continuation.json")
-        return git(path, "mktree", stdin=git(path, "ls-tree", "loops/ops").replace(old, blob) + "\n")
+        return git(path, "mktree", data=git(path, "ls-tree", "loops/ops").replace(old, blob).encode() + b"\n")
 
     return tree
 

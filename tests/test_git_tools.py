@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from caesura.continuations import GitStore, Loops, Saved, Status, Told, User, loop_name, step
+from tests.repositories import git
 from tests.strategies import ADA, NESTED, Plan, World
 
 WIDE: Plan = ["order", ["order", ["order", "look"]], ["look", "order"], "order"]
@@ -25,13 +26,6 @@ def world(folder: Path) -> Iterator[World]:
     made.settle()
     yield made
     store.close()
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """What git says; a failure of it fails the test."""
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def goes_on(folder: Path, root: str = "ops") -> Saved:

@@ -1,7 +1,6 @@
 """What is driven again, changed, or pulled away while it is driven: nothing is lost, doubled, or done unasked."""
 
 import datetime as dt
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from caesura.runtime import (
     tool,
 )
 from tests.models import ADA, NOON, World, ask_for, call_of, lines, results, say, telling
+from tests.repositories import git
 
 
 class Slow:
@@ -299,11 +299,6 @@ async def test_the_wait_before_another_attempt_does_not_hold_up_a_pause(tmp_path
     assert [(one.status, [request.gate for request in one.pending]) for one in outcomes] == [
         (Status.SUSPENDED, ["pause"])
     ]
-
-
-def git(path: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(path), *arguments]
-    return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
 
 
 async def test_a_branch_deleted_while_it_is_driven_is_an_error_that_says_how_to_bring_it_back(tmp_path: Path) -> None:

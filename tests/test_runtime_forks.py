@@ -16,12 +16,7 @@ from caesura.continuations import GitStore, Loops, NotALoop, Reply, Request, Sta
 from caesura.runtime import Agent, ModelRequest, Runtime, Tool, ToolContext, ask, tool
 from tests.agents import LOOP, Ledger, Unknown, check_loop, company, company_script, decider, settle
 from tests.models import ScriptedModel, ask_for, rounds, say
-
-
-def git(path: Path, *arguments: str) -> str:
-    """What git itself says."""
-    done = subprocess.run(["git", "-C", str(path), *arguments], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+from tests.repositories import git
 
 
 def commits(path: Path) -> list[str]:

@@ -24,12 +24,7 @@ from caesura.continuations.verify import verify
 from caesura.runtime import Agent, ModelRequest, Runtime, ToolContext, ask, sleep_until, tool
 from tests.agents import LOOP, Ledger, check_loop, company, company_script, decider, settle
 from tests.models import ADA, GRACE, ScriptedModel, World, ask_for, lines, results, rounds, say
-
-
-def git(path: Path, *arguments: str) -> str:
-    """What git itself says."""
-    done = subprocess.run(["git", "-C", str(path), *arguments], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+from tests.repositories import git
 
 
 @pytest.fixture(scope="module")

@@ -33,15 +33,12 @@ from caesura.continuations import (
     Unreadable,
     User,
     loop_name,
-    start,
 )
 from caesura.continuations._state import FORMAT
 from caesura.continuations.store import _refs
 from caesura.continuations.store._exclusive import MARK
+from tests.repositories import STATE, X, git
 from tests.strategies import ADA, AGENT, EPOCH, GRACE, NESTED, ROBOT, WORKERS, World
-
-STATE = start(Started(at=EPOCH, definition=AGENT, prompt=User(content="Go."), nonce="n", worker=WORKERS[0]))
-X = loop_name("x")
 
 
 @pytest.fixture
@@ -54,13 +51,6 @@ def store(folder: Path) -> Iterator[GitStore]:
     made = GitStore.open(folder, create=True)
     yield made
     made.close()
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """What git says; a failure of it fails the test."""
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def begun(store: GitStore, name: str = "x", text: str = "Go.") -> CommitId:
