@@ -88,6 +88,7 @@ def test_what_is_done_already_is_said_and_no_option_is_passed_over(shell: Shell)
     told = shell("cancel", "waits")
     told = shell("compact", "waits")
     assert "The loop was cancelled: its messages are not sent any more" in told.err
+    assert shell("archive", "done", "waits").err == "bring one of them back: caesura archive done --restore\n"
     for name in ("done", "waits"):
         assert shell("erase", name, "--yes").status == 0
     assert shell("loops").out.startswith("There are no loops in .caesura; 2 loops were erased.\n")

@@ -66,7 +66,8 @@ def archive(
         page.add((name, "bold"), already if name in idle else f" {told}.")
     out(page if names else Page().add("No loop has ended so long ago." if older_than else "No loop has ended."))
     if names and not restore and not dry_run:
-        err(Page().add(("bring it back: ", "dim"), (where.paste("archive", names[0], "--restore"), "green")))
+        it = "it" if len(names) == 1 else "one of them"
+        err(Page().add((f"bring {it} back: ", "dim"), (where.paste("archive", names[0], "--restore"), "green")))
 
 
 def chosen(opened: Loops, loops: tuple[str, ...], *, finished: bool, older_than: str | None) -> list[LoopName]:
