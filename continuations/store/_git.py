@@ -290,8 +290,10 @@ class GitStore(Store):
     ) -> Commit:
         """Write a commit, signed or not, with what it needs."""
         name = CommitId(batch.add("commit", made() if sign is None else made(signature=sign(made()))))
-        with _trouble("The step could not be written", "Check the repository's permissions and free space."):
+        try:
             (self._objects if self._group is None else self._group).write(batch)
+        except OSError as error:
+            raise refused("The step could not be written", error) from error
         commit = Commit(id=name, state=state, parents=parents, author=author, message=message)
         return self._commits.remember(commit, laid)
 
