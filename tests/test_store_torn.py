@@ -86,9 +86,10 @@ def test_a_damaged_object_is_named_with_its_file_wherever_it_stands(
 
 
 _SPARING = """
-import os, resource, sys
+import gc, os, resource, sys
 from caesura.continuations import GitStore, Unavailable, loop_name
 resource.setrlimit(resource.RLIMIT_NOFILE, (100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+gc.disable()  # which would let go of an earlier store's files while the next one has none to spare
 for spare in range(20):
     store, held = GitStore.open(sys.argv[1]), []
     try:
@@ -103,6 +104,7 @@ for spare in range(20):
         said = error.hint
     for file in held[spare:]:
         os.close(file)
+    store.close()
     print(said)
 """
 
