@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from . import _disk
@@ -169,7 +169,7 @@ class Turns:
 
     def __init__(self, folder: Path, *, durable: bool) -> None:
         self._folder, self._durable = folder, durable
-        self._mutex, self._waiting = threading.Lock(), deque[threading.Lock]()
+        self._mutex, self._taken, self._waiting = threading.Lock(), False, deque[threading.Lock]()
         self._file, self._owner = -1, 0
         self._cleared = False
 
@@ -181,44 +181,68 @@ class Turns:
 
     __del__ = close  # by a store that nobody closes, as Python does with files
 
-    @contextmanager
-    def take(self, seconds: float) -> Iterator[Locks]:
+    def take(self, seconds: float) -> AbstractContextManager[Locks]:
         """Be the only one, of our processes and of this one's threads, for as long as the block lasts.
 
         Raises:
             BlockingIOError: another process is, for so long now.
         """
-        mine = threading.Lock()
-        mine.acquire()
-        with self._mutex:
-            self._waiting.append(mine)
-            first = len(self._waiting) == 1
-        try:
-            if not first:
-                mine.acquire()  # each who is before us has a turn that ends
-        except BaseException:  # interrupted: who comes after must not wait for this thread
-            with self._mutex:
-                leads = self._waiting[0] is mine
-                self._waiting.remove(mine)
-                if leads and self._waiting:
-                    self._waiting[0].release()
-            raise
+        return _Turn(self, seconds)
+
+    def begin(self, seconds: float) -> Locks:
+        """Be the only one, as `take`, until `end`."""
+        locks = Locks(self._folder, durable=self._durable)
+        self._wait()
         try:
             self._lock(seconds)
-            locks = Locks(self._folder, durable=self._durable)
-            try:
-                if not self._cleared:
-                    locks.clear()
-                    self._cleared = True
-                yield locks
-            finally:
-                locks.release()
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+        except BaseException:
+            self._pass_on()
+            raise
+        try:
+            if not self._cleared:
+                locks.clear()
+                self._cleared = True
+        except BaseException:
+            self.end(locks)
+            raise
+        return locks
+
+    def end(self, locks: Locks) -> None:
+        """Let the next one have its turn."""
+        try:
+            locks.release()
         finally:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+            finally:
+                self._pass_on()
+
+    def _wait(self) -> None:
+        """Wait for the turns of this process's threads that came before: each of them ends."""
+        with self._mutex:
+            if not self._taken:
+                self._taken = True
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        try:
+            mine.acquire()
+        except BaseException:  # interrupted: who comes after must not wait for this thread
             with self._mutex:
-                self._waiting.popleft()
-                if self._waiting:
-                    self._waiting[0].release()
+                waits = mine in self._waiting
+                if waits:
+                    self._waiting.remove(mine)
+            if not waits:  # its turn has come
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        with self._mutex:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
 
     def _lock(self, seconds: float) -> None:
         deadline, pause = time.monotonic() + seconds, 0.0001
@@ -242,6 +266,20 @@ class Turns:
                 self.close()  # it is no longer there, and others lock another one
             elif locked:
                 return
+
+
+class _Turn(AbstractContextManager[Locks]):
+    """A turn, for as long as a block lasts. Each step takes one: a generator would take it longer."""
+
+    def __init__(self, turns: Turns, seconds: float) -> None:
+        self._turns, self._seconds = turns, seconds
+
+    def __enter__(self) -> Locks:
+        self._locks = self._turns.begin(self._seconds)
+        return self._locks
+
+    def __exit__(self, *_: object) -> None:
+        self._turns.end(self._locks)
 
 
 @contextmanager
