@@ -90,10 +90,9 @@ def put(file: Growing, at: int, data: bytes) -> None:
     Raises:
         OSError: not all of it could be written; a part of it may have been.
     """
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(file.descriptor, rest, at)
-        at, rest = at + written, rest[written:]
+    while data:
+        written = os.pwrite(file.descriptor, data, at)
+        at, data = at + written, data[written:]
 
 
 def cut(file: Growing, size: int) -> None:
