@@ -130,16 +130,14 @@ class Commits:
             self._checked.popitem(last=False)
         return weight
 
-    def message(self, commit: CommitId) -> str:
-        """What a commit says, if it is remembered."""
-        known, checked = self._remembered.get(commit), self._checked.get(commit)
-        return known.message if known is not None else "" if checked is None else checked.message
-
-    def since(self, commit: CommitId) -> int | None:
-        """How many erasures there had been when a commit was looked at, or what it builds upon; None if that is
-        unknown."""
-        known, checked = self._remembered.get(commit), self._checked.get(commit)
-        return known.laid.since if known is not None else None if checked is None else checked.since
+    def known(self, commit: CommitId) -> tuple[str, int | None]:
+        """What a commit says, and how many erasures there had been when it was looked at, or what it builds upon; ""
+        and None if it is not remembered."""
+        known = self._remembered.get(commit)
+        if known is not None:
+            return known.message, known.laid.since
+        checked = self._checked.get(commit)
+        return ("", None) if checked is None else (checked.message, checked.since)
 
     def was_there(self, commit: CommitId, erasures: int) -> None:
         """Note that a commit was there, with all that it leads to, after so many erasures."""

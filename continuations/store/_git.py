@@ -181,26 +181,23 @@ class GitStore(Store):
         return None if head is None else CommitId(head)
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
-        note = f"caesura: {one_line(self._commits.message(new).partition(chr(10))[0])}"
-        since, now = self._commits.since(new), erasures(self._folder)
-        check = partial(check_there, self._folder, (new,), since)
-        group = self._group
-        if group is not None and since != now:
-            group.seal()  # so that git, which looks whether all of it is there, sees it
-            group = None
-        then = partial(self._moved, loop, old, new, now)
-        if group is None or not group.move(RefMove(LOOPS + loop, old, new, note), check, then):
-            self._refs.swap(LOOPS + loop, old, new, note, check)
+        message, since = self._commits.known(new)
+        subject = one_line(message.partition("\n")[0])
+        move = RefMove(LOOPS + loop, old, new, f"caesura: {subject}")
+        then = partial(self._moved, loop, old)
+        if self._group is None or not self._group.move(move, since, then):
+            now = erasures(self._folder)
+            self._refs.swap(move.ref, old, new, move.note, partial(check_there, self._folder, (new,), since))
+            self._commits.was_there(new, now)
             then()
 
-    def _moved(self, loop: LoopName, old: CommitId | None, new: CommitId, erasures: int) -> None:
-        """What is to be done once a branch has moved; there had been so many erasures before."""
-        self._commits.was_there(new, erasures)
+    def _moved(self, loop: LoopName, old: CommitId | None) -> None:
+        """What is to be done once a branch has moved."""
         if old is None:
             with _trouble("A folder of an earlier loop is in the way", "Check the repository's permissions."):
                 self._workspaces.set_aside(loop)
-        if old is None and parent_name(loop) is None and self._repo.is_bare:
-            self._refs.see_to_head(LOOPS + loop)
+            if parent_name(loop) is None and self._repo.is_bare:
+                self._refs.see_to_head(LOOPS + loop)
 
     def move_all(self, moves: Sequence[Move], note: str) -> None:
         swaps = [Swap(folder_of(one.archived) + one.loop, one.old, one.new) for one in moves]
@@ -211,7 +208,7 @@ class GitStore(Store):
             if self._group is not None:
                 self._group.seal()  # what these name may wait for a move by the journal
             fresh = {one.new for one in moves if one.new is not None} - {one.old for one in moves}
-            read = [since for one in fresh if (since := self._commits.since(one)) is not None]
+            read = [since for one in fresh if (since := self._commits.known(one)[1]) is not None]
             check = partial(check_there, self._folder, fresh, min(read) if len(read) == len(fresh) > 0 else None)
             self._refs.swap_all(swaps, f"caesura: {one_line(note)}", check)
         left = next(iter(self.heads()), None)

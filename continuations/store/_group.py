@@ -3,7 +3,6 @@
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -32,16 +31,19 @@ _PASSING = (Held, BlockingIOError)
 
 
 class _Asked:
-    """A move that is asked for; `then` is to be called once it is made, `plain` says that the journal can make it."""
+    """A move that is asked for; `then` is to be called once it is made, `plain` says that the journal can make it.
 
-    def __init__(self, move: RefMove, check: Callable[[], None], then: Callable[[], None]) -> None:
-        self.move, self.check, self.then = move, check, then
+    After so many erasures as `since` says, all that it leads to was there.
+    """
+
+    def __init__(self, move: RefMove, since: int | None, then: Callable[[], None]) -> None:
+        self.move, self.since, self.then = move, since, then
         self.plain = True
         self.error: Exception | None = None
 
     def anew(self) -> "_Asked":
         """The same, not tried yet."""
-        return _Asked(self.move, self.check, self.then)
+        return _Asked(self.move, self.since, self.then)
 
 
 class _Another(Exception):
@@ -51,12 +53,14 @@ class _Another(Exception):
 class _Waiting:
     """A thread that waits for its moves; `leads` says that it is to write for those that wait."""
 
+    woken: threading.Lock
+    """What wakes it, if it was not the first that came."""
+
+    leads = False
+    error: Exception | None = None
+
     def __init__(self, asked: Sequence[_Asked] = ()) -> None:
         self.asked = asked
-        self.woken = threading.Lock()
-        self.woken.acquire()
-        self.leads = False
-        self.error: Exception | None = None
 
 
 class _Shares(threading.local):
@@ -75,7 +79,7 @@ class Group:
     def __init__(self, journal: Journal, refs: JournaledRefs, turns: Turns, sealer: Sealer) -> None:
         self._journal, self._refs, self._turns = journal, refs, turns
         self._sealer, self._later = sealer, Later(journal, self.seal)
-        self._mutex, self._queue = threading.Lock(), deque[_Waiting]()
+        self._mutex, self._queue = threading.Lock(), list[_Waiting]()
         self._led = self._used = False
         self._shares = _Shares()
         self._one_seal, self._asked, self._sealed = threading.Lock(), 0, 0
@@ -119,11 +123,11 @@ class Group:
             if waiting.error is not None:
                 raise waiting.error
 
-    def move(self, move: RefMove, check: Callable[[], None], then: Callable[[], None]) -> bool:
-        """Move a branch, if it is where the move begins; False if only git's own way does.
+    def move(self, move: RefMove, since: int | None, then: Callable[[], None]) -> bool:
+        """Move a branch, if it is where the move begins; False if that is to be done in git's own way.
 
-        `check` is called when nobody else of ours can change anything any more, and may refuse; `then`, once it has
-        moved.
+        So it is, too, if anything was erased after `since` so many erasures: what the move leads to was there then, and
+        git is asked whether it still is. `then` is called once the branch has moved.
 
         Raises:
             Moved: it is elsewhere.
@@ -132,7 +136,7 @@ class Group:
             Unavailable: it cannot be written.
         """
         self._used = True
-        asked = _Asked(move, check, then)
+        asked = _Asked(move, since, then)
         if self._shares.on:
             if self._shares.asked is not None:
                 raise _Another
@@ -202,7 +206,11 @@ class Group:
         mine = _Waiting(asked)
         with self._mutex:
             self._queue.append(mine)
-            mine.leads, self._led = not self._led, True
+            if self._led:
+                mine.woken = threading.Lock()
+                mine.woken.acquire()
+            else:
+                self._led = mine.leads = True
         if not mine.leads:
             try:
                 mine.woken.acquire()
@@ -219,17 +227,18 @@ class Group:
 
     def _lead(self) -> None:
         """Write for all that wait by now, and let the first of those that have come since lead next."""
-        batch, over = list[_Waiting](), False
+        batch: list[_Waiting] = []
+        over = False
         try:
             try:
                 with self._turns.take(_refs.LOCK_SECONDS) as locks:
                     with self._mutex:
-                        batch = [self._queue.popleft() for _ in range(min(len(self._queue), _MOST))]
+                        batch, self._queue = self._queue[:_MOST], self._queue[_MOST:]
                     self._write(batch, locks)
             except OSError as error:
                 if not batch:  # nobody else's turn has come
                     with self._mutex:
-                        batch = [self._queue.popleft() for _ in range(len(self._queue))]
+                        batch, self._queue = self._queue, []
                 for one in batch:
                     one.error = one.error or error
             over = True
@@ -251,30 +260,29 @@ class Group:
 
     def _write(self, batch: Iterable[_Waiting], locks: Locks) -> None:
         self._journal.catch_up()
-        heads: dict[str, str | None] = {}
+        erased = self._journal.erasures  # nobody else erases anything now
+        heads: dict[str, str] = {}
         guarded: list[str] = []
         moves: list[RefMove] = []
-        for asked in (asked for one in batch for asked in one.asked):
-            ref, old, new = asked.move.ref, asked.move.old, asked.move.new
+        for asked in [asked for one in batch for asked in one.asked]:
+            move = asked.move
             try:
-                asked.check()
-                now = heads.get(ref) or self._journal.known(ref)
-                if now is None:
-                    asked.plain = self._hold(asked.move, locks)
-                    guarded.append(ref)
-                elif now != old:
-                    raise moved(ref)
+                now = heads.get(move.ref) or self._journal.known(move.ref)
+                if asked.since != erased:
+                    asked.plain = False
+                elif now is None:
+                    asked.plain = self._hold(move, locks)
+                    guarded.append(move.ref)
+                elif now != move.old:
+                    raise moved(move.ref)
             except (CaesuraError, OSError) as error:
                 asked.error = error
                 continue
             if asked.plain:
-                heads[ref] = new
-                moves.append(asked.move)
-        objects = self._journal.pending()
-        if not objects and not moves:
-            return
+                heads[move.ref] = move.new
+                moves.append(move)
         try:
-            self._journal.append(objects, moves)
+            self._journal.append(moves)
         except OSError:
             for ref in guarded:
                 if self._journal.head(ref) is None:

@@ -31,7 +31,7 @@ from ._frames import (
     read_header,
 )
 from ._refused import or_refused
-from ._vanished import about_to_erase
+from ._vanished import about_to_erase, erasures
 
 FOLDER = "caesura.journal"
 """The folder in the repository that the journal is in."""
@@ -59,9 +59,11 @@ class Segment:
         self.durable, self.steps = False, 0
         self.whole = False  # by the last look: whether another frame can follow the last one
         self.end, self._file = 0, -1
+        self.size = 0  # by the last look: how many bytes it has, and is to have
         with _disk.opened(path) as file:
             self._file = os.dup(file.fileno())
-        self._version, self._chain = VERSION, 0
+        self._version = VERSION
+        self.chain = 0  # what the checksum of the next frame goes on from
 
     def close(self) -> None:
         if self._file >= 0:
@@ -70,19 +72,14 @@ class Segment:
 
     __del__ = close  # by a store that nobody closes, as Python does with files
 
-    @property
-    def chain(self) -> int:
-        """What the checksum of the next frame goes on from."""
-        return self._chain
-
-    @property
     def gone(self) -> bool:
-        """Whether it has been removed, or what was read from it taken back."""
+        """See whether it has been removed, or what was read from it taken back."""
         if not self.end:  # whoever began it may have failed, and have begun another of that name since
             return os.fstat(self._file).st_nlink == 0
         # Not by its status: once somebody has looked at its times, the next write sets new ones, and to sync that takes
         # half as long again. No two segments have one name.
-        return self.room < self.end or not os.access(self._name, os.F_OK)
+        self.size = os.lseek(self._file, 0, os.SEEK_END)
+        return self.size < self.end or not os.access(self._name, os.F_OK)
 
     @property
     def last(self) -> bool:
@@ -105,19 +102,19 @@ class Segment:
     def read_on(self) -> list[Frame]:
         """Read what was added since; the new frames."""
         frames: list[Frame] = []
-        with suppress(Damaged):
+        try:
             if not self.end:
-                self._version, self._chain = read_header(self.read(0, HEADER))
+                self._version, self.chain = read_header(self.read(0, HEADER))
                 self.end = HEADER
             while size := length(head := self.read(self.end, HEAD)):
                 if self.end + size > self.room:
                     break
-                frame = read_frame(self.read(self.end, size), self.end, self._chain, self._version)
+                frame = read_frame(self.read(self.end, size), self.end, self.chain, self._version)
                 self.add(frame)
                 frames.append(frame)
             self.whole = self._version == VERSION and not head.strip(b"\x00")
-            return frames
-        self.whole = False
+        except Damaged:
+            self.whole = False
         return frames
 
     def add(self, frame: Frame) -> None:
@@ -127,7 +124,7 @@ class Segment:
         for move in frame.moves:
             self.moves.setdefault(move.ref, []).append(move)
         self.steps += len(frame.moves)
-        self.end, self._chain = frame.end, frame.chain
+        self.end, self.chain = frame.end, frame.chain
 
 
 def torn_ends(repository: Path) -> list[str]:
@@ -139,7 +136,7 @@ class Journal:
     """A repository's journal; its methods are for any thread at any time, but those that say that they are not."""
 
     def __init__(self, repository: Path, *, durable: bool) -> None:
-        self.folder = repository / FOLDER
+        self.folder, self._repository = repository / FOLDER, str(repository)
         self._durable = durable
         self._turn = RLock()
         self._segments: list[Segment] = []
@@ -214,10 +211,9 @@ class Journal:
     def catch_up(self) -> bool:
         """See what others have added and removed; whether there was anything."""
         with self._turn:
-            last = self._segments[-1] if self._segments else None
-            gone = [segment for segment in self._segments if segment.gone]
-            if not gone and last is not None and last.last:
-                return self._note(last.read_on())
+            gone = [segment for segment in self._segments if segment.gone()]
+            if self._segments and not gone and self._segments[-1].last:
+                return self._note(self._segments[-1].read_on())
             return self._look_around(gone)
 
     def _look_around(self, gone: list[Segment]) -> bool:
@@ -244,13 +240,11 @@ class Journal:
             return sorted(path.name for path in self.folder.iterdir())
         return []
 
-    def _note(self, frames: Iterable[Frame]) -> bool:
-        noted = False
+    def _note(self, frames: Sequence[Frame]) -> bool:
         for frame in frames:
-            noted = True
             for move in frame.moves:
                 self._heads[move.ref] = move.new
-        return noted
+        return bool(frames)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:08}"
@@ -269,29 +263,28 @@ class Journal:
 
     # Writing, for whoever has exclusive access ---------------------------------------------------------------------
 
-    def pending(self) -> dict[bytes, tuple[Kind, bytes]]:
-        """The objects that are kept for the next frame, but for those that another one holds by now; after a
-        `catch_up`.
+    @property
+    def erasures(self) -> int:
+        """How often something was erased in the repository, or taken back."""
+        return erasures(self._repository)
 
-        Asked before, what an earlier frame holds might be gone since, and erased.
-        """
-        with self._turn:
-            for segment in self._segments:
-                for name in self._pending.keys() & segment.objects.keys():
-                    self._forget(name)
-            return self._pending.copy()
+    def append(self, moves: Sequence[RefMove]) -> None:
+        """Add a frame with moves and the objects that are kept for it, if there are any, after a `catch_up`.
 
-    def append(self, objects: Mapping[bytes, tuple[Kind, bytes]], moves: Sequence[RefMove]) -> None:
-        """Add a frame after a `catch_up`; when this returns it is as durable as the journal is.
+        When this returns it is as durable as the journal is.
 
         Raises:
             OSError: it cannot be written. It is not there then.
         """
-        segment, growing = self._writable()
+        with self._turn:
+            objects = self._due()
+            if not objects and not moves:
+                return
+            segment, growing = self._writable()
         data, frame = frame_bytes(objects, moves, durable=self._durable, at=segment.end, chain=segment.chain)
         begin, written = segment.end, False
         try:
-            if self._durable and len(data) < _LONG and frame.end > max(segment.room, _BUSY):
+            if self._durable and len(data) < _LONG and frame.end > max(segment.size, _BUSY):
                 # Over what is there already, the disk need not note how long the file is, each time.
                 _disk.put(growing, frame.end, bytes(min(frame.end, _ROOM)))
             _disk.put(growing, begin, data)
@@ -305,12 +298,22 @@ class Journal:
             if segment.end == begin:  # else a look from another thread has found it by now
                 segment.add(frame)
                 self._note([frame])
-            for name in objects:
-                self._forget(name)
+            self._forget(objects)
 
-    def _forget(self, name: bytes) -> None:
-        left = self._pending.pop(name, None)
-        self._waiting -= 0 if left is None else len(left[1])
+    def _due(self) -> dict[bytes, tuple[Kind, bytes]]:
+        """The objects that are kept for the next frame, but for those that another one holds by now.
+
+        Asked before a `catch_up`, what an earlier frame holds might be gone since, and erased.
+        """
+        for segment in self._segments:
+            self._forget(self._pending.keys() & segment.objects.keys())
+        return self._pending.copy()
+
+    def _forget(self, names: Iterable[bytes]) -> None:
+        for name in names:
+            found = self._pending.pop(name, None)
+            if found is not None:
+                self._waiting -= len(found[1])
 
     def _take_back(self, growing: _disk.Growing, size: int, *, trusted: bool) -> None:
         """Make a frame undone that is there in part, or may not have reached the disk."""
@@ -327,23 +330,22 @@ class Journal:
 
     def _writable(self) -> tuple[Segment, _disk.Growing]:
         """The segment to add to: the last one, if it is whole and ends with a frame."""
-        with self._turn:
-            last = self._segments[-1] if self._segments else None
-            mine = last is not None and last.number == self._grows
-            # A power cut leaves anything; who dies while it writes, the beginning of a frame.
-            if last is None or not last.end or not last.whole or (not mine and last.tail()):
-                last = self._begin_next()
-            if self._growing is None or last.number != self._grows:
-                self._let_go()
-                self._growing, self._grows = _disk.reopen(last.path), last.number
-            if self._durable and self._settled != last.number and not last.durable:
-                # Others may have written and not have waited; whoever has added a durable frame has waited before.
-                for segment in self._segments[:-1]:
-                    _disk.sync(segment.path)
-                _disk.sync(self.folder)
-                _disk.sync(self.folder.parent)
-                self._settled = last.number
-            return last, self._growing
+        last = self._segments[-1] if self._segments else None
+        mine = last is not None and last.number == self._grows
+        # A power cut leaves anything; who dies while it writes, the beginning of a frame.
+        if last is None or not last.end or not last.whole or (not mine and last.tail()):
+            last = self._begin_next()
+        if self._growing is None or last.number != self._grows:
+            self._let_go()
+            self._growing, self._grows = _disk.reopen(last.path), last.number
+        if self._durable and self._settled != last.number and not last.durable:
+            # Others may have written and not have waited; whoever has added a durable frame has waited before.
+            for segment in self._segments[:-1]:
+                _disk.sync(segment.path)
+            _disk.sync(self.folder)
+            _disk.sync(self.folder.parent)
+            self._settled = last.number
+        return last, self._growing
 
     def _let_go(self) -> None:
         if self._growing is not None:
@@ -390,4 +392,4 @@ class Journal:
         if segment.durable:
             _disk.sync(self.folder)
         with self._turn:
-            self._look_around([one for one in self._segments if one.gone])
+            self._look_around([one for one in self._segments if one.gone()])

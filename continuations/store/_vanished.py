@@ -8,7 +8,7 @@ from . import _disk
 _COUNT = "caesura.erased"
 
 
-def erasures(folder: Path) -> int:
+def erasures(folder: Path | str) -> int:
     """How often something was erased here, or taken back: what was there then need not be there now."""
     path = f"{folder}/{_COUNT}"
     # Each step asks, and mostly there is none: a Path takes longer, and so does an error.
