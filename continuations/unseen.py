@@ -14,6 +14,7 @@ from .folder import Folder, NotHere
 from .history import saved_from
 from .sharing import holder
 from .store import Store
+from .store._refused import or_refused
 
 LOOKED = frozenset(
     {"Started", "Imported", "Answered", "Told", "FilesChanged", "Repaired"}
@@ -78,6 +79,7 @@ class Unseen(Filing):
 
         Raises:
             NoSuchLoop: the loop is gone.
+            Unavailable: a file may not be read.
         """
         if request.preview is None or not request.preview.files:
             return ()
@@ -85,7 +87,8 @@ class Unseen(Filing):
         tree = Files(self._history).newest(saved).tree
         folder = store.standing(holder(self._history, saved).loop, tree)
         find = partial(store.found, tree) if folder is None else Folder(folder).content
-        return tuple(file.path for file in request.preview.files if _is_another(file, find))
+        with or_refused(f"The files of {request.loop} could not be read"):
+            return tuple(file.path for file in request.preview.files if _is_another(file, find))
 
 
 def _is_another(file: FilePatch, find: Callable[[str], FileContent | None]) -> bool:

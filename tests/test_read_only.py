@@ -1,6 +1,7 @@
 """A repository that may only be read: what reads does, and what would write names the file that it may not."""
 
 import ctypes
+import json
 import os
 import subprocess
 import sys
@@ -38,6 +39,13 @@ def caesura(shell: Shell, *words: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+def _is_refused(file: Path, mode: str) -> None:
+    """Skip the test where nothing is refused to whoever tests."""
+    probe = [sys.executable, "-c", f"open({str(file)!r}, {mode!r})"]
+    if subprocess.run(probe, capture_output=True, check=False, preexec_fn=_as_anybody).returncode == 0:
+        pytest.skip("nothing is refused to this user")
+
+
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
     made = Shell(tmp_path)
@@ -51,9 +59,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     for path in paths:
         path.chmod(0o555 if path.is_dir() else 0o444)
     try:
-        probe = [sys.executable, "-c", f"open({str(tmp_path / '.caesura' / 'probe')!r}, 'w')"]
-        if subprocess.run(probe, capture_output=True, check=False, preexec_fn=_as_anybody).returncode == 0:
-            pytest.skip("nothing is refused to this user")
+        _is_refused(tmp_path / ".caesura" / "probe", "w")
         yield made
     finally:
         for path in paths:
@@ -110,3 +116,23 @@ def test_a_file_that_cannot_even_be_looked_for_is_named_too(tmp_path: Path) -> N
     told = refused("It could not be written", fault.value)
     assert str(told) == f"It could not be written: File name too long: {file}."
     assert told.hint
+
+
+def test_a_file_that_may_not_be_read_hides_no_request_and_hinders_no_decision(tmp_path: Path) -> None:
+    shell, file = Shell(tmp_path), tmp_path / "project" / "README"
+    file.parent.mkdir()
+    file.write_text("before\n")
+    assert shell("run", f"{AGENTS}:mender", "Mend.", "--loop", "w", "--workspace", "project").status == 3
+    file.chmod(0)
+    try:
+        _is_refused(file, "r")
+        said = "its files cannot be shown: The files of w could not be read: Permission denied: README.\n"
+        status, out, _ = caesura(shell, "pending")
+        assert (status, said in out) == (0, True)
+        status, out, _ = caesura(shell, "pending", "--json")
+        (waiting,) = json.loads(out)["pending"]
+        assert (status, waiting["changes"], waiting["preview"]["out_of_date"]) == (0, None, None)
+        status, _, err = caesura(shell, "approve", "w.edit_file-1", "--yes")
+        assert (status, said in err) == (0, True)
+    finally:
+        file.chmod(0o644)

@@ -35,7 +35,7 @@ class Shown(NamedTuple):
     and why this cannot be told, if it cannot."""
 
     unseen: FilesDiff | None = None
-    outdated: tuple[str, ...] = ()
+    outdated: tuple[str, ...] | None = None
     fault: str = ""
 
 
@@ -151,7 +151,7 @@ def _style(line: str) -> str:
 
 
 def preview_json(preview: Preview | None, outdated: Sequence[str] | None) -> dict[str, Any] | None:
-    """A preview, for programs; `out_of_date` is null if nobody has looked."""
+    """A preview, for programs; `out_of_date` is null if nobody has looked, or could."""
     if preview is None:
         return None
     out_of_date = None if outdated is None else list(outdated)

@@ -65,7 +65,10 @@ def leftovers(folder: Path, refs: JointRefs, loops: str) -> Iterator[tuple[str, 
     for own in folders_of_none(
         folder, lambda: {root_of(name) for place in (loops, ARCHIVE) for name, _ in refs.loops(place)}
     ):
-        yield "", f"{own.relative_to(folder)}/ is of the files of a loop that is gone; if it may go, delete it."
+        yield (
+            "",
+            f"{own.relative_to(folder)}/ is of the files of a loop that is gone; delete it if nobody needs it.",
+        )
     kept = sum(1 for one in (folder / ASIDE).rglob("*") if one.is_file())
     if kept:
         yield (
