@@ -118,7 +118,7 @@ class OpenAIModel:
         """
         if not (self._api_key or os.environ.get("OPENAI_API_KEY")):
             raise NotSetUp(
-                f"There is no key to call {self._spec.name} with",
+                f"There is no key to call {self._spec.name} with.",
                 hint="Set OPENAI_API_KEY, or pass api_key=; a server that needs none takes any text.",
             )
         address = self._address()
