@@ -32,8 +32,8 @@ def _beyond_ascii(text: str) -> str:
 
 def one_line(text: str, width: int = 72) -> str:
     """The text in one line of at most `width` characters."""
-    if len(text) <= width and " " not in text and text.isprintable():
-        return text  # one word
+    if len(text) <= width and text.isprintable() and "  " not in f" {text} ":
+        return text  # words with one space between them
     line = " ".join(printable(text[: width * 8]).split(maxsplit=width // 2 + 1))  # so many words fill it
     return line if len(line) <= width else line[: width - 1].rstrip() + "…"
 
