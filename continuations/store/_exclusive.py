@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from . import _disk
@@ -124,8 +124,8 @@ class Locks:
 
     def release(self) -> None:
         """Let go of what is still locked."""
-        for name in tuple(self._taken):
-            self.drop(name)
+        while self._taken:
+            self.drop(next(iter(self._taken)))
 
     def _forget(self, name: str) -> None:
         if self._durable:
@@ -181,16 +181,21 @@ class Turns:
 
     __del__ = close  # by a store that nobody closes, as Python does with files
 
-    def take(self, seconds: float) -> AbstractContextManager[Locks]:
+    @contextmanager
+    def take(self, seconds: float) -> Iterator[Locks]:
         """Be the only one, of our processes and of this one's threads, for as long as the block lasts.
 
         Raises:
             BlockingIOError: another process is, for so long now.
         """
-        return _Turn(self, seconds)
+        locks = self.begin(seconds)
+        try:
+            yield locks
+        finally:
+            self.end(locks)
 
     def begin(self, seconds: float) -> Locks:
-        """Be the only one, as `take`, until `end`."""
+        """Be the only one, as with `take`, until `end`: each step is, and a generator takes it longer."""
         locks = Locks(self._folder, durable=self._durable)
         self._wait()
         try:
@@ -266,20 +271,6 @@ class Turns:
                 self.close()  # it is no longer there, and others lock another one
             elif locked:
                 return
-
-
-class _Turn(AbstractContextManager[Locks]):
-    """A turn, for as long as a block lasts. Each step takes one: a generator would take it longer."""
-
-    def __init__(self, turns: Turns, seconds: float) -> None:
-        self._turns, self._seconds = turns, seconds
-
-    def __enter__(self) -> Locks:
-        self._locks = self._turns.begin(self._seconds)
-        return self._locks
-
-    def __exit__(self, *_: object) -> None:
-        self._turns.end(self._locks)
 
 
 @contextmanager

@@ -202,4 +202,4 @@ def content(kind: Kind | None, data: bytes, limit: int) -> tuple[Kind, bytes]:
 
 
 def _checksum(body: bytes | memoryview, chain: int) -> int:
-    return crc32(body, crc32(struct.pack(">I", len(body)), chain))
+    return crc32(body, crc32(len(body).to_bytes(4, "big"), chain))

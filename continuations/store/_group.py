@@ -231,10 +231,13 @@ class Group:
         over = False
         try:
             try:
-                with self._turns.take(_refs.LOCK_SECONDS) as locks:
+                locks = self._turns.begin(_refs.LOCK_SECONDS)
+                try:
                     with self._mutex:
                         batch, self._queue = self._queue[:_MOST], self._queue[_MOST:]
                     self._write(batch, locks)
+                finally:
+                    self._turns.end(locks)
             except OSError as error:
                 if not batch:  # nobody else's turn has come
                     with self._mutex:

@@ -165,8 +165,7 @@ class Journal:
 
     def known(self, ref: str) -> str | None:
         """`head`, as far as the journal was read."""
-        with self._turn:
-            return self._heads.get(ref)
+        return self._heads.get(ref)
 
     def heads(self) -> Mapping[str, str]:
         """Where the branches are that the journal holds."""
@@ -181,7 +180,7 @@ class Journal:
             steps = size = 0
             for segment in self._segments:
                 steps += segment.steps
-                size += max(0, segment.end - HEADER)
+                size += segment.end - HEADER if segment.end else 0
             return steps, size
 
     def object(self, name: bytes, limit: int) -> tuple[Kind, bytes] | None:
