@@ -3,9 +3,11 @@
 import errno
 import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from io import FileIO
 from pathlib import Path
@@ -32,12 +34,15 @@ from caesura.continuations import (
     Work,
     loop_name,
 )
-from caesura.continuations.store import _disk, _journaled, _later, _packing, _refs, _sealing
+from caesura.continuations.store import _disk, _group, _journaled, _later, _packing, _refs, _sealing
 from caesura.continuations.store._exclusive import Locks, Turns
 from caesura.continuations.store._journal import FOLDER, Journal, Segment
 from caesura.continuations.store._sealing import Sealer
+from caesura.continuations.store._vanished import about_to_erase
 from tests.repositories import OPS, STATE, X, git
 from tests.strategies import ADA, EPOCH, NESTED, ROBOT, World
+
+PATIENCE = 60  # seconds, which only a broken behaviour takes
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +86,29 @@ def step(
     commit = store.write(state, parents=parents, message=message, author=ADA, committer=ROBOT)
     store.move(loop, parents[0] if parents else None, commit.id)
     return commit
+
+
+@contextmanager
+def interrupted(when: Callable[[], bool]) -> Iterator[None]:
+    """Interrupt what this thread does, as control-C does, as soon as that is so."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def watch() -> None:
+        while not when():
+            time.sleep(0.001)
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    main, before = threading.get_ident(), signal.signal(signal.SIGUSR1, interrupt)
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
 
 
 def branches(folder: Path) -> dict[str, str]:
@@ -278,10 +306,12 @@ def test_a_branch_moves_only_from_where_it_is_whoever_moved_it_last(store: GitSt
     assert store.head(X) == first.id
 
 
+@pytest.mark.parametrize(("most", "frames"), [(4096, 1), (3, 6)])
 def test_steps_of_many_threads_are_all_made_and_share_their_waits(
-    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch, most: int, frames: int
 ) -> None:
     waits: list[int] = []
+    monkeypatch.setattr(_group, "_MOST", most)
     monkeypatch.setattr(_disk, "settle", lambda _: waits.append(1))
     names = [loop_name(f"x{number}") for number in range(16)]
     made: dict[LoopName, Commit] = {}
@@ -298,8 +328,47 @@ def test_steps_of_many_threads_are_all_made_and_share_their_waits(
     for thread in threads:
         thread.join()
     turns.close()
-    assert sum(waits) == 1
+    assert sum(waits) == frames
     assert store.heads() == {name: made[name].id for name in sorted(names)}
+
+
+def test_who_is_interrupted_while_it_waits_for_its_turn_keeps_nobody_from_theirs(tmp_path: Path) -> None:
+    turns, holds, over = Turns(tmp_path, durable=False), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with turns.take(PATIENCE):
+            holds.set()
+            over.wait(PATIENCE)
+
+    def take() -> None:
+        with turns.take(PATIENCE):
+            pass
+
+    first, after = threading.Thread(target=hold), threading.Thread(target=take, daemon=True)
+    first.start()
+    holds.wait(PATIENCE)
+    with interrupted(lambda: bool(turns._waiting)):  # pyright: ignore[reportPrivateUsage]
+        take()
+    after.start()
+    over.set()
+    after.join(PATIENCE)
+    assert not after.is_alive()
+    first.join()
+    turns.close()
+
+
+def test_a_step_that_is_interrupted_while_another_process_is_at_work_keeps_nobody_from_theirs(
+    folder: Path, store: GitStore
+) -> None:
+    turns, group, made = Turns(folder, durable=True), store._group, list[Commit]()
+    assert group is not None
+    with turns.take(PATIENCE), interrupted(lambda: group.waiting == 1):
+        step(store)
+    after = threading.Thread(target=lambda: made.append(step(store, loop=OPS)), daemon=True)
+    after.start()
+    after.join(PATIENCE)
+    assert store.heads() == {OPS: made[0].id}
+    turns.close()
 
 
 def test_of_threads_that_move_one_branch_one_does(store: GitStore) -> None:
@@ -853,6 +922,30 @@ def test_what_another_process_had_to_take_back_is_not_built_upon(
     assert branches(folder).keys() == {X, own}
     git(folder, "fsck", "--strict", "--no-dangling")
     other.close()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_once_something_was_erased_one_step_of_a_loop_is_made_as_git_would_and_the_next_is_not(
+    folder: Path, store: GitStore, shared: bool
+) -> None:
+    def made(message: str, *before: Commit) -> Commit:
+        work = Work(lambda: step(store, *before, message=message))
+        if shared:
+            store.share([work])
+        else:
+            work.do()
+        return work.result()
+
+    first = made("First.\n")
+    assert branches(folder) == {}
+    about_to_erase(folder)
+    second = made("Second.\n", first)
+    assert branches(folder) == {X: second.id}
+    third = made("Third.\n", second)
+    assert branches(folder) == {X: second.id}
+    assert store.head(X) == third.id
+    store.seal()
+    clean(folder)
 
 
 def test_what_had_to_be_taken_back_on_a_full_disk_is_forgotten_by_who_has_read_it(

@@ -247,6 +247,8 @@ class Group:
             over = True
         finally:
             with self._mutex:
+                if not batch:  # this thread was interrupted before its turn came
+                    self._queue.pop(0)
                 self._pass_on()
             for one in batch:
                 if not over:  # this thread was interrupted
@@ -267,23 +269,24 @@ class Group:
         heads: dict[str, str] = {}
         guarded: list[str] = []
         moves: list[RefMove] = []
-        for asked in [asked for one in batch for asked in one.asked]:
-            move = asked.move
-            try:
-                now = heads.get(move.ref) or self._journal.known(move.ref)
-                if asked.since != erased:
-                    asked.plain = False
-                elif now is None:
-                    asked.plain = self._hold(move, locks)
-                    guarded.append(move.ref)
-                elif now != move.old:
-                    raise moved(move.ref)
-            except (CaesuraError, OSError) as error:
-                asked.error = error
-                continue
-            if asked.plain:
-                heads[move.ref] = move.new
-                moves.append(move)
+        for one in batch:
+            for asked in one.asked:
+                move = asked.move
+                try:
+                    now = heads.get(move.ref) or self._journal.known(move.ref)
+                    if asked.since != erased:
+                        asked.plain = False
+                    elif now is None:
+                        asked.plain = self._hold(move, locks)
+                        guarded.append(move.ref)
+                    elif now != move.old:
+                        raise moved(move.ref)
+                except (CaesuraError, OSError) as error:
+                    asked.error = error
+                    continue
+                if asked.plain:
+                    heads[move.ref] = move.new
+                    moves.append(move)
         try:
             self._journal.append(moves)
         except OSError:
