@@ -70,5 +70,5 @@ def test_without_a_message_more_they_stay_as_they_are() -> None:
 
     assert lay_out(batch, folders, []) is folders
     assert not batch
-    assert lay_out(batch, None, []) == Folders(plain(Batch(), 0), 0, (b"",))
+    assert lay_out(batch, None, []) == Folders(plain(Batch(), 0), 0, (), (b"",))
     assert len(batch) == 1

@@ -15,27 +15,23 @@ HEADS = tuple(entry_bytes(Entry(FILE, message_path(number)[-1], "")) for number 
 class Folders(msgspec.Struct, frozen=True, gc=False):
     """The folders of so many messages; `tree` is the id of the outermost one.
 
-    `closed` has, of each that the last message is in, outermost first, the bytes of its entries: but for the entry of
-    the folder that comes next there, for that one changes with every message that is added.
+    `names` are those of the others that the last message is in, outermost first. `closed` has of the outermost one and
+    of these the bytes of the entries: but for that of the folder which comes next, for it changes with every message.
     """
 
     tree: str
     messages: int
+    names: tuple[str, ...]
     closed: tuple[bytes, ...]
-
-
-def open_folders(messages: int) -> tuple[str, ...]:
-    """The names of the folders, outermost first, that the last of so many messages is in."""
-    return message_path(messages - 1)[:-1] if messages else ()
 
 
 def lay_out(batch: Batch, before: Folders | None, blobs: Sequence[str]) -> Folders:
     """Add the blobs of messages, by their ids, after those that are there before; what is new is put into a batch."""
     if before is None:
-        before = Folders("", 0, (b"",))
+        before = Folders("", 0, (), (b"",))
     elif not blobs:
         return before  # as it is: it need not be written, or synced, again
-    number, closed, names = before.messages, [*before.closed], open_folders(before.messages)
+    number, names, closed = before.messages, before.names, [*before.closed]
     end = number + len(blobs)
     while number < end:
         place = number % WIDTH
@@ -46,7 +42,7 @@ def lay_out(batch: Batch, before: Folders | None, blobs: Sequence[str]) -> Folde
         some = blobs[number - end :][: WIDTH - place]
         closed[-1] += b"".join([head + bytes.fromhex(blob) for head, blob in zip(HEADS[place:], some, strict=False)])
         number += len(some)
-    return Folders(_closed(batch, closed, names), number, tuple(closed))
+    return Folders(_closed(batch, closed, names), number, names, tuple(closed))
 
 
 def _gone_on(batch: Batch, closed: list[bytes], names: Sequence[str], to: Sequence[str]) -> list[bytes]:

@@ -152,8 +152,14 @@ def _signed(person: Person) -> str:
 
 def _when(at: dt.datetime) -> str:
     seconds = max(0, int(at.timestamp()))  # git has no moment before its epoch's
-    minutes = time.localtime(seconds).tm_gmtoff // 60
-    return f"{seconds} {'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
+    return f"{seconds} {_offset(seconds // 60)}"
+
+
+@functools.lru_cache(256)
+def _offset(minute: int) -> str:
+    """How far this machine's time was from UTC in a minute: clocks are set at the beginning of one."""
+    minutes = time.localtime(60 * minute).tm_gmtoff // 60
+    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
 
 
 def _named(part: str) -> str:

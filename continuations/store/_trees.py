@@ -10,7 +10,7 @@ from .._codec import Unreadable
 from .._ids import BadName, TreeId, split_address
 from .._state import Record
 from ._errors import too_large, torn
-from ._folders import HEADS, Folders, open_folders
+from ._folders import HEADS, Folders
 from ._format import FOLDER, Entry, Malformed, read_tree, tree_bytes, tree_order
 from ._kept import Kept
 from ._layout import MESSAGES, RECORD, WIDTH, WORKSPACE, message_file, message_path
@@ -142,12 +142,13 @@ class Trees:
 
     def folders(self, tree: str, messages: int) -> Folders:
         """The folders of so many messages, of which it is known that they are laid out as they must be."""
+        names = message_path(messages - 1)[:-1] if messages else ()
         closed, inner = list[bytes](), tree
-        for name in open_folders(messages):
+        for name in names:
             entries = self.read(inner)
             closed.append(tree_bytes(entry for entry in entries.values() if entry.name != name))
             inner = entries[name].id
-        return Folders(tree, messages, (*closed, self._bytes(inner) if messages else b""))
+        return Folders(tree, messages, names, (*closed, self._bytes(inner) if messages else b""))
 
     def _leaves(self, tree: str) -> Iterator[tuple[tuple[str, ...], str]]:
         """The folders that hold messages, with their paths, in their order."""
