@@ -89,7 +89,7 @@ class Commits:
         self._folder, self._objects, self._revisions = folder, objects, revisions
         self._trees = Trees(objects, kept=_TREES)
         self._remembered: dict[CommitId, _Remembered] = {}
-        self._kept = Kept[CommitId, Continuation](_KEPT, _KEPT_SIZE)
+        self._kept = Kept[CommitId, _Known](_KEPT, _KEPT_SIZE)
         self._checked: OrderedDict[CommitId, _Checked] = OrderedDict()
         self._turn = RLock()
 
@@ -144,7 +144,9 @@ class Commits:
         with self._turn:
             known = self._remembered.get(commit)
             if known is not None and known.laid.since < erasures:
-                self._remembered[commit] = replace(known, laid=replace(known.laid, since=erasures))
+                laid = replace(known.laid, since=erasures)
+                self._remembered[commit] = replace(known, laid=laid)
+                self._kept.drop(commit)
 
     def laid(self, commit: CommitId) -> Laid:
         """A commit's tree."""
@@ -220,12 +222,14 @@ class Commits:
 
     def _find(self, commit: CommitId, above: int) -> _Known:
         """A commit, its continuation whole; it is nested in so many others."""
+        kept = self._kept.get(commit)
+        if kept is not None:
+            return kept
         known = self._remembered.get(commit)
         state = None if known is None else known.state()
         if known is not None and state is not None:
-            self._kept.keep(commit, state, known.laid.weight.size)
             found = Commit(id=commit, state=state, parents=known.parents, author=known.author, message=known.message)
-            return _Known(found, known.laid)
+            return self._keep(_Known(found, known.laid))
         since = erasures(self._folder)
         raw = self._commit(commit, above)
         weight = Weight()
@@ -240,7 +244,10 @@ class Commits:
         commit, laid = known.commit, known.laid
         held = weakref.ref(commit.state, partial(self._let_go, commit.id))
         self._remembered[commit.id] = _Remembered(held, commit.parents, commit.author, commit.message, laid)
-        self._kept.keep(commit.id, commit.state, laid.weight.size)
+        return self._keep(known)
+
+    def _keep(self, known: _Known) -> _Known:
+        self._kept.keep(known.commit.id, known, known.laid.weight.size)
         return known
 
     def _let_go(self, commit: CommitId, state: weakref.ref[Continuation]) -> None:

@@ -34,6 +34,11 @@ class Kept(Generic[K, V]):
         while len(self._values) > self._most or (self._size > self._limit and len(self._values) > 1):
             self._size -= self._values.popitem(last=False)[1][1]
 
+    def drop(self, key: K) -> None:
+        """Let go of a value, if it is kept."""
+        before = self._values.pop(key, None)
+        self._size -= 0 if before is None else before[1]
+
     def clear(self) -> None:
         """Let go of all."""
         self._values.clear()
