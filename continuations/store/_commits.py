@@ -202,7 +202,8 @@ class Commits:
     def _folders(self, batch: Batch, messages: Sequence[Message], base: _Known | None, weight: Weight) -> Folders:
         if len(messages) > MAX_MESSAGES:
             raise too_large("The loop", f"{len(messages):,} messages", f"{MAX_MESSAGES:,}")
-        before, there = None, set[str]()
+        before: Folders | None = None
+        there: set[str] = set()
         added = None if base is None else beyond(messages, base.commit.state.messages)
         if base is not None and added is not None:
             before, weight.messages = base.laid.folders, base.laid.weight.messages
