@@ -195,7 +195,7 @@ class Turns:
             self.end(locks)
 
     def begin(self, seconds: float) -> Locks:
-        """Be the only one, as with `take`, until `end`: each step is, and a generator takes it longer."""
+        """`take`, until `end` is called: for each step, which a generator would make longer."""
         locks = Locks(self._folder, durable=self._durable)
         self._wait()
         try:

@@ -59,7 +59,7 @@ class Segment:
         self.durable, self.steps = False, 0
         self.whole = False  # by the last look: whether another frame can follow the last one
         self.end, self._file = 0, -1
-        self.size = 0  # by the last look: how many bytes it has, and is to have
+        self.size = 0  # how many bytes the file had by the last look, the room for frames to come included
         with _disk.opened(path) as file:
             self._file = os.dup(file.fileno())
         self._version = VERSION
