@@ -11,7 +11,6 @@ import secrets
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 import msgspec
 from isal.isal_zlib import crc32
@@ -56,7 +55,7 @@ Place = tuple[Kind | None, int, int]
 """An object's kind, where its bytes are in a segment, and how many there are; no kind if they are as in a pack."""
 
 
-class Frame(NamedTuple):
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """What a frame holds: objects by their ids, and moves.
 
     `end` is where the next one begins, `chain` what its checksum goes on from.

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
 from .._errors import CaesuraError
 from . import _refs
 from ._exclusive import Held, Locks, Turns
@@ -30,16 +32,17 @@ _PASSING = (Held, BlockingIOError)
 """Errors of a move that may be made a moment later."""
 
 
-class _Asked:
+class _Asked(msgspec.Struct, eq=False):
     """A move that is asked for; `then` is to be called once it is made, `plain` says that the journal can make it.
 
     After so many erasures as `since` says, all that it leads to was there.
     """
 
-    def __init__(self, move: RefMove, since: int | None, then: Callable[[], None]) -> None:
-        self.move, self.since, self.then = move, since, then
-        self.plain = True
-        self.error: Exception | None = None
+    move: RefMove
+    since: int | None
+    then: Callable[[], None]
+    plain: bool = True
+    error: Exception | None = None
 
     def anew(self) -> "_Asked":
         """The same, not tried yet."""
