@@ -88,14 +88,10 @@ class Forking(Archive):
         loop, who = root_name(name), self._person(by)
         source, commit = self._source(revision)
         self._history.check_free(loop)
-        begin = self._varied(loop, commit, (source, *self._said(commit)), variation, who)
+        begin = self._varied(loop, commit, (source, *_loop_of(self._store.check(commit))), variation, who)
         children = [child.commit for _, child in sorted(self._store.read(begin).state.children.items())]
         mark = Tried(at=self._now(), variant=tried[0], digest=tried[1], by=who)
         self._history.branch(loop, self._history.mark(loop, mark, begin, (begin, *children), who).commit)
-
-    def _said(self, commit: CommitId) -> tuple[str, ...]:
-        """The loop that a commit says it is a step of."""
-        return trailers(next(self._store.line(commit))[1]).get("Loop", ())
 
     def _source(self, revision: str) -> tuple[str, CommitId]:
         """The loop that a revision names, as far as it names one, and the commit."""
@@ -108,8 +104,7 @@ class Forking(Archive):
     def _fork(
         self, loop: LoopName, source: str, commit: CommitId, varied: Variation, by: Person | str | None
     ) -> Forked:
-        said = self._said(commit)
-        begin = commit
+        said, begin = _loop_of(self._store.check(commit)), commit
         if varied != Variation():
             self._history.check_free(loop)
             begin = self._varied(loop, commit, (source, *said), varied, self._person(by))
@@ -228,3 +223,8 @@ def _own(call: str, names: tuple[str, ...]) -> CallId:
             hint="Name it as in 'deploy-1'. Fork the nested loop alone, or fork, then approve with other arguments.",
         )
     return CallId(call_id)
+
+
+def _loop_of(message: str) -> tuple[str, ...]:
+    """The loop that a commit says it is a step of."""
+    return trailers(message).get("Loop", ())

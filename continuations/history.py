@@ -332,7 +332,7 @@ class History:
             NotALoop: the commit holds no continuation.
         """
         self.store.check(commit)
-        self.check_free(loop)
+        self._check_unused(loop)
         try:
             self.store.move(loop, None, commit)
         except Moved:
@@ -351,16 +351,24 @@ class History:
             LoopExists: it is.
             SecretName: the name holds a secret.
         """
+        if self._head(loop) is not None:
+            raise taken(loop)
+        self._check_unused(loop)
+
+    def _check_unused(self, loop: LoopName) -> None:
+        """`check_free`, but for a branch of that name itself: to make one finds it."""
         if self.redaction.holds_secret(loop):
             raise SecretName(
                 "The loop's name holds a secret, and branches are no secrets.", hint="Choose another name."
             )
-        if self._head(loop) is not None:
-            raise taken(loop)
-        if parent_name(loop) is None and self.store.head(loop, archived=True) is not None:
+        if parent_name(loop) is not None:
+            return
+        if self.store.head(loop, archived=True) is not None:
             raise LoopExists(f"There is a loop {loop!r} in the archive.", hint="Choose another name.")
         left = next(iter(self.store.heads(loop)), None)
-        if left is not None and parent_name(loop) is None:
+        if left is not None and self._head(loop) is not None:
+            raise taken(loop)
+        if left is not None:
             raise LoopExists(
                 f"There are branches of loops nested in an earlier {loop!r}: {left}.",
                 hint="Choose another name, or delete those branches with git first.",

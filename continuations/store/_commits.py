@@ -105,13 +105,13 @@ class Commits:
         with self._turn:
             return self._find(commit, 0).commit
 
-    def check(self, commit: CommitId) -> None:
-        """Make sure that a commit is one of a loop, as `Store.check`."""
+    def check(self, commit: CommitId) -> str:
+        """A commit's message, once it is sure that it is one of a loop, as `Store.check`."""
         with self._turn:
             if erasures(self._folder):  # what no branch leads to may have lost a part of it
-                self._find(commit, 0)
-            else:
-                self._check(commit, 0)
+                return self._find(commit, 0).commit.message
+            self._check(commit, 0)
+            return self.known(commit)[0]
 
     def _check(self, commit: CommitId, above: int) -> Weight:
         known = self._remembered.get(commit)
@@ -122,7 +122,7 @@ class Commits:
         since, weight = erasures(self._folder), Weight()
         raw = self._commit(commit, above)
         tree, _, _ = self._record(commit, raw, weight)
-        self._trees.read(folder_in(tree, MESSAGES))
+        self._trees.check(folder_in(tree, MESSAGES))
         for _, child in self._nested(tree, raw):
             weight.nest(self._check(child, above + 1))
         self._checked[commit] = _Checked(raw.message, weight, since)

@@ -228,8 +228,8 @@ class GitStore(Store):
     def read(self, commit: CommitId) -> Commit:
         return self._commits.read(commit)
 
-    def check(self, commit: CommitId) -> None:
-        self._commits.check(commit)
+    def check(self, commit: CommitId) -> str:
+        return self._commits.check(commit)
 
     def parents(self, commit: CommitId) -> tuple[CommitId, ...]:
         return tuple(map(CommitId, self._revisions.commit(commit).parents))

@@ -41,7 +41,7 @@ class Guard:
         return True
 
     def _link(self, lock: Path) -> None:
-        if not self._known or not self._file.exists():
+        if not self._known or not os.path.exists(self._file):  # noqa: PTH110  # each new loop asks: a Path takes longer
             if not is_guard(self._file):
                 with suppress(FileExistsError):
                     _disk.make_folder(self._file.parent)

@@ -83,8 +83,8 @@ class MemoryStore(Store):
             raise gone(f"Commit {commit}", self.location)
         return self._commits[commit]
 
-    def check(self, commit: CommitId) -> None:
-        self.read(commit)
+    def check(self, commit: CommitId) -> str:
+        return self.read(commit).message
 
     def line(self, commit: CommitId) -> Iterator[tuple[CommitId, str]]:
         found = self.read(commit)

@@ -152,8 +152,8 @@ class Store(Protocol):
         """
         ...
 
-    def check(self, commit: CommitId) -> None:
-        """Make sure that a commit is one of a loop, and that this Caesura can read what it says.
+    def check(self, commit: CommitId) -> str:
+        """A commit's message, once it is sure that it is one of a loop, and that this Caesura can read what it holds.
 
         What that takes does not grow with the loop: whether each of its messages is whole is not looked at, unless
         something was ever erased from the store.

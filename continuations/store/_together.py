@@ -43,7 +43,9 @@ class JointRefs(JournaledRefs):
         """Let ``HEAD`` be a branch that there is, if it can be so now: `git log` and `git clone` start from it."""
         with suppress(CaesuraError, OSError):
             head = self.read("HEAD")
-            if head is not None and not is_id(head) and self.get(head) is None:
+            if head is None or is_id(head) or (self._journal is not None and self._journal.known(head)):
+                return
+            if self.get(head) is None:
                 self.set_head(ref)
 
     def swap_all(self, swaps: Sequence[Swap], note: str = "", check: Callable[[], None] = lambda: None) -> None:

@@ -90,6 +90,15 @@ class Trees:
             raise torn(f"Tree {name}", "as it was written", str(error)) from error
         return self._remember(name, {entry.name: entry for entry in entries})
 
+    def check(self, name: str) -> None:
+        """Make sure that there is such a tree, and that it is whole; what it says is not looked at.
+
+        Raises:
+            Torn: it is not.
+        """
+        if name != EMPTY:
+            self._bytes(name)
+
     def _bytes(self, name: str) -> bytes:
         return self._objects.get(name, "tree", limit=MAX_COMMIT)
 
