@@ -116,7 +116,8 @@ def fork(job: Job) -> Outcome:
         forking.fork(f"long-{lengths[0]}", "before")
         for number in range(job.steps):
             took["step"] += [growing.add(one) for one in lengths]
-            for one in lengths:
+            first = number % len(lengths)
+            for one in (*lengths[first:], *lengths[:first]):  # the first reads what the steps have added to the journal
                 source = f"long-{one}~{number % 2}"
                 took[str(one)].append(timed(forking.fork, source, f"fork-{one}-{number}"))
     for one in lengths:
