@@ -4,14 +4,16 @@ import errno
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from io import FileIO
+from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -34,7 +36,7 @@ from caesura.continuations import (
     Work,
     loop_name,
 )
-from caesura.continuations.store import _disk, _group, _journaled, _later, _packing, _refs, _sealing
+from caesura.continuations.store import _disk, _exclusive, _group, _journaled, _later, _packing, _refs, _sealing
 from caesura.continuations.store._exclusive import Locks, Turns
 from caesura.continuations.store._journal import FOLDER, Journal, Segment
 from caesura.continuations.store._sealing import Sealer
@@ -347,7 +349,7 @@ def test_who_is_interrupted_while_it_waits_for_its_turn_keeps_nobody_from_theirs
     first, after = threading.Thread(target=hold), threading.Thread(target=take, daemon=True)
     first.start()
     holds.wait(PATIENCE)
-    with interrupted(lambda: bool(turns._waiting)):  # pyright: ignore[reportPrivateUsage]
+    with interrupted(lambda: turns._last.before is not None):  # pyright: ignore[reportPrivateUsage]
         take()
     after.start()
     over.set()
@@ -369,6 +371,39 @@ def test_a_step_that_is_interrupted_while_another_process_is_at_work_keeps_nobod
     after.join(PATIENCE)
     assert store.heads() == {OPS: made[0].id}
     turns.close()
+
+
+def test_a_step_that_is_interrupted_at_any_moment_keeps_nobody_from_theirs(store: GitStore) -> None:
+    files, made = {_exclusive.__file__, _group.__file__}, list[Commit]()
+    # Python interrupts a thread where it begins one of its own functions, or comes back from one that is not.
+    moments = ("call", "c_return")
+
+    def interrupted_at(number: int) -> bool:
+        passed = count(1)
+
+        def profile(frame: FrameType, event: str, _: object) -> None:
+            if event in moments and frame.f_code.co_filename in files and next(passed) == number:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+        sys.setprofile(profile)
+        try:
+            step(store, loop=loop_name(f"x{number}"))
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.setprofile(None)
+        return False
+
+    number = 0
+    while interrupted_at(number := number + 1):
+        after = threading.Thread(target=lambda: made.append(step(store, *made[-1:], loop=OPS)), daemon=True)
+        after.start()
+        after.join(PATIENCE)
+        assert not after.is_alive()
+        assert len(made) == number
+    assert number > 30
+    assert store.head(OPS) == made[-1].id
 
 
 def test_of_threads_that_move_one_branch_one_does(store: GitStore) -> None:

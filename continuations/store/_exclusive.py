@@ -5,7 +5,6 @@ import os
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -161,6 +160,17 @@ def settle(repository: Path, folder: Path) -> None:
         settle(repository, folder.parent)  # or the folder comes back, with what was in it
 
 
+class Place:
+    """A place in the row of a process's threads that take turns. Whoever has it holds `over` until its turn is over.
+
+    `before` is the place before it, until the turn of that one is over.
+    """
+
+    def __init__(self) -> None:
+        self.over = threading.Lock()
+        self.before: Place | None = None
+
+
 class Turns:
     """Exclusive access, taken again and again: in this process's threads by whoever came first, then among processes.
 
@@ -169,7 +179,7 @@ class Turns:
 
     def __init__(self, folder: Path, *, durable: bool) -> None:
         self._folder, self._durable = folder, durable
-        self._mutex, self._taken, self._waiting = threading.Lock(), False, deque[threading.Lock]()
+        self._mutex, self._last = threading.Lock(), Place()
         self._file, self._owner = -1, 0
         self._cleared = False
 
@@ -177,7 +187,7 @@ class Turns:
         """Let go of the file. There must be no turn under way."""
         if self._file >= 0:
             os.close(self._file)
-            self._file = -1
+            self._file, self._owner = -1, 0
 
     __del__ = close  # by a store that nobody closes, as Python does with files
 
@@ -188,22 +198,30 @@ class Turns:
         Raises:
             BlockingIOError: another process is, for so long now.
         """
-        locks = self.begin(seconds)
-        try:
-            yield locks
-        finally:
-            self.end(locks)
+        place = Place()
+        with place.over:
+            locks = self.begin(place, seconds)
+            try:
+                yield locks
+            finally:
+                self.end(locks)
 
-    def begin(self, seconds: float) -> Locks:
-        """`take`, until `end` is called: for each step, which a generator would make longer."""
+    def begin(self, place: Place, seconds: float) -> Locks:
+        """`take`, until `end` is called: for each step, which a generator would make longer.
+
+        The caller holds the lock of a new place with a ``with`` of its own around all this: the one thing that Python
+        lets go of whenever it interrupts a thread. What else is left then, the next turn does away with.
+        """
         locks = Locks(self._folder, durable=self._durable)
-        self._wait()
+        with self._mutex:
+            place.before, self._last = self._last, place
+        while place.before is not None:
+            with place.before.over:
+                pass
+            # If that one was interrupted before its turn came, there is another before it, whose turn may not be over.
+            place.before = place.before.before
         try:
             self._lock(seconds)
-        except BaseException:
-            self._pass_on()
-            raise
-        try:
             if not self._cleared:
                 locks.clear()
                 self._cleared = True
@@ -213,41 +231,12 @@ class Turns:
         return locks
 
     def end(self, locks: Locks) -> None:
-        """Let the next one have its turn."""
+        """Let the next process have its turn."""
         try:
             locks.release()
         finally:
-            try:
+            if self._owner == os.getpid():  # else the file is that of the process that this one was forked from
                 fcntl.flock(self._file, fcntl.LOCK_UN)
-            finally:
-                self._pass_on()
-
-    def _wait(self) -> None:
-        """Wait for the turns of this process's threads that came before: each of them ends."""
-        with self._mutex:
-            if not self._taken:
-                self._taken = True
-                return
-            mine = threading.Lock()
-            mine.acquire()
-            self._waiting.append(mine)
-        try:
-            mine.acquire()
-        except BaseException:  # interrupted: who comes after must not wait for this thread
-            with self._mutex:
-                waits = mine in self._waiting
-                if waits:
-                    self._waiting.remove(mine)
-            if not waits:  # its turn has come
-                self._pass_on()
-            raise
-
-    def _pass_on(self) -> None:
-        with self._mutex:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._taken = False
 
     def _lock(self, seconds: float) -> None:
         deadline, pause = time.monotonic() + seconds, 0.0001

@@ -11,7 +11,7 @@ import msgspec
 
 from .._errors import CaesuraError
 from . import _refs
-from ._exclusive import Held, Locks, Turns
+from ._exclusive import Held, Locks, Place, Turns
 from ._frames import RefMove
 from ._journal import Journal
 from ._journaled import JournaledRefs
@@ -54,16 +54,22 @@ class _Another(Exception):
 
 
 class _Waiting:
-    """A thread that waits for its moves; `leads` says that it is to write for those that wait."""
+    """A thread that waits for its moves, or writes for those that wait: for its `batch`."""
 
-    woken: threading.Lock
-    """What wakes it, if it was not the first that came."""
+    woken: "threading.Lock | None" = None
+    """What it waits for, if it was not the first that came."""
 
-    leads = False
+    over = False
     error: Exception | None = None
 
     def __init__(self, asked: Sequence[_Asked] = ()) -> None:
         self.asked = asked
+        self.batch: list[_Waiting] = []
+
+    def wake(self) -> None:
+        """Let it go on, unless it does."""
+        if self.woken is not None and self.woken.locked():
+            self.woken.release()
 
 
 class _Shares(threading.local):
@@ -83,7 +89,8 @@ class Group:
         self._journal, self._refs, self._turns = journal, refs, turns
         self._sealer, self._later = sealer, Later(journal, self.seal)
         self._mutex, self._queue = threading.Lock(), list[_Waiting]()
-        self._led = self._used = False
+        self._leads: _Waiting | None = None
+        self._used = False
         self._shares = _Shares()
         self._one_seal, self._asked, self._sealed = threading.Lock(), 0, 0
 
@@ -207,64 +214,56 @@ class Group:
 
     def _submit(self, *asked: _Asked) -> _Waiting:
         mine = _Waiting(asked)
-        with self._mutex:
-            self._queue.append(mine)
-            if self._led:
-                mine.woken = threading.Lock()
+        try:
+            with self._mutex:
+                if self._leads is not None:
+                    mine.woken = threading.Lock()
+                    mine.woken.acquire()
+                self._queue.append(mine)
+                self._leads = self._leads or mine
+            if mine.woken is not None:
                 mine.woken.acquire()
-            else:
-                self._led = mine.leads = True
-        if not mine.leads:
-            try:
-                mine.woken.acquire()
-            except BaseException:  # interrupted: others must not wait for this thread
-                with self._mutex:
-                    with suppress(ValueError):
-                        self._queue.remove(mine)
-                    if mine.leads:
-                        self._pass_on()
-                raise
-        if mine.leads:
-            self._lead()
+            if self._leads is mine:
+                self._lead(mine)
+                self._leave(mine)
+        except BaseException:  # interrupted, be it while it left: others must not wait for this thread
+            self._leave(mine)
+            raise
         return mine
 
-    def _lead(self) -> None:
-        """Write for all that wait by now, and let the first of those that have come since lead next."""
-        batch: list[_Waiting] = []
-        over = False
+    def _lead(self, mine: _Waiting) -> None:
+        """Write for all that wait by now."""
+        place = Place()
         try:
-            try:
-                locks = self._turns.begin(_refs.LOCK_SECONDS)
+            with place.over:
+                locks = self._turns.begin(place, _refs.LOCK_SECONDS)
                 try:
                     with self._mutex:
-                        batch, self._queue = self._queue[:_MOST], self._queue[_MOST:]
-                    self._write(batch, locks)
+                        mine.batch, self._queue = self._queue[:_MOST], self._queue[_MOST:]
+                    self._write(mine.batch, locks)
                 finally:
                     self._turns.end(locks)
-            except OSError as error:
-                if not batch:  # nobody else's turn has come
-                    with self._mutex:
-                        batch, self._queue = self._queue, []
-                for one in batch:
-                    one.error = one.error or error
-            over = True
-        finally:
-            with self._mutex:
-                if not batch:  # this thread was interrupted before its turn came
-                    self._queue.pop(0)
-                self._pass_on()
-            for one in batch:
-                if not over:  # this thread was interrupted
-                    one.error = one.error or InterruptedError("the write was interrupted")
-                if not one.leads:
-                    one.woken.release()
+        except OSError as error:
+            if not mine.batch:  # nobody else's turn has come
+                with self._mutex:
+                    mine.batch, self._queue = self._queue, []
+            for one in mine.batch:
+                one.error = one.error or error
+        mine.over = True
 
-    def _pass_on(self) -> None:
-        """Let the first that waits lead; for whoever led, and holds the mutex."""
-        self._led = bool(self._queue)
-        if self._led:
-            self._queue[0].leads = True
-            self._queue[0].woken.release()
+    def _leave(self, mine: _Waiting) -> None:
+        """Wait no more, and let the first of those that have come since lead, and those go on for whom it wrote."""
+        with self._mutex:
+            if mine in self._queue:
+                self._queue.remove(mine)
+            if self._leads is mine:
+                self._leads = self._queue[0] if self._queue else None
+            if self._leads is not None:
+                self._leads.wake()
+        for one in mine.batch:
+            if not mine.over:
+                one.error = one.error or InterruptedError("the write was interrupted")
+            one.wake()
 
     def _write(self, batch: Iterable[_Waiting], locks: Locks) -> None:
         self._journal.catch_up()
