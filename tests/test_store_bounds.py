@@ -174,6 +174,20 @@ def test_folders_of_messages_that_hold_nothing_but_folders_are_refused(forge: Fo
         forge.read(forge.commit(forge.root(messages=tree)))
 
 
+@pytest.mark.parametrize("name", ["00", "01", "63", "64", "64/001"])
+def test_a_folder_of_messages_that_holds_none_is_refused(forge: Forge, name: str) -> None:
+    # Git makes no such folder; and what is built upon one would have a second one of that name in the end.
+    count = 0 if name == "00" else 64
+    full = forge.tree([Entry(FILE, f"{number:02}.json", forge.message) for number in range(64)])
+    first, *inner = name.split("/")
+    empty = forge.tree([])
+    for part in inner:
+        empty = forge.tree([Entry(FOLDER, part, empty)])
+    tree = forge.tree([*([Entry(FOLDER, "00", full)] if count else []), Entry(FOLDER, first, empty)])
+    with pytest.raises(Unreadable, match=f"messages/{name} holds no message"):
+        forge.read(forge.commit(forge.root(messages=tree)))
+
+
 def test_messages_that_are_small_in_the_repository_and_large_in_memory_are_refused(
     forge: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:

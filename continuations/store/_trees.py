@@ -172,9 +172,9 @@ class Trees:
 
 
 def _folder(entry: Entry, *path: str) -> str:
-    """The id of an entry that must be a folder."""
-    if not entry.is_folder:
-        raise damaged(f"{MESSAGES}/{'/'.join(path)} is not a folder")
+    """The id of an entry that must be a folder, and not an empty one: it would be in the way of the next messages."""
+    if not entry.is_folder or entry.id == EMPTY:
+        raise damaged(f"{MESSAGES}/{'/'.join(path)} {'holds no message' if entry.is_folder else 'is not a folder'}")
     return entry.id
 
 
