@@ -38,7 +38,7 @@ FOLDER = "caesura.journal"
 
 _TORN = "torn-"
 _NUMBERS = 10**7
-_BUSY, _ROOM, _LONG = 2**16, 2**18, 2**15
+_BUSY, _ROOM, _LONG = 2**16, 2**20, 2**15
 """From how many bytes on a segment is made longer than it need be, by how many at most, and for frames of fewer than
 how many."""
 
