@@ -1,6 +1,7 @@
 """Upkeep: files stay few however many steps are made, git finds no fault, and no crash and no other loses a thing."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
@@ -204,6 +205,37 @@ def test_a_pack_that_git_is_making_is_neither_relied_on_nor_taken_away(store: Gi
     for one in making:  # as git does if it is ended
         one.unlink()
     check(folder, made)
+
+
+def test_git_that_repacks_while_packs_become_one_takes_none_of_them_for_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In a project git may. What it makes of all there is has the name of a pack that it made of the same before.
+    git(tmp_path, "init", "--quiet", "project")
+    folder = tmp_path / "project" / ".git"
+    store = GitStore.open(folder, durability="crash")
+    made = steps(store, 5)
+    git(folder, "repack", "-adq")
+    (whole,) = packs(folder)
+    subprocess.run(
+        ["git", "pack-objects", "-q", "objects/pack/pack"], cwd=folder, input=made[0].id, text=True, check=True
+    )
+    assert len(packs(folder)) == 2
+    unlink = _disk.unlink
+
+    def repacked_first(path: Path) -> None:
+        monkeypatch.setattr(_disk, "unlink", unlink)
+        for pack in packs(folder):
+            os.utime(pack, (0, pack == whole))  # git copies from the newest
+        git(folder, "repack", "-adq")
+        unlink(path)
+
+    monkeypatch.setattr(_disk, "unlink", repacked_first)
+    assert run(store).packs == 2
+    store.close()
+    check(folder, made)
+    assert len(packs(folder)) == 1
+    assert not list((folder / "objects/pack").glob("*.keep"))
 
 
 def test_a_store_that_has_read_and_written_before_goes_on(store: GitStore, folder: Path) -> None:

@@ -24,6 +24,7 @@ _PLAIN = b"\x78\x01\x01"  # what zlib puts before a single such block
 _SIZES, _SUM = struct.Struct("<HH"), struct.Struct(">I")
 _LARGE = 2**31
 _KEPT = b"caesura: no branch names these objects yet\n"
+STANDS_FOR_OTHERS = b"caesura: it stands for packs that are about to go\n"
 
 
 def packed(kind: Kind, data: bytes) -> bytes:
@@ -71,6 +72,7 @@ def write_pack(
     *,
     durable: bool = True,
     keep: AbstractContextManager[None] | None = None,
+    why: bytes = _KEPT,
 ) -> Path:
     """Write so many objects as one pack with its index below a folder of objects; the pack.
 
@@ -78,7 +80,7 @@ def write_pack(
     it, named by its id. The same entries in the same order make the same pack, and one that is there already is
     replaced. When this returns it is whole, and synced if `durable` is asked for. With `keep` git neither repacks nor
     removes it until the file of the same name that ends in ``.keep`` is taken away; that block lasts while both are put
-    in their places.
+    in their places, and `why` stands in that file.
 
     Raises:
         OSError: the disk is full, or may not be written. There is no such pack then.
@@ -100,7 +102,7 @@ def write_pack(
         with nullcontext() if keep is None else keep:
             if keep is not None:
                 with suppress(FileExistsError):  # another process makes the same pack, or died over it
-                    _disk.write(keeper(made), _KEPT, 0o444)
+                    _disk.write(keeper(made), why, 0o444)
                 if durable:
                     _disk.sync(keeper(made))
                     _disk.sync(folder)

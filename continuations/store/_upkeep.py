@@ -20,6 +20,7 @@ from ._format import Kind, is_id
 from ._holdings import Holdings, Upkeep, Upkept
 from ._objects import MAX_OBJECT, Objects
 from ._pack_refs import Branches
+from ._packing import STANDS_FOR_OTHERS, keeper
 from ._packs import Pack
 from ._refs import Refs
 from ._refused import or_refused
@@ -97,10 +98,15 @@ class GitUpkeep(Upkeep):
             return Upkept(objects=objects, packs=packs, branches=branches, before=before, after=after)
 
     def _tidy(self) -> None:
-        """Take away packs that lost their index, or never had one, when somebody died: git does not know them."""
+        """Take away what somebody who died has left: packs without an index, which git does not know, and what keeps
+        one that was to stand for others."""
         for file in (self._where / "pack").glob("pack-*.pack"):
             if not file.with_suffix(".idx").exists() and _changed(file) < time.time() - _AGE:
                 _disk.unlink(file)
+        for file in (self._where / "pack").glob("pack-*.keep"):
+            with suppress(OSError):
+                if file.read_bytes() == STANDS_FOR_OTHERS:
+                    _disk.unlink(file)
 
     # Objects with files of their own ---------------------------------------------------------------------------------
 
@@ -232,6 +238,8 @@ class GitUpkeep(Upkeep):
             for pack in old:
                 for suffix in (".idx", ".rev", ".pack"):  # readers look for indexes
                     _disk.unlink(pack.file.with_suffix(suffix))
+            # Not before: git that repacked all meanwhile may have made one of these anew, and taken this one away.
+            _disk.unlink(keeper(made.file))
             return len(packs)
         return 0
 
