@@ -238,6 +238,20 @@ def test_git_that_repacks_while_packs_become_one_takes_none_of_them_for_its_own(
     assert not list((folder / "objects/pack").glob("*.keep"))
 
 
+def test_a_pack_that_is_made_again_has_another_name(store: GitStore, folder: Path) -> None:
+    # Git that listed the first one takes away whatever has its name by the time that it is done.
+    made = steps(store, 5)
+    run(store)
+    (first,) = packs(folder)
+    for file in (first, first.with_suffix(".idx")):
+        file.rename(folder / file.name)
+    git(folder, "unpack-objects", "-q", data=(folder / first.name).read_bytes())
+    run(store)
+    (second,) = packs(folder)
+    assert second.name != first.name
+    check(folder, made)
+
+
 def test_a_store_that_has_read_and_written_before_goes_on(store: GitStore, folder: Path) -> None:
     made = steps(store, 10)
     other = GitStore.open(folder)

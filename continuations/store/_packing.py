@@ -1,6 +1,7 @@
 """Packs written: objects that are deflated already are copied into a file that git reads, with its index."""
 
 import hashlib
+import secrets
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -78,9 +79,9 @@ def write_pack(
 
     Each entry is an object's id in bytes and what stands in the pack: `packed`, or a delta of another object that is in
     it, named by its id. The same entries in the same order make the same pack, and one that is there already is
-    replaced. When this returns it is whole, and synced if `durable` is asked for. With `keep` git neither repacks nor
-    removes it until the file of the same name that ends in ``.keep`` is taken away; that block lasts while both are put
-    in their places, and `why` stands in that file.
+    replaced; but one that stands for others (`why`) has a name that none ever had. When this returns it is whole, and
+    synced if `durable` is asked for. With `keep` git neither repacks nor removes it until the file of the same name
+    that ends in ``.keep``, with `why` in it, is taken away; that block lasts while both are put in their places.
 
     Raises:
         OSError: the disk is full, or may not be written. There is no such pack then.
@@ -98,7 +99,10 @@ def write_pack(
             _disk.make_folder(folder)
             if durable:
                 _disk.sync(objects)
-        made = folder / f"pack-{trailer.hex()}.pack"
+        # Git that lists packs now takes those of these names away later, whatever they are by then: so one that is to
+        # stand for others must not be named as any that was ever there.
+        name = secrets.token_hex(20) if why == STANDS_FOR_OTHERS else trailer.hex()
+        made = folder / f"pack-{name}.pack"
         with nullcontext() if keep is None else keep:
             if keep is not None:
                 with suppress(FileExistsError):  # another process makes the same pack, or died over it
