@@ -110,8 +110,11 @@ class Commits:
         with self._turn:
             if erasures(self._folder):  # what no branch leads to may have lost a part of it
                 return self._find(commit, 0).commit.message
+            known = self._remembered.get(commit)
+            if known is not None:
+                return known.message
             self._check(commit, 0)
-            return self.known(commit)[0]
+            return self._checked[commit].message
 
     def _check(self, commit: CommitId, above: int) -> Weight:
         known = self._remembered.get(commit)

@@ -285,7 +285,8 @@ class Journal:
         try:
             if self._durable and len(data) < _LONG and frame.end > max(segment.size, _BUSY):
                 # Over what is there already, the disk need not note how long the file is, each time.
-                _disk.put(growing, frame.end, bytes(min(frame.end, _ROOM)))
+                with suppress(OSError):  # where there is no room for that, there may be for the step itself
+                    _disk.put(growing, frame.end, bytes(min(frame.end, _ROOM)))
             _disk.put(growing, begin, data)
             written = True
             if self._durable:
