@@ -36,7 +36,17 @@ from caesura.continuations import (
     Work,
     loop_name,
 )
-from caesura.continuations.store import _disk, _exclusive, _group, _journaled, _later, _packing, _refs, _sealing
+from caesura.continuations.store import (
+    _disk,
+    _exclusive,
+    _group,
+    _journal,
+    _journaled,
+    _later,
+    _packing,
+    _refs,
+    _sealing,
+)
 from caesura.continuations.store._exclusive import Locks, Turns
 from caesura.continuations.store._journal import FOLDER, Journal, Segment
 from caesura.continuations.store._sealing import Sealer
@@ -981,6 +991,28 @@ def test_once_something_was_erased_one_step_of_a_loop_is_made_as_git_would_and_t
     assert store.head(X) == third.id
     store.seal()
     clean(folder)
+
+
+def test_a_disk_that_has_room_for_a_step_alone_takes_it(
+    store: GitStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, refused = _disk.put, list[int]()
+
+    def full(file: _disk.Growing, at: int, data: bytes) -> None:
+        if not data.strip(b"\x00"):  # room for steps to come
+            refused.append(len(data))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        put(file, at, data)
+
+    monkeypatch.setattr(_journal, "_BUSY", 0)
+    monkeypatch.setattr(_disk, "put", full)
+    first = step(store)
+    second = step(store, first)
+
+    assert refused
+    assert store.head(X) == second.id
+    store.seal()
+    assert branches(folder) == {X: second.id}
 
 
 def test_what_had_to_be_taken_back_on_a_full_disk_is_forgotten_by_who_has_read_it(
