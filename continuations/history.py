@@ -351,9 +351,9 @@ class History:
             LoopExists: it is.
             SecretName: the name holds a secret.
         """
+        self._check_unused(loop)
         if self._head(loop) is not None:
             raise taken(loop)
-        self._check_unused(loop)
 
     def _check_unused(self, loop: LoopName) -> None:
         """`check_free`, but for a branch of that name itself: to make one finds it."""

@@ -11,7 +11,7 @@ from .._ids import BadName, TreeId, split_address
 from .._state import Record
 from ._errors import too_large, torn
 from ._folders import HEADS, Folders
-from ._format import FOLDER, Entry, Malformed, read_tree, tree_bytes, tree_order
+from ._format import FOLDER, Entry, Malformed, entry_bytes, read_tree, tree_bytes, tree_order
 from ._kept import Kept
 from ._layout import MESSAGES, RECORD, WIDTH, WORKSPACE, message_file, message_path
 from ._objects import Batch, Objects
@@ -108,8 +108,9 @@ class Trees:
 
     def write(self, batch: Batch, entries: Mapping[str, Entry]) -> str:
         """Add a tree to what is to be written, and say its id."""
-        name = batch.add("tree", tree_bytes(entries.values()))
-        self._remember(name, {entry.name: entry for entry in sorted(entries.values(), key=tree_order)})
+        in_order = sorted(entries.values(), key=tree_order)
+        name = batch.add("tree", b"".join(map(entry_bytes, in_order)))
+        self._remember(name, {entry.name: entry for entry in in_order})
         return name
 
     def _remember(self, name: str, entries: Mapping[str, Entry]) -> Mapping[str, Entry]:
