@@ -131,9 +131,15 @@ def digest(data: bytes) -> Digest:
     return Digest(hashlib.sha256(data).hexdigest()[:16])
 
 
+_SHA1 = hashlib.sha1(usedforsecurity=False)  # copied: OpenSSL looks for it anew whenever one is begun
+
+
 def object_id(kind: str, data: bytes) -> str:
     """The id that git gives an object."""
-    return hashlib.sha1(header(kind, len(data)) + data, usedforsecurity=False).hexdigest()
+    hashed = _SHA1.copy()
+    hashed.update(header(kind, len(data)))
+    hashed.update(data)
+    return hashed.hexdigest()
 
 
 def header(kind: str, size: int) -> bytes:

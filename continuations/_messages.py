@@ -164,7 +164,7 @@ class Messages(Sequence[Message]):
         full, rest = len(before._pieces), before._rest
         if self._pieces[:full] != before._pieces:
             return None
-        more = tuple(chain(chain.from_iterable(self._pieces[full:]), self._rest))
+        more = tuple(chain(*self._pieces[full:], self._rest)) if len(self._pieces) > full else self._rest
         return more[len(rest) :] if more[: len(rest)] == rest else None
 
     def __len__(self) -> int:

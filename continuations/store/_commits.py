@@ -29,7 +29,7 @@ from .._state import Child, Continuation, Record
 from .._text import one_line
 from ._errors import too_large
 from ._folders import Folders, lay_out
-from ._format import FILE, FOLDER, Entry, RawCommit, is_id, tree_bytes
+from ._format import FILE, FOLDER, Entry, RawCommit, entry_bytes, is_id, tree_bytes
 from ._kept import Kept
 from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WORKSPACE, message_file
 from ._objects import Batch, Objects
@@ -42,6 +42,9 @@ _CHECKED, _TREES = 256, 64
 _AT_ONCE = 2**16  # bytes of messages that are decoded together
 _KEPT, _KEPT_SIZE = 16, 32 * 2**20
 """Commits that are kept though nobody holds their continuations, and how many bytes these may have together."""
+_PARTS = ((FILE, DEFINITION), (FOLDER, CHILDREN), (FILE, RECORD), (FOLDER, MESSAGES), (FOLDER, WORKSPACE))
+_HEADS = {name: entry_bytes(Entry(mode, name, "")) for mode, name in _PARTS}
+"""The entries of a commit's tree, in git's order, but for the ids that these end with."""
 
 
 class Laid(msgspec.Struct, frozen=True, gc=False):
@@ -170,11 +173,7 @@ class Commits:
             definition = self._definition(batch, state.definition, base, weight)
             weight.add(len(record) + weight.definition)
             folders = self._folders(batch, state.messages, base, weight)
-            entries = [
-                Entry(FILE, DEFINITION, definition),
-                Entry(FILE, RECORD, batch.add("blob", record)),
-                Entry(FOLDER, MESSAGES, folders.tree),
-            ]
+            parts = {DEFINITION: definition, RECORD: batch.add("blob", record), MESSAGES: folders.tree}
             if state.children:
                 nested: list[Entry] = []
                 for call, child in state.children.items():
@@ -182,10 +181,11 @@ class Commits:
                     weight.nest(known.weight)
                     nested.append(Entry(FOLDER, call, known.tree))
                     since = min(since, known.since)
-                entries.append(Entry(FOLDER, CHILDREN, batch.add("tree", tree_bytes(nested))))
+                parts[CHILDREN] = batch.add("tree", tree_bytes(nested))
             if state.workspace is not None:
-                entries.append(Entry(FOLDER, WORKSPACE, state.workspace.tree))
-            return Laid(batch.add("tree", tree_bytes(entries)), definition, folders, weight, since)
+                parts[WORKSPACE] = state.workspace.tree
+            entries = [head + bytes.fromhex(parts[name]) for name, head in _HEADS.items() if name in parts]
+            return Laid(batch.add("tree", b"".join(entries)), definition, folders, weight, since)
 
     def remember(self, commit: Commit, laid: Laid) -> Commit:
         """Remember a commit that was written."""
@@ -217,8 +217,9 @@ class Commits:
             data = encode_message(message)
             weight.messages += len(data)
             blobs.append(batch.add("blob", data))
-        for blob in there & batch.keys():
-            del batch[blob]
+        if there:
+            for blob in there & batch.keys():
+                del batch[blob]
         weight.add(weight.messages)
         return lay_out(batch, before, blobs)
 

@@ -115,11 +115,11 @@ def commit_bytes(
 ) -> bytes:
     """A commit; a signature is over these bytes without it."""
     when = _when(at)
-    lines = [f"tree {tree}", *[f"parent {parent}" for parent in parents]]
-    lines += [f"author {_signed(author)} {when}", f"committer {_signed(committer)} {when}"]
-    if signature:
-        lines.append("gpgsig " + signature.strip("\n").replace("\n", "\n "))
-    return "\n".join([*lines, "", plain_text(message).replace("\x00", "\N{REPLACEMENT CHARACTER}")]).encode()
+    before = "".join([f"parent {parent}\n" for parent in parents])
+    who = f"author {_signed(author)} {when}\ncommitter {_signed(committer)} {when}\n"
+    signed = "gpgsig " + signature.strip("\n").replace("\n", "\n ") + "\n" if signature else ""
+    said = plain_text(message).replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return f"tree {tree}\n{before}{who}{signed}\n{said}".encode()
 
 
 def read_commit(data: bytes) -> RawCommit:
