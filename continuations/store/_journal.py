@@ -8,7 +8,7 @@ others have done.
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock
@@ -141,8 +141,10 @@ class Journal:
         self._turn = RLock()
         self._segments: list[Segment] = []
         self._heads: dict[str, str] = {}
+        # Objects that are kept for the next frame, and of how many bytes; those of the one that is being written.
         self._pending: dict[bytes, tuple[Kind, bytes]] = {}
         self._waiting = 0
+        self._due: dict[bytes, tuple[Kind, bytes]] = {}
         self._growing: _disk.Growing | None = None
         self._grows = self._settled = -1
 
@@ -190,7 +192,7 @@ class Journal:
             Damaged: an earlier version has written it, and it is not whole, or has more than `limit` bytes.
         """
         with self._turn:
-            found = self._pending.get(name)
+            found = self._pending.get(name) or self._due.get(name)
             if found is not None:
                 return found
             for segment in reversed(self._segments):
@@ -204,7 +206,7 @@ class Journal:
         """The ids of objects in it that begin so."""
         with self._turn:
             self.catch_up()
-            known = (self._pending.keys(), *(segment.objects.keys() for segment in self._segments))
+            known = (self._pending.keys(), self._due.keys(), *(segment.objects.keys() for segment in self._segments))
             return {name.hex() for names in known for name in names if name.hex().startswith(prefix)}
 
     def catch_up(self) -> bool:
@@ -253,11 +255,9 @@ class Journal:
     def prepare(self, objects: Mapping[str, tuple[Kind, bytes]]) -> int:
         """Keep objects, by their ids, for the next frame; how many bytes are kept by now."""
         with self._turn:
-            for text, found in objects.items():
-                name = bytes.fromhex(text)
-                if name not in self._pending:
-                    self._pending[name] = found
-                    self._waiting += len(found[1])
+            for name, found in objects.items():
+                self._pending[bytes.fromhex(name)] = found
+                self._waiting += len(found[1])
             return self._waiting
 
     # Writing, for whoever has exclusive access ---------------------------------------------------------------------
@@ -276,7 +276,7 @@ class Journal:
             OSError: it cannot be written. It is not there then.
         """
         with self._turn:
-            objects = self._due()
+            objects = self._take_due()
             if not objects and not moves:
                 return
             segment, growing = self._writable()
@@ -298,22 +298,19 @@ class Journal:
             if segment.end == begin:  # else a look from another thread has found it by now
                 segment.add(frame)
                 self._note([frame])
-            self._forget(objects)
+            self._due = {}
 
-    def _due(self) -> dict[bytes, tuple[Kind, bytes]]:
+    def _take_due(self) -> Mapping[bytes, tuple[Kind, bytes]]:
         """The objects that are kept for the next frame, but for those that another one holds by now.
 
         Asked before a `catch_up`, what an earlier frame holds might be gone since, and erased.
         """
+        self._due |= self._pending  # besides those of a frame that could not be written
+        self._pending, self._waiting = {}, 0
         for segment in self._segments:
-            self._forget(self._pending.keys() & segment.objects.keys())
-        return self._pending.copy()
-
-    def _forget(self, names: Iterable[bytes]) -> None:
-        for name in names:
-            found = self._pending.pop(name, None)
-            if found is not None:
-                self._waiting -= len(found[1])
+            for name in self._due.keys() & segment.objects.keys():
+                del self._due[name]
+        return self._due
 
     def _take_back(self, growing: _disk.Growing, size: int, *, trusted: bool) -> None:
         """Make a frame undone that is there in part, or may not have reached the disk."""
