@@ -267,7 +267,7 @@ class Group:
 
     def _write(self, batch: Iterable[_Waiting], locks: Locks) -> None:
         self._journal.catch_up()
-        erased = self._journal.erasures  # nobody else erases anything now
+        erased = self._journal.erasures()  # nobody else erases anything now
         heads: dict[str, str] = {}
         guarded: list[str] = []
         moves: list[RefMove] = []

@@ -81,8 +81,7 @@ class Segment:
         self.size = os.lseek(self._file, 0, os.SEEK_END)
         return self.size < self.end or not os.access(self._name, os.F_OK)
 
-    @property
-    def last(self) -> bool:
+    def is_last(self) -> bool:
         """Whether there is no next one."""
         return not os.access(self._next, os.F_OK)
 
@@ -106,13 +105,14 @@ class Segment:
             if not self.end:
                 self._version, self.chain = read_header(self.read(0, HEADER))
                 self.end = HEADER
-            while size := length(head := self.read(self.end, HEAD)):
-                if self.end + size > self.room:
-                    break
+            while (head := os.pread(self._file, HEAD, self.end)).strip(b"\x00"):
+                size = length(head)
+                if not size or self.end + size > self.room:
+                    raise Damaged("it is not all there, or no frame")
                 frame = read_frame(self.read(self.end, size), self.end, self.chain, self._version)
                 self.add(frame)
                 frames.append(frame)
-            self.whole = self._version == VERSION and not head.strip(b"\x00")
+            self.whole = self._version == VERSION
         except Damaged:
             self.whole = False
         return frames
@@ -213,9 +213,12 @@ class Journal:
         """See what others have added and removed; whether there was anything."""
         with self._turn:
             gone = [segment for segment in self._segments if segment.gone()]
-            if self._segments and not gone and self._segments[-1].last:
-                return self._note(self._segments[-1].read_on())
-            return self._look_around(gone)
+            if gone or not self._segments or not self._segments[-1].is_last():
+                return self._look_around(gone)
+            frames = self._segments[-1].read_on()
+            for frame in frames:
+                self._note(frame)
+            return bool(frames)
 
     def _look_around(self, gone: list[Segment]) -> bool:
         """See which segments there are now."""
@@ -241,11 +244,9 @@ class Journal:
             return sorted(path.name for path in self.folder.iterdir())
         return []
 
-    def _note(self, frames: Sequence[Frame]) -> bool:
-        for frame in frames:
-            for move in frame.moves:
-                self._heads[move.ref] = move.new
-        return bool(frames)
+    def _note(self, frame: Frame) -> None:
+        for move in frame.moves:
+            self._heads[move.ref] = move.new
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:08}"
@@ -262,7 +263,6 @@ class Journal:
 
     # Writing, for whoever has exclusive access ---------------------------------------------------------------------
 
-    @property
     def erasures(self) -> int:
         """How often something was erased in the repository, or taken back."""
         return erasures(self._repository)
@@ -297,7 +297,7 @@ class Journal:
         with self._turn:
             if segment.end == begin:  # else a look from another thread has found it by now
                 segment.add(frame)
-                self._note([frame])
+                self._note(frame)
             self._due = {}
 
     def _take_due(self) -> Mapping[bytes, tuple[Kind, bytes]]:
