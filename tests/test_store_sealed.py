@@ -383,6 +383,57 @@ def test_a_step_that_is_interrupted_while_another_process_is_at_work_keeps_nobod
     turns.close()
 
 
+def test_what_waits_with_a_step_that_is_interrupted_before_it_is_written_is_written_without_it(
+    folder: Path, store: GitStore
+) -> None:
+    turns, group, made = Turns(folder, durable=True), store._group, list[Commit]()
+    assert group is not None
+    after = threading.Thread(target=lambda: made.append(step(store, loop=OPS)), daemon=True)
+
+    def both_wait() -> bool:
+        if group.waiting == 1 and after.ident is None:
+            after.start()
+        return group.waiting == 2
+
+    with turns.take(PATIENCE):
+        with interrupted(both_wait):
+            step(store)
+        assert group.waiting == 1
+    after.join(PATIENCE)
+    assert store.heads() == {OPS: made[0].id}
+    turns.close()
+
+
+def test_who_waits_with_a_step_that_is_interrupted_while_it_is_written_is_told_so(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, group, told = Turns(folder, durable=True), store._group, list[str]()
+    assert group is not None
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    def told_of(loop: LoopName) -> None:
+        try:
+            step(store, loop=loop)
+        except (KeyboardInterrupt, Unavailable) as error:
+            told.append(str(error))
+
+    threads = [threading.Thread(target=told_of, args=(loop,), daemon=True) for loop in (X, OPS)]
+    with monkeypatch.context() as patch:
+        patch.setattr(_disk, "settle", interrupt)
+        with turns.take(PATIENCE):
+            for thread in threads:
+                thread.start()
+            while group.waiting < 2:
+                time.sleep(0.001)
+        for thread in threads:
+            thread.join(PATIENCE)
+    assert [one.partition(": ")[2] for one in sorted(told)] == ["", "the write was interrupted."]
+    assert step(store, loop=loop_name("y")).id == store.head(loop_name("y"))
+    turns.close()
+
+
 def test_a_step_that_is_interrupted_at_any_moment_keeps_nobody_from_theirs(store: GitStore) -> None:
     files, made = {_exclusive.__file__, _group.__file__}, list[Commit]()
     # Python interrupts a thread where it begins one of its own functions, or comes back from one that is not.

@@ -53,23 +53,17 @@ class _Another(Exception):
     """A work that is shared moves a second branch: it must be done by itself, as the first has not moved yet."""
 
 
-class _Waiting:
-    """A thread that waits for its moves, or writes for those that wait: for its `batch`."""
+class _Batch(msgspec.Struct, eq=False):
+    """Moves that are written together, by whichever of the threads that wait for them has the `turn` first.
 
-    woken: "threading.Lock | None" = None
-    """What it waits for, if it was not the first that came."""
+    Who is interrupted before it has `begun` leaves that to the next one.
+    """
 
-    over = False
+    asked: list[_Asked] = []
+    turn: threading.Lock = msgspec.field(default_factory=threading.Lock)
+    begun: bool = False
+    over: bool = False
     error: Exception | None = None
-
-    def __init__(self, asked: Sequence[_Asked] = ()) -> None:
-        self.asked = asked
-        self.batch: list[_Waiting] = []
-
-    def wake(self) -> None:
-        """Let it go on, unless it does."""
-        if self.woken is not None and self.woken.locked():
-            self.woken.release()
 
 
 class _Shares(threading.local):
@@ -88,8 +82,7 @@ class Group:
     def __init__(self, journal: Journal, refs: JournaledRefs, turns: Turns, sealer: Sealer) -> None:
         self._journal, self._refs, self._turns = journal, refs, turns
         self._sealer, self._later = sealer, Later(journal, self.seal)
-        self._mutex, self._queue = threading.Lock(), list[_Waiting]()
-        self._leads: _Waiting | None = None
+        self._mutex, self._batches = threading.Lock(), list[_Batch]()
         self._used = False
         self._shares = _Shares()
         self._one_seal, self._asked, self._sealed = threading.Lock(), 0, 0
@@ -115,9 +108,9 @@ class Group:
                 return
             with self._mutex:
                 asked = self._asked
-            waiting = self._submit()
-            if waiting.error is not None:
-                raise self._refs.fault("The journal", waiting.error)
+            error = self._submit()
+            if error is not None:
+                raise self._refs.fault("The journal", error)
             self._sealer.seal()
             self._sealed = asked
 
@@ -129,9 +122,9 @@ class Group:
         """
         self._used = True
         if self._journal.prepare(batch) > _KEPT:
-            waiting = self._submit()
-            if waiting.error is not None:
-                raise waiting.error
+            error = self._submit()
+            if error is not None:
+                raise error
 
     def move(self, move: RefMove, since: int | None, then: Callable[[], None]) -> bool:
         """Move a branch, if it is where the move begins; False if that is to be done in git's own way.
@@ -154,7 +147,7 @@ class Group:
             return True
         deadline = time.monotonic() + _refs.LOCK_SECONDS
         while True:
-            error = self._submit(asked).error or asked.error
+            error = self._submit(asked) or asked.error
             if error is None:
                 self._later.step()
                 if asked.plain:
@@ -185,15 +178,15 @@ class Group:
                 late.append((work, asked))
         if not late:
             return
-        waiting = self._submit(*(asked for _, asked in late))
+        error = self._submit(*(asked for _, asked in late))
         self._later.step()
         for work, asked in late:
             if isinstance(asked.error, _PASSING):
                 _leave(work, self._refs.fault(asked.move.ref, asked.error))
             elif asked.error is not None or not asked.plain:
                 self._do_alone(work)  # nothing of it was written
-            elif waiting.error is not None:
-                work.error = self._refs.fault(asked.move.ref, waiting.error)
+            elif error is not None:
+                work.error = self._refs.fault(asked.move.ref, error)
             else:
                 work.attempt(asked.then)
 
@@ -210,85 +203,74 @@ class Group:
     def waiting(self) -> int:
         """How many moves wait to be written."""
         with self._mutex:
-            return sum(len(one.asked) for one in self._queue)
+            return sum(len(batch.asked) for batch in self._batches)
 
-    def _submit(self, *asked: _Asked) -> _Waiting:
-        mine = _Waiting(asked)
+    def _submit(self, *asked: _Asked) -> Exception | None:
+        """Have moves written, with those that other threads ask for meanwhile; why none was, if none could be."""
+        batch: _Batch | None = None
         try:
             with self._mutex:
-                if self._leads is not None:
-                    mine.woken = threading.Lock()
-                    mine.woken.acquire()
-                self._queue.append(mine)
-                self._leads = self._leads or mine
-            if mine.woken is not None:
-                mine.woken.acquire()
-            if self._leads is mine:
-                self._lead(mine)
-                self._leave(mine)
-        except BaseException:  # interrupted, be it while it left: others must not wait for this thread
-            self._leave(mine)
+                if not self._batches or len(self._batches[-1].asked) >= _MOST:
+                    self._batches.append(_Batch())
+                batch = self._batches[-1]
+                batch.asked += asked
+            with batch.turn:
+                if not batch.begun:
+                    self._lead(batch)
+                elif not batch.over:
+                    batch.error = batch.error or InterruptedError("the write was interrupted")
+        except BaseException:  # interrupted: if it has not begun, the others' are written without these
+            with self._mutex:
+                if batch is not None:
+                    batch.asked = [one for one in batch.asked if one not in asked]
             raise
-        return mine
+        return batch.error
 
-    def _lead(self, mine: _Waiting) -> None:
-        """Write for all that wait by now."""
+    def _lead(self, batch: _Batch) -> None:
         place = Place()
         try:
             with place.over:
                 locks = self._turns.begin(place, _refs.LOCK_SECONDS)
                 try:
-                    with self._mutex:
-                        mine.batch, self._queue = self._queue[:_MOST], self._queue[_MOST:]
-                    self._write(mine.batch, locks)
+                    self._begin(batch)
+                    self._write(batch.asked, locks)
                 finally:
                     self._turns.end(locks)
         except OSError as error:
-            if not mine.batch:  # nobody else's turn has come
-                with self._mutex:
-                    mine.batch, self._queue = self._queue, []
-            for one in mine.batch:
-                one.error = one.error or error
-        mine.over = True
+            self._begin(batch)  # unless it has: those who wait for it have waited as long
+            batch.error = error
+        batch.over = True
 
-    def _leave(self, mine: _Waiting) -> None:
-        """Wait no more, and let the first of those that have come since lead, and those go on for whom it wrote."""
+    def _begin(self, batch: _Batch) -> None:
+        """Let nobody add to it."""
         with self._mutex:
-            if mine in self._queue:
-                self._queue.remove(mine)
-            if self._leads is mine:
-                self._leads = self._queue[0] if self._queue else None
-            if self._leads is not None:
-                self._leads.wake()
-        for one in mine.batch:
-            if not mine.over:
-                one.error = one.error or InterruptedError("the write was interrupted")
-            one.wake()
+            if batch in self._batches:
+                self._batches.remove(batch)
+            batch.begun = True
 
-    def _write(self, batch: Iterable[_Waiting], locks: Locks) -> None:
+    def _write(self, batch: Iterable[_Asked], locks: Locks) -> None:
         self._journal.catch_up()
         erased = self._journal.erasures()  # nobody else erases anything now
         heads: dict[str, str] = {}
         guarded: list[str] = []
         moves: list[RefMove] = []
-        for one in batch:
-            for asked in one.asked:
-                move = asked.move
-                try:
-                    now = heads.get(move.ref) or self._journal.known(move.ref)
-                    if asked.since != erased:
-                        asked.plain = False
-                    elif now is None:
-                        asked.plain = self._hold(move, locks)
-                        guarded.append(move.ref)
-                    elif now != move.old:
-                        raise moved(move.ref)
-                except (CaesuraError, OSError) as error:
-                    asked.error = error
-                    continue
-                if asked.plain:
-                    heads[move.ref] = move.new
-                    moves.append(move)
+        for asked in batch:
+            move = asked.move
+            try:
+                now = heads.get(move.ref) or self._journal.known(move.ref)
+                if asked.since != erased:
+                    asked.plain = False
+                elif now is None:
+                    asked.plain = self._hold(move, locks)
+                    guarded.append(move.ref)
+                elif now != move.old:
+                    raise moved(move.ref)
+            except (CaesuraError, OSError) as error:
+                asked.error = error
+                continue
+            if asked.plain:
+                heads[move.ref] = move.new
+                moves.append(move)
         try:
             self._journal.append(moves)
         except OSError:
