@@ -212,11 +212,9 @@ class Commits:
             before, weight.messages = base.laid.folders, base.laid.weight.messages
         elif base is not None:  # compacted: of what is there already nothing need be written, or synced, again
             there = {blob.hex() for blob in self._trees.messages(base.laid.folders.tree)}
-        blobs: list[str] = []
-        for message in messages if added is None else added:
-            data = encode_message(message)
-            weight.messages += len(data)
-            blobs.append(batch.add("blob", data))
+        texts = [encode_message(message) for message in (messages if added is None else added)]
+        weight.messages += sum(map(len, texts))
+        blobs = [batch.add("blob", text) for text in texts]
         if there:
             for blob in there & batch.keys():
                 del batch[blob]
