@@ -105,12 +105,12 @@ class Caesura(Side):
         return tuple(map(as_ours, step))
 
     def append(self, loop: str, step: tuple[OurMessage, ...]) -> None:
-        self._append(loop_name(loop), step, {})
+        self._append(LoopName(loop), step, {})
 
     def _append(self, loop: LoopName, step: tuple[OurMessage, ...], children: Mapping[CallId, Child]) -> None:
         before = self._heads.get(loop)
         state = first_state(step, loop) if before is None else next_state(before.state, step, children)
-        parents = () if before is None else (before.id, *(child.commit for _, child in sorted(children.items())))
+        parents = () if before is None else (before.id, *[children[call].commit for call in sorted(children)])
         commit = self._store.write(state, parents=parents, message="lead: step", author=AUTHOR, committer=COMMITTER)
         self._store.move(loop, None if before is None else before.id, commit.id)
         self._heads[loop] = commit
