@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
+import msgspec
+
 from . import _disk
 from ._packed import PACKED
 from ._protocol import Locked
@@ -31,7 +33,7 @@ class Held(OSError):
     """Git's own lock on a file is held by somebody who is no process of ours, or was when it died."""
 
 
-class Locks:
+class Locks(msgspec.Struct, eq=False):
     """Git's own locks on files of a repository, taken by the one process of ours that may take any.
 
     A lock is a second name of a file ``caesura.lock.<name>``, in which stands what is to come in the place of the
@@ -39,9 +41,9 @@ class Locks:
     would ours.
     """
 
-    def __init__(self, folder: Path, *, durable: bool) -> None:
-        self._folder, self._durable = folder, durable
-        self._taken: dict[str, Path] = {}
+    _folder: Path
+    _durable: bool
+    _taken: dict[str, Path] = {}
 
     def take(self, name: str, content: bytes | Path) -> None:
         """Lock a file (``HEAD``, ``packed-refs``, ``refs/…``), to put this in its place: bytes, or a synced file.
@@ -160,15 +162,29 @@ def settle(repository: Path, folder: Path) -> None:
         settle(repository, folder.parent)  # or the folder comes back, with what was in it
 
 
-class Place:
+class Place(msgspec.Struct, eq=False):
     """A place in the row of a process's threads that take turns. Whoever has it holds `over` until its turn is over.
 
     `before` is the place before it, until the turn of that one is over.
     """
 
-    def __init__(self) -> None:
-        self.over = threading.Lock()
-        self.before: Place | None = None
+    over: threading.Lock = msgspec.field(default_factory=threading.Lock)
+    before: "Place | None" = None
+
+
+class _Process:
+    """This process. Python says when it has been forked: to ask the system for its number is a call, and each step's turn
+    would ask twice.
+    """
+
+    number = os.getpid()
+
+    @classmethod
+    def forked(cls) -> None:
+        cls.number = os.getpid()
+
+
+os.register_at_fork(after_in_child=_Process.forked)
 
 
 class Turns:
@@ -212,7 +228,7 @@ class Turns:
         The caller holds the lock of a new place with a ``with`` of its own around all this: the one thing that Python
         lets go of whenever it interrupts a thread. What else is left then, the next turn does away with.
         """
-        locks = Locks(self._folder, durable=self._durable)
+        locks = Locks(self._folder, self._durable)
         with self._mutex:
             place.before, self._last = self._last, place
         while place.before is not None:
@@ -235,16 +251,16 @@ class Turns:
         try:
             locks.release()
         finally:
-            if self._owner == os.getpid():  # else the file is that of the process that this one was forked from
+            if self._owner == _Process.number:  # else the file is that of the process that this one was forked from
                 fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _lock(self, seconds: float) -> None:
         deadline, pause = time.monotonic() + seconds, 0.0001
         while True:
-            if self._file < 0 or self._owner != os.getpid():
+            if self._file < 0 or self._owner != _Process.number:
                 self.close()
                 self._file = os.open(self._folder / MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-                self._owner = os.getpid()
+                self._owner = _Process.number
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -275,7 +291,7 @@ def exclusive(folder: Path, *, durable: bool = True) -> Iterator[Locks]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BlockingIOError(error.errno, f"another process holds the lock on {folder / MARK}") from None
-        locks = Locks(folder, durable=durable)
+        locks = Locks(folder, durable)
         locks.clear()
         try:
             yield locks
