@@ -141,7 +141,8 @@ class Journal:
         self._turn = RLock()
         self._segments: list[Segment] = []
         self._heads: dict[str, str] = {}
-        # Objects that are kept for the next frame, and of how many bytes; those of the one that is being written.
+        # Objects that are kept for the next frame, and of how many bytes; those of one that is being written, or could
+        # not be.
         self._pending: dict[bytes, tuple[Kind, bytes]] = {}
         self._waiting = 0
         self._due: dict[bytes, tuple[Kind, bytes]] = {}
@@ -276,7 +277,9 @@ class Journal:
             OSError: it cannot be written. It is not there then.
         """
         with self._turn:
-            objects = self._take_due()
+            # What an earlier frame holds is in this one, too: it might be taken back yet, or sealed, and erased.
+            objects = self._due = {**self._due, **self._pending} if self._due else self._pending
+            self._pending, self._waiting = {}, 0
             if not objects and not moves:
                 return
             segment, growing = self._writable()
@@ -299,18 +302,6 @@ class Journal:
                 segment.add(frame)
                 self._note(frame)
             self._due = {}
-
-    def _take_due(self) -> Mapping[bytes, tuple[Kind, bytes]]:
-        """The objects that are kept for the next frame, but for those that another one holds by now.
-
-        Asked before a `catch_up`, what an earlier frame holds might be gone since, and erased.
-        """
-        self._due |= self._pending  # besides those of a frame that could not be written
-        self._pending, self._waiting = {}, 0
-        for segment in self._segments:
-            for name in self._due.keys() & segment.objects.keys():
-                del self._due[name]
-        return self._due
 
     def _take_back(self, growing: _disk.Growing, size: int, *, trusted: bool) -> None:
         """Make a frame undone that is there in part, or may not have reached the disk."""
