@@ -1,6 +1,7 @@
 """Sealed steps: every store sees them at once, git once they are sealed, and nobody loses one in between."""
 
 import errno
+import gc
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from functools import partial
 from io import FileIO
 from itertools import count
 from pathlib import Path
-from types import FrameType, SimpleNamespace
+from types import FrameType, ModuleType, SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -49,6 +50,7 @@ from caesura.continuations.store import (
 )
 from caesura.continuations.store._exclusive import Locks, Turns
 from caesura.continuations.store._journal import FOLDER, Journal, Segment
+from caesura.continuations.store._later import Later
 from caesura.continuations.store._sealing import Sealer
 from caesura.continuations.store._vanished import about_to_erase
 from tests.repositories import OPS, STATE, X, git
@@ -266,7 +268,7 @@ def test_steps_wait_where_sealing_does_not_keep_up(folder: Path, monkeypatch: py
     for number in range(60):
         before = [step(store, *before, message=f"{number}\n")]
         journal.catch_up()
-        assert journal.held[1] < 2000
+        assert journal.held()[1] < 2000
     journal.close()
     store.close()
     assert branches(folder) == {X: before[0].id}
@@ -434,37 +436,71 @@ def test_who_waits_with_a_step_that_is_interrupted_while_it_is_written_is_told_s
     turns.close()
 
 
-def test_a_step_that_is_interrupted_at_any_moment_keeps_nobody_from_theirs(store: GitStore) -> None:
-    files, made = {_exclusive.__file__, _group.__file__}, list[Commit]()
+def interrupted_at(number: int, call: Callable[[], object], *modules: ModuleType) -> bool:
+    """Make a call, and interrupt it at a moment in these modules; whether it has so many."""
     # Python interrupts a thread where it begins one of its own functions, or comes back from one that is not.
-    moments = ("call", "c_return")
+    moments, files, passed = ("call", "c_return"), {module.__file__ for module in modules}, count(1)
 
-    def interrupted_at(number: int) -> bool:
-        passed = count(1)
-
-        def profile(frame: FrameType, event: str, _: object) -> None:
-            if event in moments and frame.f_code.co_filename in files and next(passed) == number:
-                sys.setprofile(None)
-                raise KeyboardInterrupt
-
-        sys.setprofile(profile)
-        try:
-            step(store, loop=loop_name(f"x{number}"))
-        except KeyboardInterrupt:
-            return True
-        finally:
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        if event in moments and frame.f_code.co_filename in files and next(passed) == number:
             sys.setprofile(None)
-        return False
+            raise KeyboardInterrupt
 
-    number = 0
-    while interrupted_at(number := number + 1):
+    sys.setprofile(profile)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+def test_a_step_that_is_interrupted_at_any_moment_keeps_nobody_from_theirs(store: GitStore) -> None:
+    number, made = 0, list[Commit]()
+    gc.collect()  # or other tests' turns end within a step of this one
+
+    def one() -> Commit:
+        return step(store, loop=loop_name(f"x{number}"))
+
+    while interrupted_at(number := number + 1, one, _exclusive, _group):
         after = threading.Thread(target=lambda: made.append(step(store, *made[-1:], loop=OPS)), daemon=True)
         after.start()
         after.join(PATIENCE)
         assert not after.is_alive()
         assert len(made) == number
-    assert number > 30
+    assert number > 20
     assert store.head(OPS) == made[-1].id
+
+
+def test_who_is_interrupted_at_any_moment_while_it_tells_that_there_is_something_to_seal_keeps_it_from_nobody(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_later, "IDLE", 0.0)
+    monkeypatch.setattr(_later, "FULL", 0)  # each step waits until it is sealed
+    monkeypatch.setattr(_later, "PATIENCE", 0.001)
+    journal, number = Journal(folder, durable=True), 0
+    while True:
+        sealed = threading.Event()
+        later, number = Later(journal, sealed.set), number + 1
+        later.step()  # which begins a thread, of which Python does not bear to be interrupted
+        assert sealed.wait(PATIENCE)
+        sealed.clear()
+        if not interrupted_at(number, later.step, _later, threading):
+            break
+
+        def others(later: Later = later, sealed: threading.Event = sealed) -> None:
+            later.step()
+            sealed.wait(PATIENCE)
+            later.close()
+
+        after = threading.Thread(target=others, daemon=True)
+        after.start()
+        after.join(PATIENCE)
+        assert sealed.is_set()
+        assert not after.is_alive()
+    assert number > 5
+    later.close()
 
 
 def test_of_threads_that_move_one_branch_one_does(store: GitStore) -> None:

@@ -173,9 +173,7 @@ class Place(msgspec.Struct, eq=False):
 
 
 class _Process:
-    """This process. Python says when it has been forked: to ask the system for its number is a call, and each step's turn
-    would ask twice.
-    """
+    """This process's number: kept, as each step's turn would ask the system for it twice. Python says when it forks."""
 
     number = os.getpid()
 

@@ -176,7 +176,6 @@ class Journal:
             self.catch_up()
             return dict(self._heads)
 
-    @property
     def held(self) -> tuple[int, int]:
         """How many moves it holds, and how many bytes of frames, as far as it was read."""
         with self._turn:
