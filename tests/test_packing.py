@@ -18,8 +18,9 @@ from msgspec.structs import replace
 from caesura.continuations._ids import object_id
 from caesura.continuations.store import _disk, _packing
 from caesura.continuations.store._delta import DEPTH, as_delta
+from caesura.continuations.store._errors import Torn
 from caesura.continuations.store._format import FILE, NUMBERS, Entry, Kind, tree_bytes
-from caesura.continuations.store._objects import Objects
+from caesura.continuations.store._objects import Batch, Objects
 from caesura.continuations.store._packing import head, index_of, keeper, packed, write_pack
 from caesura.continuations.store._packs import Pack, Packs
 from caesura.continuations.store._versions import shortened
@@ -187,6 +188,97 @@ def test_places_beyond_two_gigabytes_are_told_as_git_tells_them() -> None:
         b"%d %s (%08x)" % (at, name.hex().encode(), checksum) for name, (checksum, at) in places.items()
     ]
     assert struct.unpack(">I", index[1028:1032]) == (12,)
+
+
+# Many blobs --------------------------------------------------------------------------------------------------------
+
+standing = st.lists(
+    st.tuples(
+        st.integers(0, 80),
+        st.sampled_from(["alike", "random", "large"]),
+        st.sampled_from(["one pack", "another", "a file", "a delta", "stored"]),
+    ),
+    max_size=60,
+)
+"""How often what each holds is repeated, what that is, and where it stands."""
+
+
+@given(standing)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+def test_many_blobs_are_read_in_their_order_wherever_each_of_them_stands(
+    tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[int, str, str]]
+) -> None:
+    objects = tmp_path_factory.mktemp("standing") / "objects"
+    objects.mkdir()
+    base = b"b" * 50
+    packs: list[dict[bytes, bytes]] = [entries([("blob", base)]), {}]
+    texts, alone = list[bytes](), Batch()
+    for number, (times, what, where) in enumerate(drawn):
+        text = b"%d " % number + {"alike": b"abc\n" * 10, "random": os.urandom(40), "large": b"x" * 1000}[what] * times
+        name = bytes.fromhex(object_id("blob", text))
+        match where:
+            case "a file":
+                alone.add("blob", text)
+            case "a delta":
+                text = base + b"%d" % number
+                name, told = bytes.fromhex(object_id("blob", text)), text[50:]
+                delta = bytes([50, len(text), 0x90, 50, len(told)]) + told
+                packs[0][name] = head(7, len(delta)) + bytes.fromhex(object_id("blob", base)) + zlib.compress(delta)
+            case "stored":
+                packs[0][name] = head(NUMBERS["blob"], len(text)) + zlib.compress(text, 0)
+            case _:
+                packs[where == "another"][name] = packed("blob", text)
+        texts.append(text)
+    for pack in filter(None, packs):
+        write_pack(objects, len(pack), pack.items())
+    with closing(Objects(objects)) as ours:
+        ours.write(alone)
+        ours.read(object_id("blob", base))
+        assert list(ours.blobs([bytes.fromhex(object_id("blob", text)) for text in texts])) == texts
+
+
+def test_of_many_large_blobs_no_more_than_one_at_a_time_is_held(objects: Path) -> None:
+    texts = [b"%d" % number * 2**21 for number in range(10)]
+    made = entries([("blob", text) for text in texts])
+    write_pack(objects, len(made), made.items())
+    with closing(Objects(objects)) as ours:
+        ours.read(next(iter(made)).hex())
+        tracemalloc.start()
+        assert all(len(text) == 2**21 for text in ours.blobs(list(made)))
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert held < 5 * 2**21  # one as it is read, and the one before it
+
+
+@pytest.mark.parametrize("fault", ["changed", "another's", "cut short", "missing", "no blob"])
+@pytest.mark.parametrize("place", [0, 7, 31, 32, 69])
+def test_of_many_blobs_those_before_one_that_is_damaged_are_read_and_it_is_told_as_alone(
+    objects: Path, place: int, fault: str
+) -> None:
+    texts = [b"%d " % number * 100 for number in range(70)]
+    names = [bytes.fromhex(object_id("blob", text)) for text in texts]
+    made = entries([("blob", text) for text in texts])
+    match fault:
+        case "changed":
+            made[names[place]] = made[names[place]][:6] + b"\xff" + made[names[place]][7:]
+        case "another's":
+            made[names[place]] = packed("blob", b"another's")
+        case "cut short":
+            made[names[place]] = made[names[place]][:-1]
+        case "missing":
+            del made[names[place]]
+        case _:
+            made[names[place]] = packed("tree", texts[place])
+    write_pack(objects, len(made), made.items())
+    with closing(Objects(objects)) as ours:
+        ours.read(names[1 if place == 0 else 0].hex())
+        read = ours.blobs(names)
+        assert [next(read) for _ in range(place)] == texts[:place]
+        with pytest.raises(Torn) as alone:
+            ours.get(names[place].hex(), "blob")
+        with pytest.raises(Torn) as told:
+            next(read)
+        assert str(told.value) == str(alone.value)
 
 
 # Versions ----------------------------------------------------------------------------------------------------------

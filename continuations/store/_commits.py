@@ -289,7 +289,8 @@ class Commits:
 
     def _messages(self, tree: str, weight: Weight) -> Messages:
         before, found = weight.size, list[Message]()
-        for files in _some_at_once(map(self._objects.blob, self._trees.messages(tree))):
+        names = [*self._trees.messages(tree)]  # all first: in turn with the messages, a folder takes twice as long
+        for files in _some_at_once(self._objects.blobs(names)):
             weight.add(sum(map(len, files)))
             found += decode_messages(files, len(found), message_file)
         weight.messages = weight.size - before

@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock
@@ -39,6 +39,7 @@ _OURS = "tmp_obj_caesura-"
 _STRANGERS_AGE = 24 * 3600.0
 _ALTERNATES = 5
 _TRIES = 10
+_TOGETHER = 32  # blobs that are read together
 
 
 class Batch(dict[str, tuple[Kind, bytes]]):
@@ -117,15 +118,19 @@ class Objects:
             raise torn(f"Object {name}", self._folder, f"it is a {found} where a {kind} should be")
         return data
 
-    def blob(self, name: bytes) -> bytes:
-        """`get`, for one of many blobs, by its id in bytes: quick for those that are in one pack, as most are.
+    def blobs(self, names: Sequence[bytes]) -> Iterator[bytes]:
+        """`get`, for many blobs, by their ids in bytes: quick for those that are in one pack, as most are.
 
         Raises:
             Torn, TooLarge: as `get`.
         """
-        recent = self._recent
-        data = None if recent is None else recent.blob(name, MAX_OBJECT)
-        return self.get(name.hex(), "blob") if data is None else data
+        at = 0
+        while at < len(names):
+            recent = self._recent
+            found = [] if recent is None else recent.blobs(names[at : at + _TOGETHER])
+            found = found or [self.get(names[at].hex(), "blob")]
+            yield from found
+            at += len(found)
 
     def find(self, prefix: str) -> set[str]:
         """The ids that begin so; `prefix` is at least two digits."""

@@ -4,7 +4,7 @@ import hashlib
 import mmap
 import struct
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +27,8 @@ _BASES, _BASE = 4 * 2**20, 2**20  # bytes of objects that are kept, as deltas ta
 _EACH = 300  # bytes that each of them takes besides
 _PLACE = struct.Struct(">I").unpack_from
 _NEAR = 64  # objects among which one is looked for byte by byte
+_SMALL = 2**15  # bytes of a blob that is read together with others
+_LONGER = 64  # bytes by which it may be longer than that, deflated: whoever deflates keeps what would be as it is
 
 
 class Bases(Kept[tuple["Pack", int], tuple[Kind, bytes]]):
@@ -140,24 +142,31 @@ class Pack:
             raise torn(f"Object {name.hex()}", self.file, "its content is another's")
         return kind, data
 
-    def blob(self, name: bytes, limit: int) -> bytes | None:
-        """`read`, of a blob that stands whole in it, quickly; None for all else, and whatever is wrong.
+    def blobs(self, names: Sequence[bytes]) -> list[bytes]:
+        """The first of some blobs, as far as they stand in it whole, and are small; of the next one, `read` tells more.
 
-        For any thread: it keeps nothing, and a pack that is closed meanwhile has it no more.
+        One thing is done for all of them before the next one is: so it takes less time. For any thread: it keeps
+        nothing, and a pack that is closed meanwhile has them no more.
         """
-        try:
-            offset = self.offset(name)
-            if offset is None:
-                return None
-            number, size, at = self._head(offset)
-            if number != _BLOB or size > limit:
-                return None
-            data = self._inflate(at, size)
-        except (IndexError, ValueError):
-            return None
-        found = hashlib.sha1(b"blob %d\x00" % size, usedforsecurity=False)
-        found.update(data)  # after the header, and not together with it: that would be a copy
-        return data if found.digest() == name else None
+        places, found = list[tuple[int, int]](), list[bytes]()
+        with suppress(IndexError, ValueError):
+            for name in names:
+                offset = self.offset(name)
+                if offset is None:
+                    break
+                number, size, at = self._head(offset)
+                if number != _BLOB or size > _SMALL:
+                    break
+                places.append((at, size))
+        with suppress(ValueError):
+            for at, size in places:
+                found.append(inflate_all(self._data[at : at + size + _LONGER], size))
+        for place, (name, data) in enumerate(zip(names, found, strict=False)):
+            digest = hashlib.sha1(b"blob %d\x00" % len(data), usedforsecurity=False)
+            digest.update(data)  # after the header, and not together with it: that would be a copy
+            if digest.digest() != name:
+                return found[:place]
+        return found
 
     def _object(self, offset: int, limit: int, name: bytes) -> tuple[Kind, bytes]:
         deltas: list[tuple[int, bytes]] = []
