@@ -124,10 +124,12 @@ def _has_same_times(folder: int, known: Known) -> bool:
         return False
     look = os.lstat  # what follows is nearly all that a step costs which changes nothing
     try:
-        times = [look(name, dir_fd=folder).st_ctime_ns for name in known.stamps]
+        for name, stamp in known.stamps.items():
+            if look(name, dir_fd=folder).st_ctime_ns != stamp[0]:
+                return False
     except FileNotFoundError:  # since its folder's stamp was looked at
         return False
-    return times == [stamp[0] for stamp in known.stamps.values()]
+    return True
 
 
 def _has_same_files(folder: int, known: Known) -> bool:
