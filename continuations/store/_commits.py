@@ -326,12 +326,12 @@ class Commits:
         return data
 
 
-def _some_at_once(files: Iterable[bytes]) -> Iterator[list[bytes]]:
+def _some_at_once(found: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
     """Files, in order, some at a time: of few bytes together, or a large one after them."""
     some, size = list[bytes](), 0
-    for file in files:
-        some.append(file)
-        size += len(file)
+    for files in found:
+        some += files
+        size += sum(map(len, files))
         if size >= _AT_ONCE:
             yield some
             some, size = [], 0

@@ -72,7 +72,7 @@ class GitStore(Store):
         visibility: Visibility = "step",
     ) -> None:
         self._repo = repository
-        folder = Path(repository.path)
+        folder, config = Path(repository.path), repository.config
         self._folder = common(folder)
         self._durable = durable = durability == "power-cut"
         self._turns = Turns(self._folder, durable=durable)
@@ -81,7 +81,7 @@ class GitStore(Store):
         self._refs = JointRefs(
             self._folder,
             folder,
-            logging=logged(repository.config, bare=repository.is_bare),
+            logging=logged(config, bare=repository.is_bare),
             durable=durable,
             who=self._who,
             journal=self._journal,
@@ -91,7 +91,7 @@ class GitStore(Store):
         self._refs.unseal = self._sealer.seal_within
         sealed = visibility == "sealed"
         self._group = Group(self._journal, self._refs, self._turns, self._sealer) if sealed else None
-        self._precious = precious(repository.config)
+        self._precious = precious(config)
         self._leases = LeaseFiles(self._folder)
         self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
         self._waiting = Waiting(self._folder, self._objects, self._refs, LOOPS)

@@ -26,6 +26,8 @@ _SETTINGS = """\
 
 def unmade(folder: Path) -> bool:
     """Whether a repository may be made there: it is missing, empty, or was left, or is still being, half made."""
+    if (folder / "HEAD").exists():  # as nearly always
+        return False
     if not folder.exists():
         return True
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}

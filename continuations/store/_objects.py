@@ -118,8 +118,10 @@ class Objects:
             raise torn(f"Object {name}", self._folder, f"it is a {found} where a {kind} should be")
         return data
 
-    def blobs(self, names: Sequence[bytes]) -> Iterator[bytes]:
-        """`get`, for many blobs, by their ids in bytes: quick for those that are in one pack, as most are.
+    def blobs(self, names: Sequence[bytes]) -> Iterator[list[bytes]]:
+        """`get`, for many blobs, by their ids in bytes: in order, some small ones or a large one at a time.
+
+        It is quick for those that are in one pack, as most are.
 
         Raises:
             Torn, TooLarge: as `get`.
@@ -129,7 +131,7 @@ class Objects:
             recent = self._recent
             found = [] if recent is None else recent.blobs(names[at : at + _TOGETHER])
             found = found or [self.get(names[at].hex(), "blob")]
-            yield from found
+            yield found
             at += len(found)
 
     def find(self, prefix: str) -> set[str]:

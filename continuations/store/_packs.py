@@ -243,18 +243,20 @@ class Pack:
 
 
 class Packs:
-    """The packs of a folder of objects; which there are is looked up again when one seems to be missing."""
+    """The packs of a folder of objects; which there are is looked up once, and again when one seems to be missing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "pack"
         self._there: set[Path] = set()
         self._open: dict[Path, Pack] = {}
         self._bases = Bases()
-        self._all: tuple[Pack, ...] = ()
+        self._all: tuple[Pack, ...] | None = None
         self._faults: dict[Path, CaesuraError] = {}
 
     def __iter__(self) -> Iterator[Pack]:
-        return iter(self._all)
+        if self._all is None:
+            self.refresh()
+        return iter(self._all or ())
 
     @property
     def faults(self) -> tuple[CaesuraError, ...]:
@@ -293,7 +295,7 @@ class Packs:
             pack.close()
         self._open.clear()
         self._bases.clear()
-        self._all = ()
+        self._all = None
 
 
 class _Ids:
