@@ -3,11 +3,13 @@
 import hashlib
 import secrets
 import struct
-import zlib
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
+
+from isal.isal_zlib import adler32, crc32
 
 from . import _disk
 from ._deflate import deflate
@@ -38,7 +40,7 @@ def deflated(data: bytes) -> bytes:
     size = len(data)
     short = data if size < _SHORT else deflate(data)
     if len(short) >= size and size <= _STORED:
-        return b"".join((_PLAIN, _SIZES.pack(size, size ^ _STORED), data, _SUM.pack(zlib.adler32(data))))
+        return b"".join((_PLAIN, _SIZES.pack(size, size ^ _STORED), data, _SUM.pack(adler32(data))))
     return short
 
 
@@ -157,7 +159,7 @@ def _chunks(
             raise ValueError(f"object {name.hex()} is given twice")
         if entry[0] >> 4 & 7 == ID_DELTA:
             entry = _placed(entry, at, places)
-        places[name] = (zlib.crc32(entry), at)
+        places[name] = (crc32(entry), at)
         parts.append(entry)
         at += len(entry)
         held += len(entry)
@@ -185,27 +187,17 @@ def _placed(entry: bytes, at: int, places: Mapping[bytes, tuple[int, int]]) -> b
 def index_of(places: dict[bytes, tuple[int, int]], trailer: bytes) -> bytes:
     """The index of a pack, in its second version."""
     names = sorted(places)
-    counts = [0] * 256
-    for name in names:
-        counts[name[0]] += 1
-    total, fanout = 0, list[int]()
-    for number in counts:
-        total += number
-        fanout.append(total)
-    small, large = list[int](), list[int]()
-    for name in names:
-        at = places[name][1]
-        if at < _LARGE:
-            small.append(at)
-        else:  # a pointer to a wider place further down
-            small.append(_LARGE | len(large))
-            large.append(at)
+    found = [places[name] for name in names]
+    fanout = [bisect_left(names, bytes((byte,))) for byte in range(1, 256)]
+    large = [at for _, at in found if at >= _LARGE]
+    wider = iter(range(_LARGE, _LARGE + len(large)))  # pointers to wider places further down
+    small = [at if at < _LARGE else next(wider) for _, at in found]
     parts = [
         b"\xfftOc\x00\x00\x00\x02",
-        struct.pack(">256I", *fanout),
+        struct.pack(">256I", *fanout, len(names)),
         b"".join(names),
-        struct.pack(f">{total}I", *(places[name][0] for name in names)),
-        struct.pack(f">{total}I", *small),
+        struct.pack(f">{len(names)}I", *[checksum for checksum, _ in found]),
+        struct.pack(f">{len(names)}I", *small),
         struct.pack(f">{len(large)}Q", *large),
         trailer,
     ]
