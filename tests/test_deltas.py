@@ -65,7 +65,7 @@ def test_of_a_record_only_the_lines_that_have_changed_are_told_again() -> None:
         (record(*calls, at=12, seconds=2.25), record(*calls[1:], at=9, seconds=0.125)),
     ]
     for base, target in cases:
-        assert len(check(base, target)) < 130 < len(target) / 3
+        assert len(check(base, target)) < 150 < len(target) / 2.5
 
 
 def test_of_a_folder_only_the_entries_that_have_changed_are_told_again() -> None:
@@ -76,6 +76,14 @@ def test_of_a_folder_only_the_entries_that_have_changed_are_told_again() -> None
     assert len(check(base, b"".join(map(entry_bytes, changed)))) < 120 < len(base) / 8
     without = [*entries[:7], *entries[8:30], *entries[31:]]
     assert len(check(base, b"".join(map(entry_bytes, without)))) < 120
+
+
+def test_of_a_folder_in_which_one_entry_has_moved_that_entry_alone_is_told_again() -> None:
+    entries = [Entry(FILE, f"{number:03}", os.urandom(20).hex()) for number in range(100)]
+    base = b"".join(map(entry_bytes, entries))
+    moved = [*entries[:7], *entries[8:80], Entry(FILE, "07:", entries[7].id), *entries[80:]]
+    assert len(moved) == len(entries)
+    assert len(check(base, b"".join(map(entry_bytes, moved)))) < 100 < len(base) / 20
 
 
 def test_what_stands_before_each_entry_of_a_folder_hides_no_entry_that_stands_elsewhere_by_now() -> None:

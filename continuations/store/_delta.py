@@ -15,6 +15,7 @@ _COPIED = 0xFFFFFF
 _SAME = 8  # bytes in a row: no fewer are copied
 _LONG = 16  # bytes in a row: fewer may be the same by chance, as what stands before each id in a folder
 _NEW = 24  # bytes in a row: among no fewer a line of the other object is looked for
+_REPLACED = 96  # bytes in a row, if they stand in the place of as many: fewer are mostly ids, which are new
 _STRETCH = 4096  # bytes that are compared after such a line
 _SEARCHED = 1 << 16  # bytes; in more than that only what is the same at both ends is looked for
 
@@ -60,15 +61,19 @@ def _same(base: bytes, target: bytes) -> list[_Run]:
     if ours != theirs:
         runs += _side_by_side(base, target, theirs - size, ours - size, size)
         runs.sort()
-    at, found, lines = 0, list[_Run](), frozenset[bytes]()
+    # Thousands of times in a row: to call list[_Run] takes longer than one round of these loops.
+    found: list[_Run] = []
+    same: list[_Run] = []
+    lines: Set[bytes] = frozenset()
+    at = shift = 0
     mark = b"\x00" if b"\x00" in target else b"\n"
-    for start, end, _ in (*runs, (ours, ours, 0)):
+    for start, end, further in (*runs, (ours, ours, theirs - ours)):
         if end - start >= _LONG or start == ours:  # what lies between two long runs may stand elsewhere in the base
-            if start - at >= _NEW and target.find(mark, at, start) >= 0:
+            if start - at >= (_REPLACED if further == shift else _NEW) and target.find(mark, at, start) >= 0:
                 lines = lines or frozenset(base.split(mark))
                 found += _from_lines(base, target, at, start, lines, mark)
-            at = max(at, end)
-    same, at = list[_Run](), 0
+            at, shift = max(at, end), further
+    at = 0
     for start, end, further in sorted(runs + found) if found else runs:
         start = max(start, at)
         if end - start >= _SAME:
