@@ -30,7 +30,7 @@ class Crossing:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._queue: list[_Waiting] = []
-        self._led = False
+        self._led = self._together = False
         self._thread = trio.CapacityLimiter(1)
 
     @trio.lowlevel.enable_ki_protection  # a Ctrl-C in between would leave tasks waiting for one that leads no more
@@ -82,7 +82,11 @@ class Crossing:
 
     async def _lead(self) -> None:
         """Cross with all that wait by now, and let the first of those that have come since lead next."""
+        if self._together:  # those that crossed together are awake together, or the first would cross alone each time
+            for _ in range(2):  # in one round of trio's they run in any order, and this one may be the first again
+                await trio.lowlevel.cancel_shielded_checkpoint()
         batch, self._queue = self._queue, []
+        self._together = len(batch) > 1
         try:
             with trio.CancelScope(shield=True):
                 works = [one.work for one in batch]

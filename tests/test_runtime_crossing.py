@@ -59,6 +59,24 @@ async def test_what_many_loops_do_at_once_takes_few_crossings_and_each_has_its_o
     assert store.crossings == [1, 49]
 
 
+async def test_loops_that_crossed_together_cross_together_again() -> None:
+    store = Counting(held=1)
+    crossing = Crossing(store)
+
+    async def one() -> None:
+        for _ in range(3):
+            await crossing.do(lambda: None)
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(one)
+            await trio.testing.wait_all_tasks_blocked()
+            await trio.to_thread.run_sync(store.full.wait, PATIENCE)
+            store.go_on.set()
+    assert store.crossings == [1, 50, 50, 49]  # the one that came first is a call ahead of the others
+
+
 async def test_what_one_does_wrong_reaches_nobody_else() -> None:
     store = Counting(held=1)
     crossing, results = Crossing(store), list[str]()
