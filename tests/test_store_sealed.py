@@ -984,6 +984,20 @@ def test_other_threads_have_their_turn_before_each_stretch_that_is_sealed(
     assert branches(folder) == {X: made[-1].id}
 
 
+def test_the_more_there_is_to_seal_the_less_often_others_have_their_turn_meanwhile(
+    store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [step(store)]
+    for number in range(50):
+        made.append(step(store, made[-1], message=f"Step {number}.\n" * 100))
+    turns: list[float] = []
+    monkeypatch.setattr(_sealing, "_STRETCH", 1)
+    monkeypatch.setattr(_sealing, "_PART", 5)
+    monkeypatch.setattr(_sealing, "time", SimpleNamespace(sleep=turns.append))
+    store.seal()
+    assert 3 <= len(turns) <= 8
+
+
 def test_nothing_is_sealed_of_a_segment_that_another_program_has_cut_short_meanwhile(
     folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ whoever does it again does the same: the same segment makes the same pack, and a
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from io import FileIO
 from pathlib import Path
@@ -25,7 +25,7 @@ from ._packing import keeper, write_pack
 from ._versions import shortened
 
 _BRANCH = "branch-"
-_STRETCH = 2**16  # bytes: about a millisecond's work
+_STRETCH, _PART = 2**13, 256  # bytes: about a tenth of a millisecond's work; or as large a part of what is to be sealed
 _TURN = 1e-5  # seconds: what Python makes of it is enough for another thread to wake up
 
 
@@ -124,7 +124,7 @@ class Sealer:
             file = _disk.opened(segment.path)
         except FileNotFoundError:  # somebody else has sealed it
             return None
-        found = shortened(_contents(file, places))
+        found = shortened(_contents(file, places, self._stretch))
         keep = self._still_there(segment, within=within)
         try:
             with file, suppress(_Sealed):
@@ -148,6 +148,10 @@ class Sealer:
             if not segment.path.exists():
                 raise _Sealed
             yield
+
+    def _stretch(self) -> int:
+        """How many bytes to seal in a row: others wait meanwhile, the longer the less it keeps up with them."""
+        return max(_STRETCH, self._journal.held[1] // _PART)
 
     def _new(self) -> Path:
         return self._journal.folder / f"{_BRANCH}{mark()}"
@@ -216,8 +220,10 @@ class Sealer:
                 _disk.unlink(file)
 
 
-def _contents(file: FileIO, places: Iterable[tuple[bytes, Place]]) -> Iterator[tuple[bytes, tuple[Kind, bytes]]]:
-    """The objects at places of a segment, the last place first; a stretch of the file is read at a time.
+def _contents(
+    file: FileIO, places: Iterable[tuple[bytes, Place]], size: Callable[[], int]
+) -> Iterator[tuple[bytes, tuple[Kind, bytes]]]:
+    """The objects at places of a segment, the last place first; a stretch of the file of some size is read at a time.
 
     Between two of them other threads have their turn. Python would let them wait for five milliseconds each time, as
     what is deflated here takes less than it takes them to wake up.
@@ -226,11 +232,11 @@ def _contents(file: FileIO, places: Iterable[tuple[bytes, Place]]) -> Iterator[t
         Damaged: the file is shorter by now, or an earlier version has written what is no object.
     """
     stretch, begin = b"", 0
-    for name, (kind, at, size) in places:
-        end = at + size
+    for name, (kind, at, length) in places:
+        end = at + length
         if not begin <= at <= end <= begin + len(stretch):
             time.sleep(_TURN)
-            begin = max(0, min(at, end - _STRETCH))
+            begin = max(0, min(at, end - size()))
             stretch = os.pread(file.fileno(), end - begin, begin)
             if len(stretch) < end - begin:
                 raise Damaged("the file was cut short")
