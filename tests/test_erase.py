@@ -42,6 +42,7 @@ from caesura.continuations import (
     loop_name,
     utc_now,
 )
+from caesura.continuations.store import _disk
 from caesura.continuations.store._exclusive import keeping_up, sealing
 from tests.damage import file_of, git, is_whole, object_of, snapshot, tear
 from tests.killed import killed_after
@@ -126,6 +127,7 @@ def check_erased(folder: Path, others: set[str]) -> None:
         assert (report.faults, report.notes) == ((), ())
         assert [info.name for info in opened.all()] == ["other"]
     assert not list(folder.glob("caesura.erasing*"))
+    assert not list(folder.glob("objects/pack/*.keep"))
 
 
 PACKED: dict[str, Callable[[Path], object]] = {
@@ -371,6 +373,100 @@ def test_what_no_branch_led_to_is_forked_only_if_an_erasure_has_left_all_of_it(f
             loops.fork(drafts[0], "second")
         loops.fork(drafts[1], "third")
     assert is_whole(folder)
+
+
+# Git at work meanwhile ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project of somebody's, in which git may repack: what is to be erased is in two packs."""
+    git(tmp_path, "init", "--quiet", "project")
+    folder = tmp_path / "project" / ".git"
+    world = worked(folder, "ops", MARK)
+    git(folder, "repack", "-dq")
+    world.loops.tell("ops", f"{MARK} again", by=ADA)
+    worked(folder, "other", "PLUGH")
+    git(folder, "repack", "-dq")
+    return folder
+
+
+def before_call(
+    monkeypatch: pytest.MonkeyPatch, name: str, wanted: Callable[[Path], bool], meanwhile: Callable[[], object]
+) -> None:
+    """Let something happen right before a call to the disk, once."""
+    call = getattr(_disk, name)
+
+    def called(path: Path, *more: Path) -> None:
+        if wanted(more[-1] if more else path):
+            monkeypatch.setattr(_disk, name, call)
+            meanwhile()
+        call(path, *more)
+
+    monkeypatch.setattr(_disk, name, called)
+
+
+def in_packs(suffix: str) -> Callable[[Path], bool]:
+    return lambda path: path.parent.name == "pack" and path.suffix == suffix
+
+
+MEANWHILE = {
+    "before a pack is there": ("rename", ".pack"),
+    "before it has its index": ("rename", ".idx"),
+    "before the first goes for which it stands": ("unlink", ".idx"),
+    "before it is let go of": ("unlink", ".keep"),
+}
+
+
+@pytest.mark.parametrize("when", MEANWHILE)
+def test_git_that_repacks_meanwhile_neither_takes_what_stays_nor_keeps_what_goes(
+    project: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    others = reachable(project, "--glob=refs/heads/loops/other*")
+    name, suffix = MEANWHILE[when]
+    ran = list[str]()
+    with Loops.open(project) as loops:
+        before_call(monkeypatch, name, in_packs(suffix), lambda: ran.append(git(project, "repack", "-adq")))
+        loops.erase("ops", by=ADA)
+    assert ran
+    check_erased(project, others)
+    assert {one.stem for one in project.glob("objects/pack/*.idx")} == {
+        one.stem for one in project.glob("objects/pack/*.pack")
+    }
+
+
+def test_what_git_had_read_before_it_went_goes_from_what_git_makes_of_it(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = reachable(project, "--glob=refs/heads/loops/other*")
+    listed = list(project.glob("objects/pack/pack-*"))
+    git(project, "pack-objects", "--all", "-q", str(tmp_path / "pack"))
+
+    def ends() -> None:
+        for made in tmp_path.glob("pack-*"):
+            made.rename(project / "objects" / "pack" / made.name)
+        for file in listed:
+            file.unlink(missing_ok=True)
+
+    with Loops.open(project) as loops:
+        before_call(monkeypatch, "unlink", in_packs(".idx"), ends)
+        loops.erase("ops", by=ADA)
+    check_erased(project, others)
+
+
+def test_while_git_has_half_a_pack_an_erasure_is_not_done(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = reachable(project, "--glob=refs/heads/loops/other*")
+    half = project / "objects" / "pack" / ".tmp-4711-pack-x.pack"
+    with Loops.open(project) as loops:
+        before_call(monkeypatch, "unlink", in_packs(".idx"), lambda: half.write_text(MARK))
+        with pytest.raises(Unclean, match="half an object"):
+            loops.erase("ops", by=ADA)
+        assert any("'caesura erase ops' finishes it" in note for note in loops.verify().notes)
+        half.unlink()
+        loops.erase("ops", by=ADA)
+    check_erased(project, others)
 
 
 # What is in the way --------------------------------------------------------------------------------------------------

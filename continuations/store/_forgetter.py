@@ -16,6 +16,7 @@ from ._journal import torn_ends
 from ._keeping import Unclean
 from ._leftovers import ASIDE, torn_files
 from ._objects import Objects
+from ._packing import keeper, left_keepers
 from ._packs import Pack
 from ._plumbing import GitFailed, git, pack_of, take_over
 from ._protocol import Moved, Unavailable
@@ -99,14 +100,18 @@ class Forgetter:
                 raise unclean(file, self._folder, "was moved aside by a repair", f"Delete {self._folder / ASIDE}.")
         for name in torn_ends(self._folder):
             raise unclean(self._folder / name, self._folder, "was cut off the journal", "Delete it.")
-        for pattern in ("tmp_*", "pack/tmp_*", "pack/.tmp*", "[0-9a-f][0-9a-f]/tmp_*"):
-            for file in objects.glob(pattern):
-                raise unclean(file, self._folder, "is half an object", "If no git works here, delete it.")
-        for file in (*objects.glob("pack/*.keep"), *objects.glob("pack/*.promisor")):
+        self._check_none_half()
+        for file in {*objects.glob("pack/*.keep"), *objects.glob("pack/*.promisor")} - {*left_keepers(objects)}:
             raise unclean(file, self._folder, "says that a pack is not to be touched", "If it may be, delete it.")
         for file in (objects / "info" / "alternates", self._folder / "shallow"):
             if file.exists():
                 raise unclean(file, self._folder, "says that objects are elsewhere", "Erase it where they are.")
+
+    def _check_none_half(self) -> None:
+        objects = self._folder / "objects"
+        for pattern in ("tmp_*", "pack/tmp_*", "pack/.tmp*", "[0-9a-f][0-9a-f]/tmp_*"):
+            for file in objects.glob(pattern):
+                raise unclean(file, self._folder, "is half an object", "If no git works here, delete it.")
 
     # The list of what is to go -----------------------------------------------------------------------------------
 
@@ -140,35 +145,45 @@ class Forgetter:
 
         Raises:
             OSError: the disk is full, or may not be written. What is gone by then is gone.
+            Unclean: git is making a pack, which may have some of them.
         """
         about_to_erase(self._folder)  # who is about to name one of them looks again
-        gone = {name for name in doomed if self._forget_loose(name)}
-        for folder in sorted({name[:2] for name in gone}):
-            self._settle(self._folder / "objects" / folder)
-        for index in sorted((self._folder / "objects" / "pack").glob("*.idx")):
-            gone |= self._forget_packed(index, doomed)
+        for file in left_keepers(self._folder / "objects"):
+            _disk.unlink(file)
+        gone, known, packs = self._forget_loose(doomed), set[Path](), self._folder / "objects" / "pack"
+        # Git may repack a project meanwhile: it puts what is in some packs into others, or into files of its own.
+        while new := sorted({*packs.glob("*.idx")} - known):
+            for index in new:
+                gone |= self._forget_packed(index, doomed)
+            known.update(new)
+            gone |= self._forget_loose(doomed)
         if gone:
             self._forget_caches()
         self._objects.close()
+        self._check_none_half()
         return len(gone)
 
-    def _forget_loose(self, name: str) -> bool:
-        file = self._folder / "objects" / name[:2] / name[2:]
-        if not file.exists():
-            return False
-        _disk.unlink(file)
-        return True
+    def _forget_loose(self, doomed: set[str]) -> set[str]:
+        objects = self._folder / "objects"
+        gone = {name for name in doomed if (objects / name[:2] / name[2:]).exists()}
+        for name in gone:
+            _disk.unlink(objects / name[:2] / name[2:])
+        for folder in sorted({name[:2] for name in gone}):
+            self._settle(objects / folder)
+        return gone
 
     def _forget_packed(self, index: Path, doomed: set[str]) -> set[str]:
-        """Write a pack anew without some objects; which of them were in it."""
-        pack = Pack(index)
+        """Write a pack anew without some objects, unless it is gone; which of them were in it."""
+        try:
+            pack = Pack(index)
+        except FileNotFoundError:
+            return set()
         try:
             ids = set(pack.ids())
         finally:
             pack.close()
-        gone = ids & doomed
+        gone, made = ids & doomed, None
         if gone:
-            objects = self._folder / "objects"
             with tempfile.TemporaryDirectory(prefix="caesura-") as scratch:
                 try:
                     made = pack_of(self._folder, Path(scratch), sorted(ids - doomed))
@@ -178,11 +193,14 @@ class Forgetter:
                         hint="'caesura verify' says what is damaged, 'caesura repair' mends it.",
                     ) from error
                 if made is not None:
-                    take_over(made, objects, durable=self._durable)
+                    objects = self._folder / "objects"
+                    made = take_over(made, objects, durable=self._durable, stands_for_others=True)
             # Git looks for indexes: without one there is no pack.
             for kind in (".idx", ".rev", ".bitmap", ".mtimes", ".promisor", ".pack"):
                 _disk.unlink(index.with_suffix(kind))
             self._settle(index.parent)
+        if made is not None:
+            _disk.unlink(keeper(made))
         return gone
 
     def _forget_caches(self) -> None:

@@ -26,8 +26,8 @@ _STORED = 0xFFFF  # bytes in one block that is not deflated
 _PLAIN = b"\x78\x01\x01"  # what zlib puts before a single such block
 _SIZES, _SUM = struct.Struct("<HH"), struct.Struct(">I")
 _LARGE = 2**31
-_KEPT = b"caesura: no branch names these objects yet\n"
-STANDS_FOR_OTHERS = b"caesura: it stands for packs that are about to go\n"
+_UNNAMED = b"caesura: no branch names these objects yet\n"
+_STANDS_FOR_OTHERS = b"caesura: it stands for packs that are about to go\n"
 
 
 def packed(kind: Kind, data: bytes) -> bytes:
@@ -75,58 +75,89 @@ def write_pack(
     *,
     durable: bool = True,
     keep: AbstractContextManager[None] | None = None,
-    why: bytes = _KEPT,
+    stands_for_others: bool = False,
 ) -> Path:
     """Write so many objects as one pack with its index below a folder of objects; the pack.
 
     Each entry is an object's id in bytes and what stands in the pack: `packed`, or a delta of another object that is in
-    it, named by its id. The same entries in the same order make the same pack, and one that is there already is
-    replaced; but one that stands for others (`why`) has a name that none ever had. When this returns it is whole, and
-    synced if `durable` is asked for. With `keep` git neither repacks nor removes it until the file of the same name
-    that ends in ``.keep``, with `why` in it, is taken away; that block lasts while both are put in their places.
+    it, named by its id. The same entries in the same order make the same pack. For the rest see `put_in_place`.
 
     Raises:
         OSError: the disk is full, or may not be written. There is no such pack then.
         ValueError: there are more entries, or fewer, or two of one object.
     """
-    pack, index = objects / (_TEMPORARY + mark()), objects / (_TEMPORARY + mark())
+    pack, index = temporary(objects), temporary(objects)
     try:
         trailer, places = _write(pack, count, entries)
         _disk.write(index, index_of(places, trailer), 0o444)
         if durable:
             _disk.sync(pack)
             _disk.sync(index)
-        folder = objects / "pack"
-        if not folder.is_dir():
-            _disk.make_folder(folder)
-            if durable:
-                _disk.sync(objects)
-        # Git that lists packs now takes those of these names away later, whatever they are by then: so one that is to
-        # stand for others must not be named as any that was ever there.
-        name = secrets.token_hex(20) if why == STANDS_FOR_OTHERS else trailer.hex()
-        made = folder / f"pack-{name}.pack"
-        with nullcontext() if keep is None else keep:
-            if keep is not None:
-                with suppress(FileExistsError):  # another process makes the same pack, or died over it
-                    _disk.write(keeper(made), why, 0o444)
-                if durable:
-                    _disk.sync(keeper(made))
-                    _disk.sync(folder)
-            # Git looks for indexes: the pack comes first.
-            _disk.rename(pack, made)
-            _disk.rename(index, made.with_suffix(".idx"))
-            if durable:
-                _disk.sync(folder)
+        return put_in_place(pack, index, trailer, durable=durable, keep=keep, stands_for_others=stands_for_others)
     except BaseException:
         _disk.unlink(pack)
         _disk.unlink(index)
         raise
+
+
+def temporary(objects: Path) -> Path:
+    """A file in a folder of objects that is tidied up after this process, should it die."""
+    return objects / (_TEMPORARY + mark())
+
+
+def put_in_place(
+    pack: Path,
+    index: Path,
+    trailer: bytes,
+    *,
+    durable: bool,
+    keep: AbstractContextManager[None] | None = None,
+    stands_for_others: bool = False,
+) -> Path:
+    """Give a pack and its index, which are whole and in the folder of objects, the names by which git finds them.
+
+    A pack that is there already, with the same checksum at its end (`trailer`), is replaced. With `keep` git neither
+    repacks nor removes this one until its `keeper` is taken away; that block lasts while all is put in its place. One
+    that `stands_for_others`, which go next, is kept so, too, and has a name that none ever had.
+
+    Raises:
+        OSError: the disk is full, or may not be written.
+    """
+    objects = pack.parent
+    folder = objects / "pack"
+    if not folder.is_dir():
+        _disk.make_folder(folder)
+        if durable:
+            _disk.sync(objects)
+    # Git that lists packs now takes those of these names away later, whatever they are by then: so one that is to
+    # stand for others must not be named as any that was ever there.
+    made = folder / f"pack-{secrets.token_hex(20) if stands_for_others else trailer.hex()}.pack"
+    with nullcontext() if keep is None else keep:
+        if keep is not None or stands_for_others:
+            with suppress(FileExistsError):  # another process makes the same pack, or died over it
+                _disk.write(keeper(made), _STANDS_FOR_OTHERS if stands_for_others else _UNNAMED, 0o444)
+            if durable:
+                _disk.sync(keeper(made))
+                _disk.sync(folder)
+        # Git looks for indexes: the pack comes first.
+        _disk.rename(pack, made)
+        _disk.rename(index, made.with_suffix(".idx"))
+        if durable:
+            _disk.sync(folder)
     return made
 
 
 def keeper(pack: Path) -> Path:
     """The file that keeps git from touching a pack."""
     return pack.with_suffix(".keep")
+
+
+def left_keepers(objects: Path) -> Iterator[Path]:
+    """The `keeper` of each pack that was to stand for others: if nobody is at that now, who was has died over it."""
+    for file in (objects / "pack").glob("pack-*.keep"):
+        with suppress(OSError):
+            if file.read_bytes() == _STANDS_FOR_OTHERS:
+                yield file
 
 
 def _write(

@@ -10,7 +10,7 @@ from typing import IO
 
 from . import _disk
 from ._keeping import BadBundle
-from ._owner import mark
+from ._packing import put_in_place, temporary
 from ._protocol import Unavailable
 
 _CHUNK = 2**20
@@ -111,34 +111,29 @@ def pack_of(folder: Path, scratch: Path, ids: Iterable[str], *, reached: bool = 
     return pack
 
 
-def take_over(pack: Path, objects: Path, *, durable: bool) -> Path:
+def take_over(pack: Path, objects: Path, *, durable: bool, stands_for_others: bool = False) -> Path:
     """Put a pack that git made elsewhere, and its index, among a repository's objects; where it is now.
+
+    See `put_in_place`.
 
     Raises:
         OSError: the disk is full, or may not be written. There is no such pack then.
     """
-    folder = objects / "pack"
-    if not folder.is_dir():
-        _disk.make_folder(folder)
-        if durable:
-            _disk.sync(objects)
     with pack.open("rb") as opened:
         opened.seek(-20, os.SEEK_END)
-        made = folder / f"pack-{opened.read().hex()}.pack"
-    # Git looks for indexes: the pack comes first.
-    for kind in (".pack", ".idx"):
-        temporary = objects / f"tmp_obj_caesura-{mark()}"
-        try:
-            _copy(pack.with_suffix(kind), temporary)
-            if durable:
-                _disk.sync(temporary)
-            _disk.rename(temporary, made.with_suffix(kind))
-        except OSError:
-            _disk.unlink(temporary)
-            raise
-    if durable:
-        _disk.sync(folder)
-    return made
+        trailer = opened.read()
+    copy, index = temporary(objects), temporary(objects)
+    try:
+        _copy(pack, copy)
+        _copy(pack.with_suffix(".idx"), index)
+        if durable:
+            _disk.sync(copy)
+            _disk.sync(index)
+        return put_in_place(copy, index, trailer, durable=durable, stands_for_others=stands_for_others)
+    except BaseException:
+        _disk.unlink(copy)
+        _disk.unlink(index)
+        raise
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -8,7 +8,7 @@ pack was synced and each object in it read back.
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from .._codec import Unreadable
@@ -16,7 +16,7 @@ from . import _disk
 from ._delta import DEPTH, as_delta
 from ._format import Entry, Kind, Malformed, RawCommit, read_commit, read_tree
 from ._objects import MAX_OBJECT, Objects
-from ._packing import STANDS_FOR_OTHERS, keeper, packed, write_pack
+from ._packing import keeper, packed, write_pack
 from ._packs import Pack
 from ._trees import MAX_DEPTH
 
@@ -141,16 +141,17 @@ class Repacking:
     ) -> Pack | None:
         """Make a pack of objects; synced, and each object read back. None if there is nothing to pack.
 
-        What is not whole is left out, unless the pack is to stand for others, with entries that are `ready` to be
-        copied from them. Then it has a `keeper`, for the caller to take away once the others are gone.
+        It has a `keeper`, for the caller to take away once the files that it stands for are gone. What is not whole is
+        left out, unless the pack is to stand for other packs, with entries that are `ready` to be copied from them.
 
         Raises:
             OSError: the disk is full, or may not be written. There is no such pack then.
             NotWhole: something is damaged in what the pack is to stand for. That is as it was.
         """
         whole = {name: base for name, base in layout.items() if self._is_whole(name)}
-        stands_for_others, ready = ready is not None, ready or {}
-        if stands_for_others and len(whole) < len(layout):
+        if ready is None:
+            ready = {}
+        elif len(whole) < len(layout):
             raise NotWhole(layout.keys() - whole.keys())
         if not whole and not ready:
             return None
@@ -161,8 +162,7 @@ class Repacking:
                 yield name, entry()
             yield from self._entries(whole)
 
-        keep = nullcontext() if stands_for_others else None
-        file = write_pack(self._folder, len(ready) + len(whole), entries(), keep=keep, why=STANDS_FOR_OTHERS)
+        file = write_pack(self._folder, len(ready) + len(whole), entries(), stands_for_others=True)
         made = Pack(file.with_suffix(".idx"))
         # In the order of the pack, in which what a delta takes over from comes before it.
         torn = {name.hex() for name in made.entries() if not self._is_read(made, name)}

@@ -20,7 +20,7 @@ from ._format import Kind, is_id
 from ._holdings import Holdings, Upkeep, Upkept
 from ._objects import MAX_OBJECT, Objects
 from ._pack_refs import Branches
-from ._packing import STANDS_FOR_OTHERS, keeper
+from ._packing import keeper, left_keepers
 from ._packs import Pack
 from ._refs import Refs
 from ._refused import or_refused
@@ -103,10 +103,8 @@ class GitUpkeep(Upkeep):
         for file in (self._where / "pack").glob("pack-*.pack"):
             if not file.with_suffix(".idx").exists() and _changed(file) < time.time() - _AGE:
                 _disk.unlink(file)
-        for file in (self._where / "pack").glob("pack-*.keep"):
-            with suppress(OSError):
-                if file.read_bytes() == STANDS_FOR_OTHERS:
-                    _disk.unlink(file)
+        for file in left_keepers(self._where):
+            _disk.unlink(file)
 
     # Objects with files of their own ---------------------------------------------------------------------------------
 
@@ -156,6 +154,7 @@ class GitUpkeep(Upkeep):
             for name in made.ids():
                 _disk.unlink(loose.pop(name))
             made.close()
+            _disk.unlink(keeper(made.file))
 
     def _heads(self, *, every: bool) -> Iterator[str]:
         """Where branches are: those with files of their own, and `every` other, which is seldom of any use."""
