@@ -126,7 +126,7 @@ def test_whoever_approves_is_shown_both_and_told_what_it_was(shell: Shell) -> No
     assert "\x1b]0" not in terminal.screen
     terminal.type("y")
     assert terminal.end() == 0
-    assert f"Approved {ID}: 1 file, +1 -1." in terminal.screen
+    assert f"Approved {ID}, as shown: 1 file, +1 -1." in terminal.screen
     assert "no file" in shell("files", "w", "--diff").err
     assert shell("resume", "w", "--agents", f"{AGENTS}:mender").status == 0
     assert (shell.folder / "project" / "README").read_text() == "after\x1b[2J\n"
@@ -137,7 +137,9 @@ def test_a_preview_of_other_files_says_so(shell: Shell) -> None:
     said = "out of date: what it would change was told of files that are by now another: README\n"
     assert said in shell("pending").out
     assert said in shell("show", ID).out
-    assert shell("approve", ID, "--yes").err.endswith(said)  # nothing stands between it and the question
+    approved = shell("approve", ID, "--yes")
+    assert approved.err.endswith(said)  # nothing stands between it and the question
+    assert approved.out.startswith(f"Approved {ID}, as shown: 1 file, +1 -1.\n")  # not: what it will change
     assert shell("pending", "--json").json["pending"] == []
 
 

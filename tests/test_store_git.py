@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pygit2
@@ -57,6 +58,28 @@ def begun(store: GitStore, name: str = "x", text: str = "Go.") -> CommitId:
     """A loop with one commit."""
     event = Started(at=EPOCH, definition=AGENT, prompt=User(content=text), nonce="n", worker=WORKERS[0])
     return History(store).begin(loop_name(name), event, ROBOT, GRACE).commit
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process has open")
+def test_a_closed_store_has_no_file_open(store: GitStore, folder: Path) -> None:
+    begun(store, "x")
+    begun(store, "y")
+    store.upkeep().run(thorough=True)
+    git(folder, "pack-refs", "--all")
+    assert store.heads().keys() == {"x", "y"}
+    assert list(store.waiting()) == []
+    assert _open_below(folder) != []
+    store.close()
+    assert _open_below(folder) == []
+
+
+def _open_below(folder: Path) -> list[str]:
+    """The files below a folder that this process has open or mapped; garbage is not collected for it."""
+    found = [line.split(maxsplit=5)[-1] for line in Path("/proc/self/maps").read_text().splitlines()]
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the folder which is listed here
+            found.append(str(entry.readlink()))
+    return [name for name in found if name.startswith(str(folder))]
 
 
 # What git sees -----------------------------------------------------------------------------------------------------

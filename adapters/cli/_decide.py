@@ -174,7 +174,7 @@ def _said(loops: Loops, shown: Request, saved: Saved, choice: Choice) -> str:
     if not still:
         call = saved.state.call(split_address(shown.id)[1])
         files = () if call is None or call.preview is None else call.preview.files
-        return f"{verb} {shown.id}: {summed(files)}." if files else f"{verb} {shown.id}."
+        return f"{verb} {shown.id}, as shown: {summed(files)}." if files else f"{verb} {shown.id}."
     return f"{verb} {shown.id}: {len(still[0].approvals)} of {(still[0].needs or Needs()).approvals} approvals."
 
 

@@ -151,6 +151,8 @@ class GitStore(Store):
         self._commits.close()
         self._objects.close()
         self._journal.close()
+        self._waiting.close()
+        self._refs.close()
         self._turns.close()
         self._repo.free()
 

@@ -251,6 +251,10 @@ class PackedRefs:
         self._known: View | None = None
         self._none = View(self._file, _NO_REFS)
 
+    def close(self) -> None:
+        """Forget them, and let go of the file."""
+        self._known = None
+
     def view(self) -> View:
         """The packed refs as they are now: the same view as the last time, if they are.
 

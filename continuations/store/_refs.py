@@ -66,6 +66,11 @@ class Refs:
         self._settled: set[Path] = set()
         self._packed = PackedRefs(folder)
 
+    def close(self) -> None:
+        """Let go of the packed refs."""
+        with self._reading:
+            self._packed.close()
+
     # Reading -----------------------------------------------------------------------------------------------------
 
     def get(self, ref: str) -> str | None:

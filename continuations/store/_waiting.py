@@ -45,6 +45,10 @@ class Waiting:
         self._folder, self._objects, self._refs, self._loops = folder / FOLDER, objects, refs, loops
         self._kept: tuple[View, list[int]] | None = None
 
+    def close(self) -> None:
+        """Let go of the list of packed refs."""
+        self._kept = None
+
     def loops(self) -> Iterator[LoopName]:
         """The loops that the branches are of, in the order of their names."""
         start = len(self._loops)
