@@ -7,12 +7,15 @@ Each module defines its own errors beside the code that raises them, as subclass
 class CaesuraError(Exception):
     """Any error that Caesura raises on purpose.
 
-    ``str(error)`` is one sentence that names the fault; ``error.hint`` names the next move.
+    ``str(error)`` is one sentence that names the fault; ``error.hint`` names the next move, and stands below it in a
+    traceback.
     """
 
     def __init__(self, message: str, *, hint: str) -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")
 
 
 class CallerError(CaesuraError):

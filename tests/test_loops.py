@@ -3,6 +3,7 @@
 import itertools
 import re
 import subprocess
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,13 @@ def _decide_all(world: World, decisions: dict[Any, Choice], *, between: bool) ->
     assert sum(f"Rejected by {ADA.name}" in result for result in results) == sum(
         choice == "reject" for choice in mine.values()
     )
+
+
+def test_what_to_do_next_stands_below_an_error_in_a_traceback() -> None:
+    with Loops(MemoryStore()) as loops, pytest.raises(NoSuchLoop) as told:
+        loops.info("nothing")
+    assert told.value.hint
+    assert "".join(traceback.format_exception(told.value)).endswith(f": {told.value}\nhint: {told.value.hint}\n")
 
 
 def test_what_is_not_decided_stays_pending_whatever_happens_around_it(store: Store) -> None:
