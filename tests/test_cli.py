@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from caesura.adapters.cli import reference
+from caesura.adapters.cli._commands import COMMANDS
+from caesura.adapters.cli._cyclopts import alone
 from tests.cli_process import AGENTS, Shell
 
 LEAD, ORDER = f"{AGENTS}:lead", "onboard.it-1.order-1"
@@ -426,6 +428,12 @@ class TestErrorsAndHelp:
         page = shell("approve", "--help").out
         assert "--always tool|arguments" in page
         assert shell("--version").out.startswith("caesura ")
+
+    def test_help_tells_each_number_that_is_taken_if_none_is_given(self) -> None:
+        arguments = [one for name in COMMANDS for one in alone(name).assemble_argument_collection()]
+        given = [one for one in arguments if one.hint is int and one.field_info.default in range(1, 1000)]
+        assert len(given) == 3
+        assert all(f"Default: {one.field_info.default}" in (one.parameter.help or "") for one in given)
 
     def test_help_loads_nothing_heavy(self, shell: Shell) -> None:
         code = (

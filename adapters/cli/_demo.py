@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 def demo(
     *,
-    loop: Annotated[str, Parameter(name="--loop", help="The loop to start, or to go on with.")] = "onboarding",
+    loop: Annotated[
+        str, Parameter(name="--loop", help="The loop to start, or to go on with. Default: onboarding")
+    ] = "onboarding",
     model: ModelName = None,
     repo: Repo = None,
     json: Json = False,

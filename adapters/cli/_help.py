@@ -69,7 +69,7 @@ def describe(command: Command) -> CommandHelp:
     for argument in made.assemble_argument_collection():
         names = [name for name in argument.names if name.startswith("-")]
         positional = not names
-        label = argument.field_info.name.strip("_").upper().replace("_", "-")
+        label = argument.names[0].replace("_", "-")
         written = label if positional else ", ".join(names) + _takes(argument)
         parameters.append(ParameterHelp(written, argument.parameter.help or "", positional))
     assert made.default_command is not None  # noqa: S101  # alone() sets it

@@ -23,7 +23,9 @@ def prune(
     status: Annotated[
         Final | None, Parameter(name="--status", help="With --finished: only those that ended so.")
     ] = None,
-    keep: Annotated[int, Parameter(name="--keep", help="How many of the last commits of each loop to keep.")] = 10,
+    keep: Annotated[
+        int, Parameter(name="--keep", help="How many of the last commits of each loop to keep. Default: 10")
+    ] = 10,
     dry_run: DryRun = False,
     yes: Yes = False,
     by: By = None,

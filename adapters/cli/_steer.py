@@ -90,7 +90,7 @@ def compact(
     loop: LoopArgument,
     /,
     *,
-    keep: Annotated[int, Parameter(name="--keep", help="How many of the newest results stay.")] = 10,
+    keep: Annotated[int, Parameter(name="--keep", help="How many of the newest results stay. Default: 10")] = 10,
     by: By = None,
     repo: Repo = None,
     json: Json = False,

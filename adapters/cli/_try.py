@@ -57,7 +57,7 @@ def try_(
     name: Annotated[
         str | None, Parameter(name="--name", help="What the forks' names begin with. Default: the loop's name")
     ] = None,
-    limit: Annotated[int, Parameter(name="--limit", help="How many are driven at the same time.")] = 4,
+    limit: Annotated[int, Parameter(name="--limit", help="How many are driven at the same time. Default: 4")] = 4,
     budget_steps: Annotated[
         int | None, Parameter(name="--budget-steps", help="Stop after so many model calls, all of them together.")
     ] = None,
