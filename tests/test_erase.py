@@ -128,6 +128,7 @@ def check_erased(folder: Path, others: set[str]) -> None:
         assert [info.name for info in opened.all()] == ["other"]
     assert not list(folder.glob("caesura.erasing*"))
     assert not list(folder.glob("objects/pack/*.keep"))
+    assert all(pack.with_suffix(".idx").exists() for pack in folder.glob("objects/pack/*.pack"))
 
 
 PACKED: dict[str, Callable[[Path], object]] = {
@@ -413,7 +414,7 @@ def in_packs(suffix: str) -> Callable[[Path], bool]:
 MEANWHILE = {
     "before a pack is there": ("rename", ".pack"),
     "before it has its index": ("rename", ".idx"),
-    "before the first goes for which it stands": ("unlink", ".idx"),
+    "before the first goes for which it stands": ("unlink", ".pack"),
     "before it is let go of": ("unlink", ".keep"),
 }
 
@@ -449,7 +450,7 @@ def test_what_git_had_read_before_it_went_goes_from_what_git_makes_of_it(
             file.unlink(missing_ok=True)
 
     with Loops.open(project) as loops:
-        before_call(monkeypatch, "unlink", in_packs(".idx"), ends)
+        before_call(monkeypatch, "unlink", in_packs(".pack"), ends)
         loops.erase("ops", by=ADA)
     check_erased(project, others)
 
@@ -458,13 +459,21 @@ def test_while_git_has_half_a_pack_an_erasure_is_not_done(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others = reachable(project, "--glob=refs/heads/loops/other*")
-    half = project / "objects" / "pack" / ".tmp-4711-pack-x.pack"
+    git(project, "pack-objects", "--all", "-q", str(tmp_path / "pack"))
+    packs = project / "objects" / "pack"
+    made = {file: packs / f".tmp-4711-{file.name}" for file in tmp_path.glob("pack-*")}
+
+    def begins() -> None:
+        for file, half in made.items():
+            file.rename(half)
+
     with Loops.open(project) as loops:
-        before_call(monkeypatch, "unlink", in_packs(".idx"), lambda: half.write_text(MARK))
+        before_call(monkeypatch, "unlink", in_packs(".pack"), begins)
         with pytest.raises(Unclean, match="half an object"):
             loops.erase("ops", by=ADA)
         assert any("'caesura erase ops' finishes it" in note for note in loops.verify().notes)
-        half.unlink()
+        for file, half in made.items():
+            half.rename(packs / file.name)
         loops.erase("ops", by=ADA)
     check_erased(project, others)
 
@@ -485,6 +494,7 @@ UNCLEAN: dict[str, Callable[[Path], object]] = {
     "is damaged": lambda folder: tear(file_of(folder, object_of(folder, "loops/other")), "truncated"),
     "moved aside": _aside,
     "half an object": lambda folder: (folder / "objects" / "tmp_obj_stranger").write_text(MARK),
+    "has no index": lambda folder: (folder / "objects" / "pack" / "pack-x.pack").write_text(MARK),
     "not to be touched": _kept,
     "elsewhere": lambda folder: (folder / "objects/info/alternates").write_text("/nowhere\n"),
 }

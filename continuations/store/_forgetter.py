@@ -16,11 +16,13 @@ from ._journal import torn_ends
 from ._keeping import Unclean
 from ._leftovers import ASIDE, torn_files
 from ._objects import Objects
-from ._packing import keeper, left_keepers
+from ._packing import keeper, left_keepers, tidy_kept
 from ._packs import Pack
 from ._plumbing import GitFailed, git, pack_of, take_over
 from ._protocol import Moved, Unavailable
 from ._vanished import about_to_erase, erasures
+
+_OF_GIT = ("pack/tmp_*", "pack/.tmp*", "[0-9a-f][0-9a-f]/tmp_*")  # that it is making: ours are beside these folders
 
 
 def check_there(folder: Path, commits: Collection[str], since: int | None) -> None:
@@ -100,18 +102,22 @@ class Forgetter:
                 raise unclean(file, self._folder, "was moved aside by a repair", f"Delete {self._folder / ASIDE}.")
         for name in torn_ends(self._folder):
             raise unclean(self._folder / name, self._folder, "was cut off the journal", "Delete it.")
-        self._check_none_half()
+        self._check_none_half("tmp_*", *_OF_GIT)
         for file in {*objects.glob("pack/*.keep"), *objects.glob("pack/*.promisor")} - {*left_keepers(objects)}:
             raise unclean(file, self._folder, "says that a pack is not to be touched", "If it may be, delete it.")
         for file in (objects / "info" / "alternates", self._folder / "shallow"):
             if file.exists():
                 raise unclean(file, self._folder, "says that objects are elsewhere", "Erase it where they are.")
 
-    def _check_none_half(self) -> None:
+    def _check_none_half(self, *patterns: str) -> None:
         objects = self._folder / "objects"
-        for pattern in ("tmp_*", "pack/tmp_*", "pack/.tmp*", "[0-9a-f][0-9a-f]/tmp_*"):
+        for pattern in patterns:
             for file in objects.glob(pattern):
                 raise unclean(file, self._folder, "is half an object", "If no git works here, delete it.")
+        left = {*left_keepers(objects)}
+        for file in objects.glob("pack/*.pack"):
+            if not file.with_suffix(".idx").exists() and keeper(file) not in left:
+                raise unclean(file, self._folder, "has no index", "If no git works here, delete it.")
 
     # The list of what is to go -----------------------------------------------------------------------------------
 
@@ -145,14 +151,14 @@ class Forgetter:
 
         Raises:
             OSError: the disk is full, or may not be written. What is gone by then is gone.
-            Unclean: git is making a pack, which may have some of them.
+            Unclean: git is making a pack, which may have some of them. The rest is gone.
         """
         about_to_erase(self._folder)  # who is about to name one of them looks again
-        for file in left_keepers(self._folder / "objects"):
-            _disk.unlink(file)
+        tidy_kept(self._folder / "objects")
         gone, known, packs = self._forget_loose(doomed), set[Path](), self._folder / "objects" / "pack"
-        # Git may repack a project meanwhile: it puts what is in some packs into others, or into files of its own.
-        while new := sorted({*packs.glob("*.idx")} - known):
+        # Git may repack a project meanwhile: it puts what is in some packs into others, or into files of its own. What
+        # it is making has other names, and is let alone.
+        while new := sorted({index for index in packs.glob("*.idx") if not index.name.startswith(".")} - known):
             for index in new:
                 gone |= self._forget_packed(index, doomed)
             known.update(new)
@@ -160,7 +166,7 @@ class Forgetter:
         if gone:
             self._forget_caches()
         self._objects.close()
-        self._check_none_half()
+        self._check_none_half(*_OF_GIT)
         return len(gone)
 
     def _forget_loose(self, doomed: set[str]) -> set[str]:
@@ -195,8 +201,8 @@ class Forgetter:
                 if made is not None:
                     objects = self._folder / "objects"
                     made = take_over(made, objects, durable=self._durable, stands_for_others=True)
-            # Git looks for indexes: without one there is no pack.
-            for kind in (".idx", ".rev", ".bitmap", ".mtimes", ".promisor", ".pack"):
+            # The pack first: an index that is left alone, by who dies here, says nothing of what was in it.
+            for kind in (".pack", ".idx", ".rev", ".bitmap", ".mtimes", ".promisor"):
                 _disk.unlink(index.with_suffix(kind))
             self._settle(index.parent)
         if made is not None:

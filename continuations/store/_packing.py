@@ -152,6 +152,14 @@ def keeper(pack: Path) -> Path:
     return pack.with_suffix(".keep")
 
 
+def tidy_kept(objects: Path) -> None:
+    """Let go of packs that were to stand for others; of one that has no index yet nothing stays."""
+    for file in left_keepers(objects):
+        if not file.with_suffix(".idx").exists():
+            _disk.unlink(file.with_suffix(".pack"))
+        _disk.unlink(file)
+
+
 def left_keepers(objects: Path) -> Iterator[Path]:
     """The `keeper` of each pack that was to stand for others: if nobody is at that now, who was has died over it."""
     for file in (objects / "pack").glob("pack-*.keep"):

@@ -20,7 +20,7 @@ from ._format import Kind, is_id
 from ._holdings import Holdings, Upkeep, Upkept
 from ._objects import MAX_OBJECT, Objects
 from ._pack_refs import Branches
-from ._packing import keeper, left_keepers
+from ._packing import keeper, tidy_kept
 from ._packs import Pack
 from ._refs import Refs
 from ._refused import or_refused
@@ -98,13 +98,11 @@ class GitUpkeep(Upkeep):
             return Upkept(objects=objects, packs=packs, branches=branches, before=before, after=after)
 
     def _tidy(self) -> None:
-        """Take away what somebody who died has left: packs without an index, which git does not know, and what keeps
-        one that was to stand for others."""
+        """Take away what somebody who died has left: packs without an index, which git does not know."""
         for file in (self._where / "pack").glob("pack-*.pack"):
             if not file.with_suffix(".idx").exists() and _changed(file) < time.time() - _AGE:
                 _disk.unlink(file)
-        for file in left_keepers(self._where):
-            _disk.unlink(file)
+        tidy_kept(self._where)
 
     # Objects with files of their own ---------------------------------------------------------------------------------
 
