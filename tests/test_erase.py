@@ -1,5 +1,6 @@
 """Erasing: no byte of what a loop said is anywhere in the repository, and of the others nothing is missing."""
 
+import errno
 import os
 import subprocess
 import time
@@ -611,6 +612,23 @@ def test_an_erasure_that_is_killed_anywhere_is_finished_by_the_next(
             assert begun == bool(list(copy.glob("caesura.erasing*")))
             opened.erase("ops", by=ADA)
         check_erased(copy, others)
+
+
+def test_a_pack_that_did_not_get_its_index_is_not_in_the_way_of_the_next(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = reachable(project, "--glob=refs/heads/loops/other*")
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before_call(monkeypatch, "rename", in_packs(".idx"), full)
+    with Loops.open(project) as loops:
+        with pytest.raises(Unavailable, match="No space left"):
+            loops.erase("ops", by=ADA)
+        assert len([*project.glob("objects/pack/*.pack")]) > len([*project.glob("objects/pack/*.idx")])
+        loops.erase("ops", by=ADA)
+    check_erased(project, others)
 
 
 def test_erasing_again_changes_nothing_and_a_new_loop_may_have_the_name(folder: Path, loops: Loops) -> None:
