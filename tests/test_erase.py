@@ -437,6 +437,26 @@ def test_git_that_repacks_meanwhile_neither_takes_what_stays_nor_keeps_what_goes
     }
 
 
+def test_git_may_remove_a_folder_of_objects_that_got_empty(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = reachable(project, "--glob=refs/heads/loops/other*")
+    gone = list[Path]()
+
+    def is_empty(path: Path) -> bool:
+        return path.parent.name == "objects" and path.is_dir() and not any(path.iterdir())
+
+    def empty_go() -> None:
+        gone.extend(filter(is_empty, project.glob("objects/??")))
+        for folder in gone:
+            folder.rmdir()
+
+    with Loops.open(project) as loops:
+        loops.tell("ops", f"{MARK} in files of their own", by=ADA)
+        before_call(monkeypatch, "sync", is_empty, empty_go)
+        loops.erase("ops", by=ADA)
+    assert gone
+    check_erased(project, others)
+
+
 def test_what_git_had_read_before_it_went_goes_from_what_git_makes_of_it(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

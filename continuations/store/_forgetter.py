@@ -175,7 +175,10 @@ class Forgetter:
         for name in gone:
             _disk.unlink(objects / name[:2] / name[2:])
         for folder in sorted({name[:2] for name in gone}):
-            self._settle(objects / folder)
+            try:
+                self._settle(objects / folder)
+            except FileNotFoundError:  # git removes empty folders of objects
+                self._settle(objects)
         return gone
 
     def _forget_packed(self, index: Path, doomed: set[str]) -> set[str]:
