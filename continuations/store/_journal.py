@@ -141,6 +141,8 @@ class Journal:
         self._turn = RLock()
         self._segments: list[Segment] = []
         self._heads: dict[str, str] = {}
+        # How many moves it holds, and how many bytes they take, as far as it was read.
+        self.steps = self.size = 0
         # Objects that are kept for the next frame, and of how many bytes; those of one that is being written, or could
         # not be.
         self._pending: dict[bytes, tuple[Kind, bytes]] = {}
@@ -156,6 +158,7 @@ class Journal:
                 segment.close()
             self._segments.clear()
             self._heads.clear()
+            self.steps = self.size = 0
             self._let_go()
 
     # Reading -----------------------------------------------------------------------------------------------------
@@ -175,15 +178,6 @@ class Journal:
         with self._turn:
             self.catch_up()
             return dict(self._heads)
-
-    def held(self) -> tuple[int, int]:
-        """How many moves it holds, and how many bytes of frames, as far as it was read."""
-        with self._turn:
-            steps = size = 0
-            for segment in self._segments:
-                steps += segment.steps
-                size += segment.end - HEADER if segment.end else 0
-            return steps, size
 
     def object(self, name: bytes, limit: int) -> tuple[Kind, bytes] | None:
         """An object's kind and its bytes, as far as the journal was read.
@@ -215,9 +209,10 @@ class Journal:
             gone = [segment for segment in self._segments if segment.gone()]
             if gone or not self._segments or not self._segments[-1].is_last():
                 return self._look_around(gone)
-            frames = self._segments[-1].read_on()
+            begin, frames = self._segments[-1].end, self._segments[-1].read_on()
             for frame in frames:
-                self._note(frame)
+                self._note(frame, begin)
+                begin = frame.end
             return bool(frames)
 
     def _look_around(self, gone: list[Segment]) -> bool:
@@ -233,6 +228,8 @@ class Journal:
         self._segments.sort(key=lambda segment: segment.number)
         frames = [frame for segment in self._segments for frame in segment.read_on()]
         self._heads = {ref: moves[-1].new for segment in self._segments for ref, moves in segment.moves.items()}
+        self.steps = sum(segment.steps for segment in self._segments)
+        self.size = sum(segment.end for segment in self._segments)
         return bool(gone or frames or there - known)
 
     def _there(self) -> set[int]:
@@ -244,7 +241,9 @@ class Journal:
             return sorted(path.name for path in self.folder.iterdir())
         return []
 
-    def _note(self, frame: Frame) -> None:
+    def _note(self, frame: Frame, begin: int) -> None:
+        self.steps += len(frame.moves)
+        self.size += frame.end - begin
         for move in frame.moves:
             self._heads[move.ref] = move.new
 
@@ -299,7 +298,7 @@ class Journal:
         with self._turn:
             if segment.end == begin:  # else a look from another thread has found it by now
                 segment.add(frame)
-                self._note(frame)
+                self._note(frame, begin)
             self._due = {}
 
     def _take_back(self, growing: _disk.Growing, size: int, *, trusted: bool) -> None:

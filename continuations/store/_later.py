@@ -48,12 +48,12 @@ class Later:
                 thread.start()
                 self._thread = thread  # if it is interrupted before, there will be another
             _let_go(self._no_news)
-        steps, size = self._journal.held()
-        if steps >= MANY or size >= LARGE:
+        journal = self._journal
+        if journal.steps >= MANY or journal.size >= LARGE:
             _let_go(self._not_now)
-        if size >= FULL:
+        if journal.size >= FULL:
             self._behind.acquire(blocking=False)
-            if self._journal.held()[1] >= FULL and self._behind.acquire(timeout=PATIENCE):
+            if journal.size >= FULL and self._behind.acquire(timeout=PATIENCE):
                 _let_go(self._behind)  # for others that wait
 
     def close(self) -> None:
@@ -68,8 +68,8 @@ class Later:
         while not self._closed and self._no_news.acquire() and not self._closed:
             _let_go(self._no_news)  # until it is sealed
             began, before = time.monotonic(), -1
-            while before != self._journal.held()[0] and time.monotonic() < began + OLD:
-                before = self._journal.held()[0]
+            while before != self._journal.steps and time.monotonic() < began + OLD:
+                before = self._journal.steps
                 if self._not_now.acquire(timeout=IDLE):
                     break
             if self._closed:
