@@ -5,6 +5,7 @@ import gc
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -369,6 +370,31 @@ def test_who_is_interrupted_while_it_waits_for_its_turn_keeps_nobody_from_theirs
     assert not after.is_alive()
     first.join()
     turns.close()
+
+
+def test_a_process_that_is_forked_takes_turns_with_the_one_that_it_was_forked_from(tmp_path: Path) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from caesura.continuations.store._exclusive import Turns
+
+turns = Turns(Path(sys.argv[1]), durable=False)
+with turns.take(0):
+    pass
+here, there = os.pipe()
+child = os.fork()
+if not child:
+    os.read(here, 1)
+    try:
+        with turns.take(0):
+            os._exit(1)
+    except BlockingIOError:
+        os._exit(0)
+with turns.take(0):
+    os.write(there, b".")
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
 
 
 def test_a_step_that_is_interrupted_while_another_process_is_at_work_keeps_nobody_from_theirs(
