@@ -23,6 +23,7 @@ from ._protocol import Moved, Unavailable
 from ._vanished import about_to_erase, erasures
 
 _OF_GIT = ("pack/tmp_*", "pack/.tmp*", "[0-9a-f][0-9a-f]/tmp_*")  # that it is making: ours are beside these folders
+_HALF = "Try again in a moment; if nothing works here, delete it."
 
 
 def check_there(folder: Path, commits: Collection[str], since: int | None) -> None:
@@ -113,11 +114,11 @@ class Forgetter:
         objects = self._folder / "objects"
         for pattern in patterns:
             for file in objects.glob(pattern):
-                raise unclean(file, self._folder, "is half an object", "If no git works here, delete it.")
+                raise unclean(file, self._folder, "is half an object", _HALF)
         left = {*left_keepers(objects)}
         for file in objects.glob("pack/*.pack"):
             if not file.with_suffix(".idx").exists() and keeper(file) not in left:
-                raise unclean(file, self._folder, "has no index", "If no git works here, delete it.")
+                raise unclean(file, self._folder, "has no index", _HALF)
 
     # The list of what is to go -----------------------------------------------------------------------------------
 
