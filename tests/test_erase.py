@@ -476,6 +476,18 @@ def test_what_git_had_read_before_it_went_goes_from_what_git_makes_of_it(
     check_erased(project, others)
 
 
+def test_what_git_brings_back_later_goes_once_it_is_erased_again(project: Path, tmp_path: Path) -> None:
+    others = reachable(project, "--glob=refs/heads/loops/other*")
+    git(project, "pack-objects", "--all", "-q", str(tmp_path / "pack"))
+    with Loops.open(project) as loops:
+        loops.erase("ops", by=ADA)
+        for file in tmp_path.glob("pack-*"):
+            file.rename(project / "objects" / "pack" / file.name)
+        assert MARK.encode() in everything(project)
+        loops.erase("ops", by=ADA)
+    check_erased(project, others)
+
+
 def test_while_git_has_half_a_pack_an_erasure_is_not_done(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
