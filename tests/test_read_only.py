@@ -102,7 +102,7 @@ def test_what_reads_does_not_write(shell: Shell) -> None:
 )
 def test_what_would_write_names_the_file_and_what_to_do(shell: Shell, words: tuple[str, ...]) -> None:
     status, _, said = caesura(shell, *words)
-    assert status in (1, 2)
+    assert status == 1
     assert f"Permission denied: {shell.folder / '.caesura'}" in said
     assert "[Errno" not in said
     assert "hint: " in said
@@ -116,6 +116,14 @@ def test_a_file_that_cannot_even_be_looked_for_is_named_too(tmp_path: Path) -> N
     told = refused("It could not be written", fault.value)
     assert str(told) == f"It could not be written: File name too long: {file}."
     assert told.hint
+
+
+def test_a_disk_that_got_full_under_an_open_file_says_what_to_do() -> None:
+    with pytest.raises(OSError, match="No space") as fault, Path("/dev/full").open("wb", buffering=0) as file:
+        file.write(b"x")
+    told = refused("The step could not be written", fault.value)
+    assert str(told) == "The step could not be written: No space left on device."
+    assert told.hint.startswith("Make room")
 
 
 def test_a_file_that_may_not_be_read_hides_no_request_and_hinders_no_decision(tmp_path: Path) -> None:

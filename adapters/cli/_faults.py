@@ -4,7 +4,7 @@ import enum
 import traceback
 from typing import Any, NamedTuple
 
-from caesura.continuations import CaesuraError, CallerError
+from caesura.continuations import CaesuraError, CallerError, Unavailable
 
 
 class Exit(enum.IntEnum):
@@ -46,7 +46,9 @@ def fault_of(error: BaseException) -> Fault:
     cause = _first(error)
     kind = type(cause).__name__
     if isinstance(cause, CaesuraError):
-        status = Exit.USAGE if isinstance(cause, CallerError) else Exit.FAILED
+        # What the system refuses is nobody's wrong usage.
+        refused = isinstance(cause, Unavailable) and isinstance(cause.__cause__, OSError)
+        status = Exit.USAGE if isinstance(cause, CallerError) and not refused else Exit.FAILED
         return Fault(kind, str(cause), cause.hint, status, trace)
     if isinstance(cause, KeyboardInterrupt):
         return Fault(

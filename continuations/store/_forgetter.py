@@ -20,6 +20,7 @@ from ._packing import keeper, left_keepers, tidy_kept
 from ._packs import Pack
 from ._plumbing import GitFailed, git, pack_of, take_over
 from ._protocol import Moved, Unavailable
+from ._refused import or_refused
 from ._vanished import about_to_erase, erasures
 
 _OF_GIT = ("pack/tmp_*", "pack/.tmp*", "[0-9a-f][0-9a-f]/tmp_*")  # that it is making: ours are beside these folders
@@ -131,14 +132,19 @@ class Forgetter:
             return None
 
     def put_plan(self, name: str, doomed: Iterable[str]) -> None:
-        """Keep the list of what is to go until it is gone."""
+        """Keep the list of what is to go until it is gone.
+
+        Raises:
+            Unavailable: the disk is full, or may not be written.
+        """
         new, file = self._folder / f"{name}.new", self._folder / name
-        _disk.unlink(new)
-        _disk.write(new, "".join(f"{one}\n" for one in sorted(doomed)).encode())
-        if self._durable:
-            _disk.sync(new)
-        _disk.rename(new, file)
-        self._settle(self._folder)
+        with or_refused("The list of what is to go could not be written"):
+            _disk.unlink(new)
+            _disk.write(new, "".join(f"{one}\n" for one in sorted(doomed)).encode())
+            if self._durable:
+                _disk.sync(new)
+            _disk.rename(new, file)
+            self._settle(self._folder)
 
     def drop_plan(self, name: str) -> None:
         """Forget the list itself."""
@@ -151,9 +157,13 @@ class Forgetter:
         """Take objects out, wherever they are; how many there were. When this returns, it outlasts a power cut.
 
         Raises:
-            OSError: the disk is full, or may not be written. What is gone by then is gone.
+            Unavailable: the disk is full, or may not be written. What is gone by then is gone.
             Unclean: git is making a pack, which may have some of them. The rest is gone.
         """
+        with or_refused("Not all of it is gone yet"):
+            return self._forget(doomed)
+
+    def _forget(self, doomed: set[str]) -> int:
         about_to_erase(self._folder)  # who is about to name one of them looks again
         tidy_kept(self._folder / "objects")
         gone, known, packs = self._forget_loose(doomed), set[Path](), self._folder / "objects" / "pack"

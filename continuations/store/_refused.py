@@ -17,15 +17,21 @@ _LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 def refused(what: str, error: OSError) -> Unavailable:
     """Something could not be done with the files of a repository, because of one of them."""
-    if not error.strerror or not isinstance(error.filename, str | bytes | Path):
-        return Unavailable(f"{what}: {error}.", hint="Check the repository's permissions and free space.")
+    if not error.strerror:
+        return Unavailable(f"{what}: {error}.", hint=_hint(error.errno, None))
+    if not isinstance(error.filename, str | bytes | Path):  # it was open already
+        return Unavailable(f"{what}: {error.strerror}.", hint=_hint(error.errno, None))
     file = Path(error.filename if isinstance(error.filename, str | Path) else error.filename.decode(errors="replace"))
     near = next((one for one in (file, *file.parents) if os.path.exists(one)), file)  # noqa: PTH110  # it may not be seen
     return Unavailable(f"{what}: {error.strerror}: {file}.", hint=_hint(error.errno, near))
 
 
-def _hint(number: int | None, near: Path) -> str:
+def _hint(number: int | None, near: Path | None) -> str:
     match number:
+        case errno.ENOSPC | errno.EDQUOT if near is None:
+            return "Make room on the repository's disk, then try again."
+        case _ if near is None:
+            return "Check the repository's permissions and free space."
         case errno.EACCES | errno.EPERM:
             return f"See whose it is, and who may write to it: ls -ld {shlex.quote(str(near))}"
         case errno.EROFS:
