@@ -543,6 +543,16 @@ def test_what_may_hold_it_and_cannot_be_told_is_in_the_way(folder: Path, loops: 
     assert snapshot(folder) == before
 
 
+def test_a_pack_that_is_none_is_in_the_way_before_anything_is_done(folder: Path, loops: Loops) -> None:
+    for suffix in (".pack", ".idx"):
+        (folder / "objects" / "pack" / f"pack-x{suffix}").write_text(MARK * 999)
+    before = snapshot(folder)
+    for asked in (agreed, shown):
+        with pytest.raises(Torn, match="pack-x"):
+            loops.erase("ops", by=ADA, agree=asked)
+    assert snapshot(folder) == before
+
+
 def test_nothing_is_erased_while_anybody_drives_a_loop(folder: Path, loops: Loops) -> None:
     store = GitStore.open(folder)
     claim: Claim = claim_of(WorkerId("w"), utc_now())

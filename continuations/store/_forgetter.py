@@ -94,11 +94,15 @@ class Forgetter:
 
         Raises:
             Unclean: there are damaged or half-written objects, or such as are not to be touched, or not ours.
+            Torn: a pack or its index is none, or is cut short.
         """
         self._objects.tidy()
         objects = self._folder / "objects"
         for _, file in torn_files(objects):
             raise unclean(file, self._folder, "is damaged", "'caesura repair' moves it aside.")
+        for index in self._indexes():
+            with suppress(FileNotFoundError):
+                Pack(index).close()
         for file in (self._folder / ASIDE).rglob("*"):
             if file.is_file():
                 raise unclean(file, self._folder, "was moved aside by a repair", f"Delete {self._folder / ASIDE}.")
@@ -166,10 +170,9 @@ class Forgetter:
     def _forget(self, doomed: set[str]) -> int:
         about_to_erase(self._folder)  # who is about to name one of them looks again
         tidy_kept(self._folder / "objects")
-        gone, known, packs = self._forget_loose(doomed), set[Path](), self._folder / "objects" / "pack"
-        # Git may repack a project meanwhile: it puts what is in some packs into others, or into files of its own. What
-        # it is making has other names, and is let alone.
-        while new := sorted({index for index in packs.glob("*.idx") if not index.name.startswith(".")} - known):
+        gone, known = self._forget_loose(doomed), set[Path]()
+        # Git may repack a project meanwhile: it puts what is in some packs into others, or into files of its own.
+        while new := sorted(self._indexes() - known):
             for index in new:
                 gone |= self._forget_packed(index, doomed)
             known.update(new)
@@ -179,6 +182,11 @@ class Forgetter:
         self._objects.close()
         self._check_none_half(*_OF_GIT)
         return len(gone)
+
+    def _indexes(self) -> set[Path]:
+        """The indexes of the packs, but for those that git is making: these have other names, and are let alone."""
+        found = (self._folder / "objects" / "pack").glob("*.idx")
+        return {index for index in found if not index.name.startswith(".")}
 
     def _forget_loose(self, doomed: set[str]) -> set[str]:
         objects = self._folder / "objects"
