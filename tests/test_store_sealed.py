@@ -51,7 +51,6 @@ from caesura.continuations.store import (
 )
 from caesura.continuations.store._exclusive import Locks, Turns
 from caesura.continuations.store._journal import FOLDER, Journal, Segment
-from caesura.continuations.store._later import Later
 from caesura.continuations.store._sealing import Sealer
 from caesura.continuations.store._vanished import about_to_erase
 from tests.repositories import OPS, STATE, X, git
@@ -497,36 +496,6 @@ def test_a_step_that_is_interrupted_at_any_moment_keeps_nobody_from_theirs(store
         assert len(made) == number
     assert number > 20
     assert store.head(OPS) == made[-1].id
-
-
-def test_who_is_interrupted_at_any_moment_while_it_tells_that_there_is_something_to_seal_keeps_it_from_nobody(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_later, "IDLE", 0.0)
-    monkeypatch.setattr(_later, "FULL", 0)  # each step waits until it is sealed
-    monkeypatch.setattr(_later, "PATIENCE", 0.001)
-    journal, number = Journal(folder, durable=True), 0
-    while True:
-        sealed = threading.Event()
-        later, number = Later(journal, sealed.set), number + 1
-        later.step()  # which begins a thread, of which Python does not bear to be interrupted
-        assert sealed.wait(PATIENCE)
-        sealed.clear()
-        if not interrupted_at(number, later.step, _later, threading):
-            break
-
-        def others(later: Later = later, sealed: threading.Event = sealed) -> None:
-            later.step()
-            sealed.wait(PATIENCE)
-            later.close()
-
-        after = threading.Thread(target=others, daemon=True)
-        after.start()
-        after.join(PATIENCE)
-        assert sealed.is_set()
-        assert not after.is_alive()
-    assert number > 5
-    later.close()
 
 
 def test_of_threads_that_move_one_branch_one_does(store: GitStore) -> None:

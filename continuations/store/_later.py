@@ -28,66 +28,48 @@ MANY = 2000
 
 
 class Later:
-    """Seals a journal in a thread of its own, which begins with the first step and ends with `close`.
-
-    What threads tell each other is a lock that is let go of: an Event of Python's stays locked for ever if whoever sets
-    it, or waits for it, is interrupted at the wrong moment.
-    """
+    """Seals a journal in a thread of its own, which begins with the first step and ends with `close`."""
 
     def __init__(self, journal: Journal, seal: Callable[[], None]) -> None:
         self._journal, self._seal = journal, seal
         self._thread: threading.Thread | None = None
-        self._no_news, self._not_now, self._behind = _locked(), _locked(), _locked()
-        self._closed = False
+        self._news, self._now, self._closed = threading.Event(), threading.Event(), False
+        self._sealed = threading.Event()
 
     def step(self) -> None:
         """Take note that there is something to seal."""
-        if self._no_news.locked():
+        if not self._news.is_set():
+            self._news.set()
             if self._thread is None:
-                thread = threading.Thread(target=self._work, name="caesura seal", daemon=True)
-                thread.start()
-                self._thread = thread  # if it is interrupted before, there will be another
-            _let_go(self._no_news)
+                self._thread = threading.Thread(target=self._work, name="caesura seal", daemon=True)
+                self._thread.start()
         journal = self._journal
         if journal.steps >= MANY or journal.size >= LARGE:
-            _let_go(self._not_now)
+            self._now.set()
         if journal.size >= FULL:
-            self._behind.acquire(blocking=False)
-            if journal.size >= FULL and self._behind.acquire(timeout=PATIENCE):
-                _let_go(self._behind)  # for others that wait
+            self._sealed.clear()
+            if journal.size >= FULL:
+                self._sealed.wait(PATIENCE)
 
     def close(self) -> None:
         """End the thread; what it does is waited for."""
         self._closed = True
-        _let_go(self._no_news)
-        _let_go(self._not_now)
+        self._news.set()
+        self._now.set()
         if self._thread is not None:
             self._thread.join()
 
     def _work(self) -> None:
-        while not self._closed and self._no_news.acquire() and not self._closed:
-            _let_go(self._no_news)  # until it is sealed
+        while self._news.wait() and not self._closed:
             began, before = time.monotonic(), -1
             while before != self._journal.steps and time.monotonic() < began + OLD:
                 before = self._journal.steps
-                if self._not_now.acquire(timeout=IDLE):
+                if self._now.wait(IDLE):
                     break
             if self._closed:
-                break
-            self._not_now.acquire(blocking=False)
-            self._no_news.acquire(blocking=False)  # before it is sealed: what comes meanwhile is news
+                return
+            self._now.clear()
+            self._news.clear()  # before it is sealed: what comes meanwhile is news
             with suppress(CaesuraError):  # else it stays where it is, and the next step tries again
                 self._seal()
-            _let_go(self._behind)
-        _let_go(self._no_news)  # for another, if there is one
-
-
-def _locked() -> threading.Lock:
-    lock = threading.Lock()
-    lock.acquire()
-    return lock
-
-
-def _let_go(lock: threading.Lock) -> None:
-    with suppress(RuntimeError):  # it is not locked
-        lock.release()
+            self._sealed.set()

@@ -151,7 +151,7 @@ class Sealer:
 
     def _stretch(self) -> int:
         """How many bytes to seal in a row: others wait meanwhile, the longer the less it keeps up with them."""
-        return max(_STRETCH, self._journal.held[1] // _PART)
+        return max(_STRETCH, self._journal.size // _PART)
 
     def _new(self) -> Path:
         return self._journal.folder / f"{_BRANCH}{mark()}"
