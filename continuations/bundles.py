@@ -90,11 +90,13 @@ def read_bundle(
         for root in sorted({root_of(arrival.loop) for arrival in arrivals if arrival.moved}):
             check_undriven(store, root, now)
         bundle.take({arrival.loop: arrival.commit for arrival in arrivals if arrival.moved})
-    moves = [Move(loop=one.loop, old=one.was, new=one.commit) for one in arrivals if one.moved]
-    try:
-        store.move_all(moves, f"imported from {file.name}")
-    except Moved as error:
-        raise Diverged("Another writer moved a loop meanwhile.", hint="Import it again; no branch moved.") from error
+        moves = [Move(loop=one.loop, old=one.was, new=one.commit) for one in arrivals if one.moved]
+        try:
+            store.move_all(moves, f"imported from {file.name}")
+        except Moved as error:
+            raise Diverged(
+                "Another writer moved a loop meanwhile.", hint="Import it again; no branch moved."
+            ) from error
     return arrivals
 
 

@@ -16,7 +16,7 @@ from ._journal import torn_ends
 from ._keeping import Unclean
 from ._leftovers import ASIDE, torn_files
 from ._objects import Objects
-from ._packing import keeper, left_keepers, tidy_kept
+from ._packing import is_early, keeper, left_keepers, tidy_kept
 from ._packs import Pack
 from ._plumbing import GitFailed, git, pack_of, take_over
 from ._protocol import Moved, Unavailable
@@ -110,7 +110,8 @@ class Forgetter:
             raise unclean(self._folder / name, self._folder, "was cut off the journal", "Delete it.")
         self._check_none_half("tmp_*", *_OF_GIT)
         for file in {*objects.glob("pack/*.keep"), *objects.glob("pack/*.promisor")} - {*left_keepers(objects)}:
-            raise unclean(file, self._folder, "says that a pack is not to be touched", "If it may be, delete it.")
+            if file.suffix == ".promisor" or not is_early(file.with_suffix(".pack")):
+                raise unclean(file, self._folder, "says that a pack is not to be touched", "If it may be, delete it.")
         for file in (objects / "info" / "alternates", self._folder / "shallow"):
             if file.exists():
                 raise unclean(file, self._folder, "says that objects are elsewhere", "Erase it where they are.")
@@ -223,11 +224,14 @@ class Forgetter:
                 if made is not None:
                     objects = self._folder / "objects"
                     made = take_over(made, objects, durable=self._durable, stands_for_others=True)
+                    if is_early(index.with_suffix(".pack")):  # then this one is, for as long
+                        with suppress(FileNotFoundError):  # it was let go of
+                            _disk.rename(keeper(index), keeper(made))
             # The pack first: an index that is left alone, by who dies here, says nothing of what was in it.
-            for kind in (".pack", ".idx", ".rev", ".bitmap", ".mtimes", ".promisor"):
+            for kind in (".pack", ".idx", ".rev", ".bitmap", ".mtimes", ".promisor", ".keep"):
                 _disk.unlink(index.with_suffix(kind))
             self._settle(index.parent)
-        if made is not None:
+        if made is not None and not is_early(made):
             _disk.unlink(keeper(made))
         return gone
 

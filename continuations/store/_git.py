@@ -11,11 +11,12 @@ from typing import Any
 import pygit2
 
 from .._calls import Person
-from .._errors import SavedStateError
+from .._errors import CaesuraError, SavedStateError
 from .._ids import CommitId, LoopName, parent_name
 from .._state import Continuation
 from .._text import one_line
 from ._commits import Commits, Laid
+from ._early import Early
 from ._errors import Torn
 from ._exclusive import Turns, common
 from ._forgetter import check_there
@@ -87,19 +88,20 @@ class GitStore(Store):
             journal=self._journal,
             turns=self._turns,
         )
-        self._sealer = Sealer(self._folder, self._journal, self._refs, self._turns)
+        self._precious = precious(config)
+        self._early = Early(self._folder / "objects", needed=not self._precious)
+        self._sealer = Sealer(self._folder, self._journal, self._refs, self._turns, self._early)
         self._refs.unseal = self._sealer.seal_within
         sealed = visibility == "sealed"
         self._group = Group(self._journal, self._refs, self._turns, self._sealer) if sealed else None
-        self._precious = precious(config)
         self._leases = LeaseFiles(self._folder)
         self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
         self._waiting = Waiting(self._folder, self._objects, self._refs, LOOPS)
         self._commits = Commits(self._folder, self._objects, self._revisions)
         excludes = partial(self.setting, "core.excludesfile")
         trees = Trees(self._objects)
-        self._workspaces = Workspaces(self._folder, self._objects, trees, excludes)
-        self._projects = Projects(self._folder, self._objects, trees, self._revisions, durable=durable)
+        self._workspaces = Workspaces(self._folder, self._objects, trees, excludes, self._early)
+        self._projects = Projects(self._folder, self._objects, trees, self._revisions, self._early, durable=durable)
 
     @classmethod
     def open(
@@ -186,20 +188,31 @@ class GitStore(Store):
         message, since = self._commits.known(new)
         subject = one_line(message.partition("\n")[0])
         move = RefMove(LOOPS + loop, old, new, f"caesura: {subject}")
-        then = partial(self._moved, loop, old)
+        then = partial(self._moved, loop, old, new)
         if self._group is None or not self._group.move(move, since, then):
             now = erasures(self._folder)
             self._refs.swap(move.ref, old, new, move.note, partial(check_there, self._folder, (new,), since))
             self._commits.was_there(new, now)
             then()
 
-    def _moved(self, loop: LoopName, old: CommitId | None) -> None:
+    def _moved(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
         """What is to be done once a branch has moved."""
+        self._let_go(new)
         if old is None:
             with _trouble("A folder of an earlier loop is in the way", "Check the repository's permissions."):
                 self._workspaces.set_aside(loop)
             if parent_name(loop) is None and self._repo.is_bare:
                 self._refs.see_to_head(LOOPS + loop)
+
+    def _let_go(self, *commits: CommitId) -> None:
+        """Let git have what was kept from it until branches would lead to commits, as soon as it sees that they do."""
+        if self._early.waits():
+            with suppress(CaesuraError):  # else a day later: the steps are made
+                for workspace in (self._commits.read(one).state.workspace for one in commits):
+                    if workspace is not None:
+                        self._early.name(workspace.tree)
+                if self._group is None:
+                    self._sealer.seal()
 
     def move_all(self, moves: Sequence[Move], note: str) -> None:
         swaps = [Swap(folder_of(one.archived) + one.loop, one.old, one.new) for one in moves]
@@ -213,6 +226,7 @@ class GitStore(Store):
             read = [since for one in fresh if (since := self._commits.known(one)[1]) is not None]
             check = partial(check_there, self._folder, fresh, min(read) if len(read) == len(fresh) > 0 else None)
             self._refs.swap_all(swaps, f"caesura: {one_line(note)}", check)
+            self._let_go(*fresh)
         left = next(iter(self.heads()), None)
         if left is not None and self._repo.is_bare:
             self._refs.see_to_head(LOOPS + left)

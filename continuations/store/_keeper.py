@@ -7,11 +7,13 @@ from pathlib import Path
 
 from .._calls import Person
 from .._ids import CommitId, LoopName
+from . import _disk
 from ._eraser import TOMBSTONES, Eraser
 from ._format import commit_bytes, read_commit
 from ._keeping import BadBundle, Bundle, Erased, Keeper
 from ._layout import LOOPS
 from ._objects import Batch, Objects
+from ._packing import keeper
 from ._plumbing import GitFailed, beside, git, is_bundle, pack_of, take_over
 from ._protocol import Move, Store, Trace, Unavailable
 from ._reader import CheckedReader
@@ -123,10 +125,12 @@ class GitKeeper(Keeper):
                     f"{file} cannot be read: {error}.", hint="Nothing was imported. Have it made and sent anew."
                 ) from error
             store = self._opened(aside)
+            bundle = _Unpacked(aside, self._objects, store, durable=self._durable)
             try:
-                yield _Unpacked(aside, self._objects, store, durable=self._durable)
+                yield bundle
             finally:
                 store.close()
+                bundle.let_go()
 
 
 class _Unpacked(Bundle):
@@ -134,6 +138,7 @@ class _Unpacked(Bundle):
 
     def __init__(self, aside: Path, objects: Path, store: Store, *, durable: bool) -> None:
         self._aside, self._objects, self._store, self._durable = aside, objects, store, durable
+        self._taken: list[Path] = []
 
     @property
     def store(self) -> Store:
@@ -144,4 +149,9 @@ class _Unpacked(Bundle):
         if pack is None:
             return  # there is nothing in it that is not here
         with or_refused("The bundle could not be unpacked"):
-            take_over(pack, self._objects, durable=self._durable)
+            self._taken.append(take_over(pack, self._objects, durable=self._durable, early=True))
+
+    def let_go(self) -> None:
+        """Let git have what was taken: branches lead to it by now, or it is of no use."""
+        for pack in self._taken:
+            _disk.unlink(keeper(pack))

@@ -287,14 +287,16 @@ class Objects:
             for folder in (*folders, self._folder):
                 _disk.sync(folder)
 
-    def write_packed(self, batch: Mapping[str, tuple[Kind, bytes]]) -> None:
-        """`write`, as one pack: for so many that a file for each, and waiting for it, would take long.
+    def write_packed(self, batch: Mapping[str, tuple[Kind, bytes]], *, early: bool = False) -> Path:
+        """`write`, as one pack: for so many that a file for each, and waiting for it, would take long. The pack.
+
+        Git touches one that is `early` no sooner than it is let go of.
 
         Raises:
             OSError: the disk is full, or may not be written. There is no such pack then.
         """
         entries = ((bytes.fromhex(name), packed(kind, data)) for name, (kind, data) in batch.items())
-        write_pack(self._folder, len(batch), entries, durable=self._durable)
+        return write_pack(self._folder, len(batch), entries, durable=self._durable, early=early)
 
     def _is_whole(self, file: Path, name: str, kind: Kind, data: bytes) -> bool:
         """Whether an object is there already, as good as if it had just been written."""

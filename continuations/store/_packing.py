@@ -28,6 +28,7 @@ _SIZES, _SUM = struct.Struct("<HH"), struct.Struct(">I")
 _LARGE = 2**31
 _UNNAMED = b"caesura: no branch names these objects yet\n"
 _STANDS_FOR_OTHERS = b"caesura: it stands for packs that are about to go\n"
+_EARLY = b"caesura: a step is about to name these objects\n"
 
 
 def packed(kind: Kind, data: bytes) -> bytes:
@@ -76,6 +77,7 @@ def write_pack(
     durable: bool = True,
     keep: AbstractContextManager[None] | None = None,
     stands_for_others: bool = False,
+    early: bool = False,
 ) -> Path:
     """Write so many objects as one pack with its index below a folder of objects; the pack.
 
@@ -93,7 +95,9 @@ def write_pack(
         if durable:
             _disk.sync(pack)
             _disk.sync(index)
-        return put_in_place(pack, index, trailer, durable=durable, keep=keep, stands_for_others=stands_for_others)
+        return put_in_place(
+            pack, index, trailer, durable=durable, keep=keep, stands_for_others=stands_for_others, early=early
+        )
     except BaseException:
         _disk.unlink(pack)
         _disk.unlink(index)
@@ -113,12 +117,14 @@ def put_in_place(
     durable: bool,
     keep: AbstractContextManager[None] | None = None,
     stands_for_others: bool = False,
+    early: bool = False,
 ) -> Path:
     """Give a pack and its index, which are whole and in the folder of objects, the names by which git finds them.
 
     A pack that is there already, with the same checksum at its end (`trailer`), is replaced. With `keep` git neither
     repacks nor removes this one until its `keeper` is taken away; that block lasts while all is put in its place. One
-    that `stands_for_others`, which go next, is kept so, too, and has a name that none ever had.
+    that `stands_for_others`, which go next, or is `early`, as no branch leads to it yet, is kept so, too, and has a
+    name that none ever had.
 
     Raises:
         OSError: the disk is full, or may not be written.
@@ -130,12 +136,14 @@ def put_in_place(
         if durable:
             _disk.sync(objects)
     # Git that lists packs now takes those of these names away later, whatever they are by then: so one that is to
-    # stand for others must not be named as any that was ever there.
-    made = folder / f"pack-{secrets.token_hex(20) if stands_for_others else trailer.hex()}.pack"
+    # stand for others, or is early, must not be named as any that was ever there.
+    fresh = stands_for_others or early
+    made = folder / f"pack-{secrets.token_hex(20) if fresh else trailer.hex()}.pack"
     with nullcontext() if keep is None else keep:
-        if keep is not None or stands_for_others:
+        if keep is not None or fresh:
+            why = _STANDS_FOR_OTHERS if stands_for_others else _EARLY if early else _UNNAMED
             with suppress(FileExistsError):  # another process makes the same pack, or died over it
-                _disk.write(keeper(made), _STANDS_FOR_OTHERS if stands_for_others else _UNNAMED, 0o444)
+                _disk.write(keeper(made), why, 0o444)
             if durable:
                 _disk.sync(keeper(made))
                 _disk.sync(folder)
@@ -150,6 +158,13 @@ def put_in_place(
 def keeper(pack: Path) -> Path:
     """The file that keeps git from touching a pack."""
     return pack.with_suffix(".keep")
+
+
+def is_early(pack: Path) -> bool:
+    """Whether a pack is kept as no branch led to it yet."""
+    with suppress(OSError):
+        return keeper(pack).read_bytes() == _EARLY
+    return False
 
 
 def tidy_kept(objects: Path) -> None:

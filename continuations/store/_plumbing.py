@@ -111,7 +111,9 @@ def pack_of(folder: Path, scratch: Path, ids: Iterable[str], *, reached: bool = 
     return pack
 
 
-def take_over(pack: Path, objects: Path, *, durable: bool, stands_for_others: bool = False) -> Path:
+def take_over(
+    pack: Path, objects: Path, *, durable: bool, stands_for_others: bool = False, early: bool = False
+) -> Path:
     """Put a pack that git made elsewhere, and its index, among a repository's objects; where it is now.
 
     See `put_in_place`.
@@ -129,7 +131,7 @@ def take_over(pack: Path, objects: Path, *, durable: bool, stands_for_others: bo
         if durable:
             _disk.sync(copy)
             _disk.sync(index)
-        return put_in_place(copy, index, trailer, durable=durable, stands_for_others=stands_for_others)
+        return put_in_place(copy, index, trailer, durable=durable, stands_for_others=stands_for_others, early=early)
     except BaseException:
         _disk.unlink(copy)
         _disk.unlink(index)

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from .._errors import CallerError
 from .._ids import CommitId, TreeId
 from .._text import one_line
 from .._workspace import LINK, PLAIN, SCRIPT, Origin
+from ._early import Early
 from ._errors import TooLarge, Torn
 from ._exclusive import in_turn
 from ._folder import MAX_FOLDERS, Unkeepable, is_keepable, join
@@ -53,9 +54,11 @@ class Brought(NamedTuple):
 class Projects:
     """What a repository of loops has to do with projects. `folder` is the repository."""
 
-    def __init__(self, folder: Path, objects: Objects, trees: Trees, revisions: Revisions, *, durable: bool) -> None:
+    def __init__(
+        self, folder: Path, objects: Objects, trees: Trees, revisions: Revisions, early: Early, *, durable: bool
+    ) -> None:
         self._folder, self._objects, self._trees, self._revisions = folder, objects, trees, revisions
-        self._durable = durable
+        self._early, self._durable = early, durable
 
     def take(self, text: str, holds_secret: Callable[[str], bool], *, borrow: bool = False) -> tuple[TreeId, Origin]:
         """The files of the commit that ``PATH@REVISION`` names, as a loop can have them; their objects are here then.
@@ -87,15 +90,17 @@ class Projects:
                 f"{MAX_HELD_BACK} is the most.",
                 hint="Start with a copy of the project without them: --workspace FOLDER alone.",
             )
+        packs: list[Path] = []
         try:
             if borrow and taking.missing:
                 with in_turn(self._folder):
                     self._objects.borrow(project.objects)
             elif taking.missing:
-                self._copy(project, taking.missing)
+                packs += self._copy(project, taking.missing)
             new = {name: made for name, made in taking.trees.items() if _found(self._objects, name, "tree") is None}
             if new:
-                self._objects.write_packed(new)
+                packs.append(self._objects.write_packed(new, early=self._early.needed))
+            self._early.add(tree, packs)
         except (GitFailed, OSError) as error:
             raise Unavailable(
                 f"The files of {project.path} could not be taken: {error}.", hint="Check permissions and free space."
@@ -103,11 +108,12 @@ class Projects:
         held_back = tuple(sorted(taking.held_back))
         return TreeId(tree), Origin(repository=str(project.path), commit=commit, held_back=held_back)
 
-    def _copy(self, project: Project, blobs: Iterable[str]) -> None:
+    def _copy(self, project: Project, blobs: Iterable[str]) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="caesura-") as scratch:
             pack = pack_of(project.folder, Path(scratch), blobs)
             if pack is not None:
-                take_over(pack, self._folder / "objects", durable=self._durable)
+                objects = self._folder / "objects"
+                yield take_over(pack, objects, durable=self._durable, early=self._early.needed)
 
     def files(self, commit: CommitId) -> TreeId | None:
         """The files that a commit of a loop holds.

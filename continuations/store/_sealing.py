@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import _disk, _refs
+from ._early import Early
 from ._errors import torn
 from ._exclusive import Locks, Turns, sealing, settle
 from ._format import Kind
@@ -45,9 +46,9 @@ class _Sealed(Exception):
 class Sealer:
     """Seals the journal of a repository. Any process may, at any time, whoever wrote the journal."""
 
-    def __init__(self, repository: Path, journal: Journal, refs: JournaledRefs, turns: Turns) -> None:
+    def __init__(self, repository: Path, journal: Journal, refs: JournaledRefs, turns: Turns, early: Early) -> None:
         self._repository, self._objects, self._journal = repository, repository / "objects", journal
-        self._refs, self._turns = refs, turns
+        self._refs, self._turns, self._early = refs, turns, early
 
     def seal(self) -> None:
         """Seal what was acknowledged by now. Writers are kept waiting for its beginning and its end alone.
@@ -57,11 +58,12 @@ class Sealer:
             Torn: an earlier version has written what is no object.
             Unavailable: it cannot be written. Nothing was lost.
         """
-        if not self._journal.folder.is_dir():
-            return
+        named = self._early.done()
         try:
-            with sealing(self._repository):  # what is read from a segment must not be erased before it is in a pack
-                self._seal()
+            if self._journal.folder.is_dir():
+                with sealing(self._repository):  # what is read from a segment must not be erased before it is in a pack
+                    self._seal()
+            self._early.let_go(named)
         except OSError as error:
             raise self._refs.fault("What the journal holds", error) from error
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .._ids import object_id
+from ._early import Early
 from ._errors import TooLarge
 from ._folder import Stamp, Unkeepable, Unsettled, join, mode_of, opened, read, stamp_at, unreadable, within
 from ._format import FOLDER, Entry
@@ -34,9 +35,16 @@ class Snapshots:
     """Takes snapshots of one folder into a repository; `holds_secret` is asked of each file that is new or changed."""
 
     def __init__(
-        self, root: Path, objects: Objects, trees: Trees, rules: Ignore, holds_secret: Callable[[str], bool]
+        self,
+        root: Path,
+        objects: Objects,
+        trees: Trees,
+        rules: Ignore,
+        holds_secret: Callable[[str], bool],
+        early: Early,
     ) -> None:
-        self._root, self._objects, self._trees = root, objects, trees
+        self._root, self._objects, self._trees, self._early = root, objects, trees, early
+        self._packs: list[Path] = []
         self._rules, self._holds_secret = rules, holds_secret
 
     def take(self, index: Index) -> Snapshot:
@@ -74,6 +82,7 @@ class Snapshots:
         if not tree:
             tree = self._trees.write(batch, {})  # git knows it, but it may be asked for as any other
         self._write(batch)
+        self._early.add(tree, self._packs)
         for path, name in made.items():  # and not before: if it was not written, the next look must do so
             index.folders[path].tree = name
         return Snapshot(tree, tuple(sorted(left_out)))
@@ -138,7 +147,7 @@ class Snapshots:
 
     def _write(self, batch: Batch) -> None:
         if len(batch) > _MANY:
-            self._objects.write_packed(batch)
+            self._packs.append(self._objects.write_packed(batch, early=self._early.needed))
         elif batch:
             self._objects.write(batch)
 

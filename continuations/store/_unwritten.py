@@ -1,6 +1,7 @@
 """Objects that are only thought of: what a repository would hold if somebody wrote to it who only wants to look."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from ._format import Kind
 from ._objects import MAX_OBJECT, Objects
@@ -26,4 +27,7 @@ class Unwritten(Objects):
         """Keep the trees in mind."""
         self._trees.update({name: data for name, (kind, data) in batch.items() if kind == "tree"})
 
-    write_packed = write
+    def write_packed(self, batch: Mapping[str, tuple[Kind, bytes]], *, early: bool = False) -> Path:
+        """`write`: there is no pack."""
+        self.write(batch)
+        return Path()

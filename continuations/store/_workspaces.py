@@ -19,6 +19,7 @@ from .._workspace import PLAIN, SCRIPT, FileContent
 from . import _disk
 from ._checkout import Checkouts
 from ._exclusive import in_turn
+from ._early import Early
 from ._folder import FileChange, Occupied, Unkeepable, opened
 from ._format import Entry
 from ._ignore import own_rules
@@ -49,9 +50,11 @@ class Workspaces:
     """The workspaces of a repository. `excludes` says where the person's own file of ignore rules is, if git
     is told of one."""
 
-    def __init__(self, repository: Path, objects: Objects, trees: Trees, excludes: Callable[[], str | None]) -> None:
+    def __init__(
+        self, repository: Path, objects: Objects, trees: Trees, excludes: Callable[[], str | None], early: Early
+    ) -> None:
         self._folder = repository / FOLDER
-        self._objects, self._trees, self._excludes = objects, trees, excludes
+        self._objects, self._trees, self._excludes, self._early = objects, trees, excludes, early
         self._known: dict[LoopName, tuple[tuple[int, ...], Index]] = {}
         self._noted: dict[LoopName, str] = {}
 
@@ -144,7 +147,7 @@ class Workspaces:
             if kept and not index.folders:
                 seed(index, self._trees, kept)
             rules = own_rules(root, self._excludes())
-            found = Snapshots(root, self._objects, self._trees, rules, holds_secret).take(index)
+            found = Snapshots(root, self._objects, self._trees, rules, holds_secret, self._early).take(index)
             if kept not in ("", index.settled) and not index.target and self._last_noted(loop) == kept:
                 index.settled = kept  # a process died as soon as a commit held what it had looked at
                 self._save(loop, index)
@@ -170,7 +173,7 @@ class Workspaces:
         if kept and not index.folders:
             seed(index, trees, kept)
         rules = own_rules(root, self._excludes())
-        found = Snapshots(root, objects, trees, rules, holds_secret).take(index)
+        found = Snapshots(root, objects, trees, rules, holds_secret, Early(self._folder, needed=False)).take(index)
         settled, target = self._settled(loop, root, index), index.target
         if found.tree == settled or (target and _is_between(trees, found.tree, settled, target)):
             return found.left_out, (), found.tree != kept

@@ -1,0 +1,57 @@
+"""Packs of what no branch leads to yet. Git may delete such in a project, so they are kept from it until one does."""
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from . import _disk
+from ._packing import is_early, keeper
+
+_AGE = 24 * 3600.0  # seconds: what is older is of a process that died, or of files that no commit came to hold
+
+
+class Early:
+    """The packs that a store keeps from git, each with a tree of files which leads to what is in it.
+
+    `needed` is whether git may delete there what no branch leads to. Its methods are for any thread at any time.
+    """
+
+    def __init__(self, objects: Path, *, needed: bool) -> None:
+        self._folder, self.needed = objects / "pack", needed
+        self._trees: dict[Path, str] = {}
+        self._named: dict[Path, None] = {}
+
+    def add(self, tree: str, packs: Iterable[Path]) -> None:
+        """Note what leads to packs."""
+        if self.needed:
+            self._trees.update(dict.fromkeys(packs, tree))
+
+    def waits(self) -> bool:
+        """Whether there is any that no branch leads to."""
+        return bool(self._trees)
+
+    def name(self, tree: str) -> None:
+        """Note that a branch leads to a tree, which git may not see yet."""
+        for pack in [pack for pack, other in list(self._trees.items()) if other == tree]:
+            self._named[pack] = None
+            self._trees.pop(pack, None)
+
+    def done(self) -> list[Path]:
+        """The packs that git may have as soon as it sees all the branches that there are now."""
+        old = time.time() - _AGE
+        done = list(self._named)
+        for file in self._folder.glob("pack-*.keep") if self.needed else ():
+            pack = file.with_suffix(".pack")
+            with suppress(OSError):
+                if pack not in self._trees and is_early(pack) and file.stat().st_mtime < old:
+                    done.append(pack)
+        return done
+
+    def let_go(self, packs: Iterable[Path]) -> None:
+        """Let git have packs; of one that has no index nothing stays."""
+        for pack in packs:
+            if not pack.with_suffix(".idx").exists():
+                _disk.unlink(pack)
+            _disk.unlink(keeper(pack))
+            self._named.pop(pack, None)
