@@ -18,8 +18,8 @@ from .._patch import kind_of
 from .._workspace import PLAIN, SCRIPT, FileContent
 from . import _disk
 from ._checkout import Checkouts
-from ._exclusive import in_turn
 from ._early import Early
+from ._exclusive import in_turn
 from ._folder import FileChange, Occupied, Unkeepable, opened
 from ._format import Entry
 from ._ignore import own_rules

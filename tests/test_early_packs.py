@@ -1,0 +1,314 @@
+"""Packs of what no branch leads to yet: git that repacks a project takes none, and none is kept for ever."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from caesura.continuations import Commit, GitStore, Loops, Moved, Visibility, Workspace, loop_name
+from caesura.continuations.store import _disk
+from caesura.continuations.store._packing import is_early
+from tests.repositories import OPS, STATE, X, git
+from tests.strategies import ADA, NESTED, ROBOT, World
+
+FILES = 300
+VISIBILITIES: tuple[Visibility, ...] = ("step", "sealed")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project of somebody's, in which git may repack."""
+    git(tmp_path, "init", "--quiet", "project")
+    return tmp_path / "project" / ".git"
+
+
+@pytest.fixture(params=VISIBILITIES)
+def store(folder: Path, request: pytest.FixtureRequest) -> Iterator[GitStore]:
+    with closing(GitStore.open(folder, visibility=request.param)) as opened:
+        yield opened
+
+
+def looked(store: GitStore, root: Path, text: str) -> Workspace:
+    """A folder with more new files than are written one by one, as they were looked at; their objects are there."""
+    root.mkdir()
+    for number in range(FILES):
+        (root / str(number)).write_text(f"{text} {number}")
+    workspaces = store.workspaces()
+    return Workspace(tree=workspaces.look(workspaces.begin(root), "", lambda _: False).tree)
+
+
+def written(store: GitStore, workspace: Workspace) -> Commit:
+    """A step that holds these files, to which no branch has moved."""
+    state = replace(STATE, workspace=workspace)
+    return store.write(state, parents=(), message="Start.", author=ADA, committer=ROBOT)
+
+
+def repack(folder: Path) -> None:
+    git(folder, "repack", "-adq")
+
+
+def kept(folder: Path) -> list[Path]:
+    return list(folder.glob("objects/pack/*.keep"))
+
+
+def check(folder: Path, commit: Commit) -> None:
+    """Every file of a step is there, to git, too, which has just made one pack of all."""
+    assert kept(folder) == []
+    repack(folder)
+    assert len(list(folder.glob("objects/pack/*.pack"))) == 1
+    assert git(folder, "fsck", "--strict", "--no-dangling") == ""
+    assert len(git(folder, "ls-tree", "-r", "--name-only", f"{commit.id}:workspace").split()) == FILES
+    with closing(GitStore.open(folder)) as fresh:
+        assert fresh.read(commit.id) == commit
+
+
+# Git at work meanwhile ------------------------------------------------------------------------------------------------
+
+
+def test_git_that_repacks_a_project_takes_nothing_of_a_step_that_it_does_not_see_yet(
+    store: GitStore, folder: Path, tmp_path: Path
+) -> None:
+    workspace = looked(store, tmp_path / "files", "b")
+    repack(folder)
+    made = written(store, workspace)
+    repack(folder)
+    store.move(X, None, made.id)
+    repack(folder)
+    store.close()
+    check(folder, made)
+
+
+def test_what_was_kept_is_gits_once_it_sees_the_step(store: GitStore, folder: Path, tmp_path: Path) -> None:
+    made = written(store, looked(store, tmp_path / "files", "b"))
+    other = looked(store, tmp_path / "more", "c")
+    assert len(kept(folder)) == 2
+    store.move(X, None, made.id)
+    store.seal()
+    assert len(kept(folder)) == 1
+    second = written(store, other)
+    store.move(OPS, None, second.id)
+    store.seal()
+    check(folder, made)
+    check(folder, second)
+
+
+def test_files_that_are_taken_from_another_project_are_there_when_a_step_names_them(
+    store: GitStore, folder: Path, tmp_path: Path
+) -> None:
+    git(tmp_path, "init", "--quiet", "theirs")
+    for number in range(FILES):
+        (tmp_path / "theirs" / str(number)).write_text(f"d {number}")
+    git(tmp_path / "theirs", "add", ".")
+    git(tmp_path / "theirs", "-c", "user.name=A", "-c", "user.email=a@x", "commit", "--quiet", "-m", "d")
+    tree, _ = store.projects().take(f"{tmp_path / 'theirs'}@HEAD", lambda _: False)
+    repack(folder)
+    made = written(store, Workspace(tree=tree))
+    store.move(X, None, made.id)
+    repack(folder)
+    store.close()
+    check(folder, made)
+
+
+def test_what_a_bundle_brings_is_there_when_branches_come_to_lead_to_it(
+    store: GitStore, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    World(GitStore.open(tmp_path / "source", create=True), NESTED).settle()
+    with Loops.open(tmp_path / "source") as source:
+        source.export_bundle("ops", file=tmp_path / "bundle")
+    move_all, ran = store.move_all, list[Path]()
+
+    def repacked_first(*words: object) -> None:
+        ran.extend(kept(folder))
+        repack(folder)
+        move_all(*words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "move_all", repacked_first)
+    with Loops(store) as loops:
+        loops.import_bundle(tmp_path / "bundle")
+    assert len(ran) == 1
+    assert kept(folder) == []
+    repack(folder)
+    with Loops.open(folder) as loops:
+        assert loops.verify().faults == ()
+
+
+def test_where_objects_are_precious_nothing_need_be_kept(tmp_path: Path) -> None:
+    with closing(GitStore.open(tmp_path / "r.git", create=True)) as store:
+        made = written(store, looked(store, tmp_path / "files", "b"))
+        assert kept(tmp_path / "r.git") == []
+        store.move(X, None, made.id)
+
+
+# Killed in between ----------------------------------------------------------------------------------------------------
+
+
+def killed(folder: Path, root: Path, when: str, visibility: Visibility) -> None:
+    """Be a process that dies as soon as it has looked at files, or has moved a branch to a step that holds them."""
+
+    def now(*commits: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    store = GitStore.open(folder, visibility=visibility)
+    workspace = looked(store, root, "XYZZY")
+    if when == "moved":
+        setattr(store, "_let_go", now)  # noqa: B010 - a method is put in the place of another
+        store.move(OPS, None, written(store, workspace).id)
+    now()
+
+
+def die(folder: Path, root: Path, when: str, visibility: Visibility) -> None:
+    words = f"killed(Path({str(folder)!r}), Path({str(root)!r}), {when!r}, {visibility!r})"
+    code = f"from pathlib import Path; from tests.test_early_packs import killed; {words}"
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("visibility", VISIBILITIES)
+def test_what_a_killed_process_kept_for_its_step_stays_until_git_sees_it_and_not_for_ever(
+    folder: Path, tmp_path: Path, visibility: Visibility
+) -> None:
+    die(folder, tmp_path / "files", "moved", visibility)
+    repack(folder)
+    with closing(GitStore.open(folder)) as store:
+        head = store.head(OPS)
+        assert head is not None
+        made = store.read(head)
+        (left,) = kept(folder)
+        store.seal()
+        assert kept(folder) == [left]  # whose it is, and whether it is of use to somebody, cannot be told
+        os.utime(left, (0, 0))
+        store.seal()
+    check(folder, made)
+
+
+def test_what_a_killed_process_kept_for_nothing_is_gits_a_day_later(folder: Path, tmp_path: Path) -> None:
+    die(folder, tmp_path / "files", "looked", "step")
+    (left,) = kept(folder)
+    os.utime(left, (0, 0))
+    with closing(GitStore.open(folder)) as store:
+        store.seal()
+    assert kept(folder) == []
+    repack(folder)
+    assert list(folder.glob("objects/pack/*")) == []
+
+
+def test_of_a_step_that_nobody_has_sealed_for_a_day_all_is_there(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die(folder, tmp_path / "files", "moved", "sealed")
+    os.utime(kept(folder)[0], (0, 0))
+    rename = _disk.rename
+
+    def repacked_first(old: Path, new: Path) -> None:  # at any moment of the seal
+        repack(folder)
+        rename(old, new)
+
+    monkeypatch.setattr(_disk, "rename", repacked_first)
+    with closing(GitStore.open(folder)) as store:
+        store.seal()
+        head = store.head(OPS)
+        assert head is not None
+        made = store.read(head)
+    check(folder, made)
+
+
+@pytest.mark.parametrize("suffix", [".pack", ".idx"])
+def test_half_a_pack_goes_a_day_later(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    def dead(old: Path, new: Path) -> None:
+        if new.suffix == suffix:
+            raise KeyboardInterrupt
+        old.rename(new)
+
+    with closing(GitStore.open(folder)) as store:
+        with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+            patched.setattr(_disk, "rename", dead)
+            looked(store, tmp_path / "files", "b")
+        (left,) = kept(folder)
+        os.utime(left, (0, 0))
+        store.seal()
+    assert list(folder.glob("objects/pack/*")) == []
+
+
+# Erased afterwards ----------------------------------------------------------------------------------------------------
+
+
+def there(folder: Path) -> bytes:
+    words = ["git", "-C", str(folder), "cat-file", "--batch-all-objects", "--batch", "--buffer"]
+    return subprocess.run(words, capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("visibility", VISIBILITIES)
+def test_what_is_kept_can_be_erased(folder: Path, tmp_path: Path, visibility: Visibility) -> None:
+    die(folder, tmp_path / "files", "moved", visibility)
+    assert b"XYZZY" in there(folder)
+    with Loops.open(folder) as loops:
+        loops.erase("ops", by=ADA)
+    assert b"XYZZY" not in there(folder)
+    assert kept(folder) == []
+
+
+def test_what_else_is_kept_stays_so_when_something_in_it_is_erased(
+    store: GitStore, folder: Path, tmp_path: Path
+) -> None:
+    gone = written(store, looked(store, tmp_path / "files", "XYZZY"))
+    store.move(OPS, None, gone.id)
+    workspace = looked(store, tmp_path / "more", "b")
+    (tmp_path / "more" / "0").write_text("XYZZY 0")
+    workspaces = store.workspaces()
+    both = workspaces.look(workspaces.begin(tmp_path / "more"), "", lambda _: False).tree
+    waits = written(store, Workspace(tree=both))
+    with Loops.open(folder) as loops:
+        loops.erase("ops", by=ADA)
+    repack(folder)
+    found = there(folder)
+    assert b"XYZZY" not in found
+    assert b"b 1\n" in found
+    assert all(is_early(file.with_suffix(".pack")) for file in kept(folder))
+    made = written(store, workspace)
+    store.move(X, None, made.id)
+    with pytest.raises(Moved):
+        store.move(loop_name("y"), None, waits.id)
+    store.close()
+    for file in kept(folder):
+        os.utime(file, (0, 0))
+    with closing(GitStore.open(folder)) as other:
+        other.seal()
+    check(folder, made)
+
+
+def test_a_process_that_dies_while_it_erases_lets_the_next_one_finish(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(GitStore.open(folder)) as store:
+        gone = written(store, looked(store, tmp_path / "files", "XYZZY"))
+        store.move(OPS, None, gone.id)
+        (tmp_path / "more").mkdir()
+        for number in range(FILES):
+            (tmp_path / "more" / str(number)).write_text("XYZZY 0" if number < 2 else f"b {number}")
+        workspaces = store.workspaces()
+        workspaces.look(workspaces.begin(tmp_path / "more"), "", lambda _: False)
+        rename = _disk.rename
+
+        def dead(old: Path, new: Path) -> None:
+            rename(old, new)
+            if new.suffix == ".keep":
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched, suppress(KeyboardInterrupt), Loops.open(folder) as loops:
+            patched.setattr(_disk, "rename", dead)
+            loops.erase("ops", by=ADA)
+        assert b"XYZZY" in there(folder)
+        with Loops.open(folder) as loops:
+            loops.erase("ops", by=ADA)
+        repack(folder)
+        assert b"XYZZY" not in there(folder)
+        assert b"b 5\n" in there(folder)
+        assert [is_early(file.with_suffix(".pack")) for file in kept(folder)] == [True]
