@@ -218,6 +218,24 @@ def test_of_a_step_that_nobody_has_sealed_for_a_day_all_is_there(
     check(folder, made)
 
 
+def test_who_may_not_let_go_of_what_is_left_leaves_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    die(folder, tmp_path / "files", "looked", "step")
+    (left,) = kept(folder)
+    os.utime(left, (0, 0))
+    with closing(GitStore.open(folder)) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(_disk, "unlink", refused)
+            store.seal()
+        assert kept(folder) == [left]
+        store.seal()
+    assert kept(folder) == []
+
+
 @pytest.mark.parametrize("suffix", [".pack", ".idx"])
 def test_half_a_pack_goes_a_day_later(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str

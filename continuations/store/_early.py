@@ -31,11 +31,13 @@ class Early:
         """Whether there is any that no branch leads to."""
         return bool(self._trees)
 
-    def name(self, tree: str) -> None:
-        """Note that a branch leads to a tree, which git may not see yet."""
-        for pack in [pack for pack, other in list(self._trees.items()) if other == tree]:
+    def name(self, tree: str) -> bool:
+        """Note that a branch leads to a tree, which git may not see yet; whether packs were kept for that."""
+        found = [pack for pack, other in list(self._trees.items()) if other == tree]
+        for pack in found:
             self._named[pack] = None
             self._trees.pop(pack, None)
+        return bool(found)
 
     def done(self) -> list[Path]:
         """The packs that git may have as soon as it sees all the branches that there are now."""
@@ -49,9 +51,10 @@ class Early:
         return done
 
     def let_go(self, packs: Iterable[Path]) -> None:
-        """Let git have packs; of one that has no index nothing stays."""
+        """Let git have packs, or leave that to the next one who may; of one that has no index nothing stays."""
         for pack in packs:
-            if not pack.with_suffix(".idx").exists():
-                _disk.unlink(pack)
-            _disk.unlink(keeper(pack))
-            self._named.pop(pack, None)
+            with suppress(OSError):
+                if not pack.with_suffix(".idx").exists():
+                    _disk.unlink(pack)
+                _disk.unlink(keeper(pack))
+                self._named.pop(pack, None)

@@ -208,10 +208,9 @@ class GitStore(Store):
         """Let git have what was kept from it until branches would lead to commits, as soon as it sees that they do."""
         if self._early.waits():
             with suppress(CaesuraError):  # else a day later: the steps are made
-                for workspace in (self._commits.read(one).state.workspace for one in commits):
-                    if workspace is not None:
-                        self._early.name(workspace.tree)
-                if self._group is None:
+                found = [self._commits.read(one).state.workspace for one in commits]
+                named = [self._early.name(one.tree) for one in found if one is not None]
+                if any(named) and self._group is None:
                     self._sealer.seal()
 
     def move_all(self, moves: Sequence[Move], note: str) -> None:
