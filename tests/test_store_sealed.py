@@ -259,6 +259,22 @@ def test_it_is_sealed_by_itself_once_nothing_comes_or_much_has(
     store.close()
 
 
+def test_where_no_thread_can_be_begun_steps_are_made_and_sealed_by_itself_once_one_can(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        first = step(store)
+    monkeypatch.setattr(_later, "IDLE", 0.0)
+    second, deadline = step(store, first), time.monotonic() + PATIENCE
+    while branches(folder) != {X: second.id}:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_steps_wait_where_sealing_does_not_keep_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_later, "LARGE", 400)
     monkeypatch.setattr(_later, "FULL", 2000)

@@ -39,10 +39,14 @@ class Later:
     def step(self) -> None:
         """Take note that there is something to seal."""
         if not self._news.is_set():
-            self._news.set()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="caesura seal", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="caesura seal", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # there can be no more threads now: the next step tries again
+                    return
+                self._thread = thread
+            self._news.set()  # last: who is interrupted before leaves it all to the next step
         journal = self._journal
         if journal.steps >= MANY or journal.size >= LARGE:
             self._now.set()
