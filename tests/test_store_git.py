@@ -315,6 +315,12 @@ def test_a_missing_repository_is_unavailable_and_made_only_when_asked_for(tmp_pa
     GitStore.open(tmp_path / "none").close()
 
 
+@pytest.mark.parametrize("create", [False, True])
+def test_a_repository_that_may_not_even_be_looked_for_is_refused_with_the_reason(tmp_path: Path, create: bool) -> None:
+    with pytest.raises(Unavailable, match="File name too long"):
+        GitStore.open(tmp_path / ("x" * 300), create=create)
+
+
 def test_a_folder_or_a_file_that_is_no_repository_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "mine.txt").write_text("mine")

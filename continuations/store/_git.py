@@ -122,17 +122,18 @@ class GitStore(Store):
             Unavailable: there is no repository, or it cannot be opened or made.
         """
         folder = Path(path)
-        if create and unmade(folder):
+        if create:
             with _trouble(f"No repository could be made at {folder}", "Choose a folder that can be written."):
-                make(folder, partial(pygit2.init_repository, bare=True), durable=durability == "power-cut")
-        if not folder.is_dir():
-            raise Unavailable(
-                f"There is no repository at {folder}.",
-                hint="Make one with 'caesura init', or name another with --repo or CAESURA_REPO.",
-            )
+                if unmade(folder):
+                    make(folder, partial(pygit2.init_repository, bare=True), durable=durability == "power-cut")
         with _trouble(
             f"{folder} is not a git repository", "Make one with 'caesura init', or name another with --repo."
         ):
+            if not folder.is_dir():
+                raise Unavailable(
+                    f"There is no repository at {folder}.",
+                    hint="Make one with 'caesura init', or name another with --repo or CAESURA_REPO.",
+                )
             return cls(pygit2.Repository(str(folder)), durability, visibility)
 
     @property
