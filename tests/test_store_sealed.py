@@ -599,6 +599,23 @@ def test_a_stranger_that_tidies_up_while_it_is_sealed_takes_nothing(
     clean(folder)
 
 
+def test_git_that_repacks_deletes_nothing_of_a_step_that_was_written_before_another_one_was_sealed(
+    tmp_path: Path,
+) -> None:
+    git(tmp_path, "init", "--quiet", "project")
+    project = tmp_path / "project" / ".git"
+    store = GitStore.open(project, visibility="sealed")
+    first, written = step(store), partial(store.write, STATE, author=ADA, committer=ROBOT)
+    second = written(parents=(first.id,), message="Another step.\n")
+    step(store, loop=OPS)  # its frame takes what the other one needs
+    store.seal()
+    store.move(X, first.id, second.id)
+    git(project, "repack", "-a", "-d", "--quiet")
+    store.close()
+    assert branches(project)[X] == second.id
+    git(project, "fsck", "--strict", "--no-dangling")
+
+
 def test_branches_of_many_loops_are_put_into_one_list_whatever_their_number(
     folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

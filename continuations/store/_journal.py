@@ -30,6 +30,7 @@ from ._frames import (
     read_frame,
     read_header,
 )
+from ._kept import Kept
 from ._refused import or_refused
 from ._vanished import about_to_erase, erasures
 
@@ -38,6 +39,7 @@ FOLDER = "caesura.journal"
 
 _TORN = "torn-"
 _NUMBERS = 10**7
+_UNMOVED, _THEIRS = 4096, 2**24  # commits no branch was moved to yet, and bytes of objects that are kept for that
 _BUSY, _ROOM, _LONG = 2**16, 2**20, 2**15
 """From how many bytes on a segment is made longer than it need be, by how many at most, and for frames of fewer than
 how many."""
@@ -148,6 +150,8 @@ class Journal:
         self._pending: dict[bytes, tuple[Kind, bytes]] = {}
         self._waiting = 0
         self._due: dict[bytes, tuple[Kind, bytes]] = {}
+        # The objects of commits that no branch was moved to yet, whoever's frame has taken them.
+        self._unmoved = Kept[str, Mapping[str, tuple[Kind, bytes]]](_UNMOVED, _THEIRS)
         self._growing: _disk.Growing | None = None
         self._grows = self._settled = -1
 
@@ -252,12 +256,17 @@ class Journal:
 
     # Objects to come ---------------------------------------------------------------------------------------------
 
-    def prepare(self, objects: Mapping[str, tuple[Kind, bytes]]) -> int:
-        """Keep objects, by their ids, for the next frame; how many bytes are kept by now."""
+    def prepare(self, objects: dict[str, tuple[Kind, bytes]]) -> int:
+        """Keep objects, by their ids, for the next frame, and for the one that moves a branch to the last of them; how
+        many bytes are kept by now.
+        """
+        size = 0
         with self._turn:
             for name, found in objects.items():
                 self._pending[bytes.fromhex(name)] = found
-                self._waiting += len(found[1])
+                size += len(found[1])
+            self._unmoved.keep(next(reversed(objects)), objects, size)
+            self._waiting += size
             return self._waiting
 
     # Writing, for whoever has exclusive access ---------------------------------------------------------------------
@@ -278,6 +287,10 @@ class Journal:
             # What an earlier frame holds is in this one, too: it might be taken back yet, or sealed, and erased.
             objects = self._due = {**self._due, **self._pending} if self._due else self._pending
             self._pending, self._waiting = {}, 0
+            for move in moves:
+                # Another's frame may have taken them: once that is sealed, they are in a pack, and to git in no branch.
+                if (theirs := self._unmoved.get(move.new)) and bytes.fromhex(move.new) not in objects:
+                    objects.update((bytes.fromhex(name), found) for name, found in theirs.items())
             if not objects and not moves:
                 return
             segment, growing = self._writable()
@@ -300,6 +313,8 @@ class Journal:
                 segment.add(frame)
                 self._note(frame, begin)
             self._due = {}
+            for move in moves:
+                self._unmoved.drop(move.new)
 
     def _take_back(self, growing: _disk.Growing, size: int, *, trusted: bool) -> None:
         """Make a frame undone that is there in part, or may not have reached the disk."""
