@@ -51,6 +51,7 @@ from caesura.continuations.store import (
 )
 from caesura.continuations.store._exclusive import Locks, Turns
 from caesura.continuations.store._journal import FOLDER, Journal, Segment
+from caesura.continuations.store._later import Later
 from caesura.continuations.store._sealing import Sealer
 from caesura.continuations.store._vanished import about_to_erase
 from tests.repositories import OPS, STATE, X, git
@@ -257,6 +258,35 @@ def test_it_is_sealed_by_itself_once_nothing_comes_or_much_has(
     assert sealed.wait(300)
     assert X in branches(folder)
     store.close()
+
+
+def test_who_closes_while_the_sealing_thread_is_about_to_seal_does_not_wait_for_ever(folder: Path) -> None:
+    later = Later(Journal(folder, durable=True), lambda: None)
+
+    class ClosedMeanwhile(threading.Event):
+        """What the thread forgets just before it forgets what is new: it is closed then."""
+
+        def clear(self) -> None:
+            super().clear()
+            if later._thread is threading.current_thread():
+                closing.start()
+                assert closed.wait(PATIENCE)
+
+    class Told(threading.Event):
+        """What is new; whoever closes tells it once it has said that it closes."""
+
+        def set(self) -> None:
+            super().set()
+            if threading.current_thread() is closing:
+                closed.set()
+
+    closed, closing = threading.Event(), threading.Thread(target=later.close, daemon=True)
+    later._news, later._now = Told(), ClosedMeanwhile()
+    later.step()
+    later._now.set()
+    assert closed.wait(PATIENCE)
+    closing.join(PATIENCE)
+    assert not closing.is_alive()
 
 
 def test_where_no_thread_can_be_begun_steps_are_made_and_sealed_by_itself_once_one_can(

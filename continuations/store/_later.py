@@ -64,7 +64,7 @@ class Later:
             self._thread.join()
 
     def _work(self) -> None:
-        while self._news.wait() and not self._closed:
+        while not self._closed and self._news.wait() and not self._closed:
             began, before = time.monotonic(), -1
             while before != self._journal.steps and time.monotonic() < began + OLD:
                 before = self._journal.steps
