@@ -198,6 +198,21 @@ def test_what_a_killed_process_kept_for_nothing_is_gits_a_day_later(folder: Path
     assert list(folder.glob("objects/pack/*")) == []
 
 
+def test_what_a_store_is_about_to_name_is_kept_however_long_that_takes(
+    store: GitStore, folder: Path, tmp_path: Path
+) -> None:
+    workspace = looked(store, tmp_path / "files", "b")
+    (left,) = kept(folder)
+    os.utime(left, (0, 0))
+    store.seal()
+    repack(folder)
+    made = written(store, workspace)
+    store.move(OPS, None, made.id)
+    store.seal()
+    assert kept(folder) == []
+    check(folder, made)
+
+
 def test_of_a_step_that_nobody_has_sealed_for_a_day_all_is_there(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
