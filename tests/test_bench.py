@@ -201,6 +201,13 @@ def test_a_run_says_how_much_of_it_is_left() -> None:
     assert told[-1].startswith("some 0 s left: limits, round 2 of 2: ")  # as it did in the first round
 
 
+def test_slow_sides_take_part_in_the_first_rounds_only() -> None:
+    measurement = Measurement(job=Job(task="limits"), rounds=3, few=1)
+    plans = {"limits": (measurement, {"caesura", "sqlite-full", "dbos"})}
+    rounds = run(plans, 1, silent, lambda job: Outcome(side=job.side))["limits"]
+    assert [set(found) for found in rounds] == [{"caesura", "sqlite-full", "dbos"}, *[{"caesura", "sqlite-full"}] * 2]
+
+
 @pytest.mark.parametrize(
     ("job", "figures"),
     [

@@ -36,7 +36,7 @@ def _made(runs: Runs, *, messages: int = _STEP, steps: int = 1) -> float:
 
 
 def _mean(runs: Runs, side: str) -> float:
-    return median(fmean(found[side].took) for found in runs["one"])
+    return median(fmean(found[side].took) for found in runs["one"] if side in found)
 
 
 def _ours(runs: Runs, measured: str, figure: str) -> float:
@@ -46,7 +46,7 @@ def _ours(runs: Runs, measured: str, figure: str) -> float:
 def _smallest(side: str) -> Bound:
     def figure(runs: Runs) -> float:
         least = median(found["caesura"].disk for found in runs["limits"])
-        return least / median(found[side].disk for found in runs["one"])
+        return least / median(found[side].disk for found in runs["one"] if side in found)
 
     return Bound(only="every message deflated at 9", figure=figure)
 

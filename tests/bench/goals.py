@@ -333,11 +333,11 @@ def _sizes(*, quick: bool) -> dict[str, Measurement]:
     half = Job(task="work", steps=500)  # about 1,000 messages
     again = replace(half, task="resume")
     sizes = {
-        "one": Measurement(job=one, rounds=1) if quick else Measurement(job=one, rounds=5),
+        "one": Measurement(job=one, rounds=1) if quick else Measurement(job=one, rounds=15, few=5),
         "at_once_64": at_once(64, 8, 1) if quick else at_once(64, 40, 5),
         "at_once_256": at_once(256, 20, 3),
         "nested": Measurement(job=Job(task="work", shape="nested", loops=16, steps=17), rounds=3),
-        "resume": Measurement(before=half, job=again, times=5, rounds=1 if quick else 3),
+        "resume": Measurement(before=half, job=again, times=5, rounds=1 if quick else 9, few=3),
         "forks": Measurement(before=half, job=replace(half, task="forks", size=10), rounds=2),
         "length": jobs("length", 10_000, 100, 20),
         "fork": jobs("fork", 10_000, 10, 5),
