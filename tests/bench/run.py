@@ -37,8 +37,8 @@ class Refused(Exception):
 class Measurement:
     """A job that every side does in turn, so many rounds; `before` prepares each side's folder and is not measured.
 
-    Sides that are slow take part in the first `few` rounds only, if there are any others. The job is done so many `times` in a round, and the median counts. So many `seconds` a side may take in a round, to
-    tell how long it all takes: a guess until one has.
+    Slow sides take part in the first `few` rounds alone. The job is done so many `times` in a round, and the median
+    counts. So many `seconds` a side may take in a round, to tell how long it all takes: a guess until one has.
     """
 
     job: Job
