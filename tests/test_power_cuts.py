@@ -127,7 +127,7 @@ def recorded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
         cuts.mkdir()
         store = Acknowledging.open(repository, durability=durability, visibility=visibility)
         monkeypatch.setattr(_later, "IDLE", 1e6)  # what is sealed, and when, is the work's to say
-        monkeypatch.setattr(_journal, "_BUSY", 3000)  # so that some steps go where room was made, and some do not
+        monkeypatch.setattr(_journal, "_LEAST", 3000)  # so that some steps go where room was made, and some do not
         assert isinstance(store, Acknowledging)
         store.recorder = Recorder(repository)
         with monkeypatch.context() as patched:

@@ -40,9 +40,9 @@ FOLDER = "caesura.journal"
 _TORN = "torn-"
 _NUMBERS = 10**7
 _UNMOVED, _THEIRS = 4096, 2**24  # commits no branch was moved to yet, and bytes of objects that are kept for that
-_BUSY, _ROOM, _LONG = 2**16, 2**20, 2**15
-"""From how many bytes on a segment is made longer than it need be, by how many at most, and for frames of fewer than
-how many."""
+_LEAST, _ROOM, _LONG = 2**16, 2**20, 2**15
+"""By how many bytes a segment is made longer than it need be, at least and at most, and for frames of fewer than how
+many."""
 
 
 class Segment:
@@ -297,10 +297,10 @@ class Journal:
         data, frame = frame_bytes(objects, moves, durable=self._durable, at=segment.end, chain=segment.chain)
         begin, written = segment.end, False
         try:
-            if self._durable and len(data) < _LONG and frame.end > max(segment.size, _BUSY):
+            if self._durable and len(data) < _LONG and frame.end > segment.size:
                 # Over what is there already, the disk need not note how long the file is, each time.
                 with suppress(OSError):  # where there is no room for that, there may be for the step itself
-                    _disk.put(growing, frame.end, bytes(min(frame.end, _ROOM)))
+                    _disk.put(growing, frame.end, bytes(min(max(frame.end, _LEAST), _ROOM)))
             _disk.put(growing, begin, data)
             written = True
             if self._durable:
