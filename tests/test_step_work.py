@@ -1,7 +1,10 @@
 """What a step costs, counted and not timed: objects, bytes, files opened, syncs, at any length of the loop."""
 
+import builtins
+import io
 import os
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -34,20 +37,35 @@ from tests.strategies import ADA, AGENT, EPOCH, ROBOT, WORKERS
 OPS = loop_name("ops")
 MESSAGE = 2_000  # bytes
 LEVELS = {100: 1, 10_000: 3}  # folders between messages/ and a message, by how many there are
+SYNC = _disk.sync  # before it is taken out for all tests
+SYSTEM = (
+    *((module, "open") for module in (os, io, builtins)),
+    *((os, name) for name in ("scandir", "listdir", "fsync", "fdatasync")),
+)
 
 
 @dataclass
 class Work:
-    """What was asked of the disk, and for which files."""
+    """What was asked of the disk, and for which files; and what the system was asked for, past the seam or by it."""
 
     calls: list[tuple[str, Path, int]] = field(default_factory=list[tuple[str, Path, int]])
+    system: Counter[str] = field(default_factory=Counter[str])
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
+        for module, name in SYSTEM:
+            patch.setattr(module, name, self._noted(name, getattr(module, name)))
         for name in (
             *("opened", "write", "append", "sync", "rename", "link", "unlink", "make_folder", "remove_folder"),
             *("begin", "reopen", "grow", "put", "cut", "settle"),
         ):
             patch.setattr(_disk, name, self._counted(name, getattr(_disk, name)))
+
+    def _noted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*words: Any, **more: Any) -> Any:
+            self.system[name] += 1
+            return call(*words, **more)
+
+        return noted
 
     def _counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(file: Path | str | _disk.Growing, *more: Any) -> Any:
@@ -131,6 +149,21 @@ def test_a_step_waits_once_for_each_file_and_folder(tmp_path: Path, length: int)
         Path(),
         Path("refs/heads/loops"),
     ]
+
+
+@pytest.mark.parametrize("visibility", ["step", "sealed"])
+def test_the_system_is_asked_for_each_of_these_once_and_for_nothing_past_them(
+    tmp_path: Path, visibility: Visibility, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_disk, "sync", SYNC)
+    work, _ = step(tmp_path, 100, visibility=visibility)
+    asked = Counter(name for name, _, _ in work.calls)
+    assert work.system == Counter(
+        open=asked["opened"] + asked["write"] + asked["sync"],
+        fsync=asked["sync"],
+        fdatasync=asked["settle"],
+        listdir=3 if visibility == "step" else 0,  # whether others have begun a journal
+    )
 
 
 def test_a_step_that_is_to_survive_a_crash_alone_waits_for_nothing(tmp_path: Path) -> None:
