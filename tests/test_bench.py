@@ -364,6 +364,18 @@ def test_a_run_that_is_stopped_leaves_no_process_and_no_file(number: signal.Sign
     assert list(working_in(tmp_path)) == []
 
 
+@pytest.mark.parametrize(("wanted", "doing"), [("--profile", "profile"), ("--quick", "run")])
+def test_a_command_that_is_stopped_says_so_in_a_line(
+    wanted: str, doing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, doing, stop)
+    assert command.main([wanted]) == 130
+    assert capsys.readouterr().err.splitlines()[-1].startswith("Stopped. ")
+
+
 def working_in(folder: Path) -> Iterator[Path]:
     """The processes that have a folder in their environment, where there is a list of these."""
     for process in Path("/proc").glob("[0-9]*/environ"):

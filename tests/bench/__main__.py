@@ -42,10 +42,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; 0 whether or not the goals are met, 1 if there is nothing to report."""
     options = _options(arguments)
-    if options.profile:
-        _say(as_columns(profile(_PROFILED)))
-        return 0
     try:
+        if options.profile:
+            _say(as_columns(profile(_PROFILED)))
+            return 0
         for module in ("matplotlib",) if options.plot or options.write else ():
             peer(module)
         return _measure(options)
