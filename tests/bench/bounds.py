@@ -7,7 +7,7 @@ from statistics import fmean, median
 
 from .folder import STAT
 from .goals import rate
-from .limits import DECODE, DEFLATE, ENCODE, FILE, HASH, LIST, READ, RECORD, STEP
+from .limits import DECODE, DEFLATE, ENCODE, HASH, LIST, OVER, READ, RECORD, STEP
 from .run import Runs
 
 _STEP = 2
@@ -86,8 +86,8 @@ BOUNDS: Mapping[str, Bound] = {
     "disk-sqlite": _smallest("sqlite-full"),
     "resume": Bound(only="1,000 messages inflated, hashed and decoded", figure=_resume),
     "fork": Bound(
-        only="a file of its own, flushed with its folder",
-        figure=lambda runs: _takes(runs, FILE) / _ours(runs, "fork", "step"),
+        only="a message written over zeros, and flushed",
+        figure=lambda runs: _takes(runs, OVER) / _ours(runs, "fork", "step"),
     ),
     "find-waiting": Bound(
         only="a list of 10,000 names read",
