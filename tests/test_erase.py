@@ -6,7 +6,8 @@ import subprocess
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from io import FileIO
 from pathlib import Path
 
 import msgspec
@@ -43,7 +44,7 @@ from caesura.continuations import (
     loop_name,
     utc_now,
 )
-from caesura.continuations.store import _disk
+from caesura.continuations.store import _disk, _plumbing
 from caesura.continuations.store._exclusive import keeping_up, sealing
 from tests.damage import file_of, git, is_whole, object_of, snapshot, tear
 from tests.killed import killed_after
@@ -457,6 +458,79 @@ def test_git_may_remove_a_folder_of_objects_that_got_empty(project: Path, monkey
     check_erased(project, others)
 
 
+def test_git_may_remove_a_folder_of_objects_while_it_is_looked_at(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = reachable(project, "--glob=refs/heads/loops/other*")
+    gone = set[Path]()
+    for number in range(256):
+        (project / "objects" / f"{number:02x}").mkdir(exist_ok=True)
+
+    def goes_before(look: Callable[[object], object]) -> Callable[[object], object]:
+        def called(path: object = ".") -> object:
+            if isinstance(path, Path) and path.parent == project / "objects" and len(path.name) == 2:
+                with suppress(OSError):
+                    path.rmdir()
+                    gone.add(path)
+            return look(path)
+
+        return called
+
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, goes_before(getattr(os, name)))
+    with Loops.open(project) as loops:
+        assert loops.verify().notes == ()
+        for folder in gone:
+            folder.mkdir()
+        loops.erase("ops", by=ADA)
+    assert len(gone) > 100
+    check_erased(project, others)
+
+
+@pytest.mark.parametrize("then", ["goes", "rename"])
+def test_what_git_names_otherwise_while_it_is_looked_at_is_looked_at_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    others = reachable(project, "--glob=refs/heads/loops/other*")
+    log = project / "logs" / "refs" / "heads" / "main.lock"
+    log.write_text(f"{'0' * 40} {object_of(project, 'loops/ops')} A <a@x> 0 +0000\t\n")
+    opened = _disk.opened
+
+    def called(path: Path | str) -> FileIO:
+        if path == log and log.exists():
+            log.rename(log.with_name("renamed") if then == "rename" else project / "objects" / "gone")
+        return opened(path)
+
+    monkeypatch.setattr(_disk, "opened", called)
+    with Loops.open(project) as loops:
+        if then == "rename":
+            with pytest.raises(StillReached, match=r"logs/refs/heads/renamed as well"):
+                loops.erase("ops", by=ADA)
+            log.with_name("renamed").unlink()
+        loops.erase("ops", by=ADA)
+    assert not log.exists()
+    check_erased(project, others)
+
+
+def test_git_that_fails_over_a_pack_that_another_git_has_taken_away_is_asked_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = reachable(project, "--glob=refs/heads/loops/other*")
+    called, git_itself = set[str](), _plumbing.git
+
+    def fails_first(folder: Path, *words: str, given: bytes = b"") -> bytes:
+        if words[0] not in called:
+            called.add(words[0])
+            raise _plumbing.GitFailed("packfile objects/pack/.tmp-1-pack-x.pack cannot be accessed")
+        return git_itself(folder, *words, given=given)
+
+    monkeypatch.setattr("caesura.continuations.store._forgetter.git", fails_first)
+    with Loops.open(project) as loops:
+        loops.erase("ops", by=ADA)
+    assert {"rev-list", "cat-file"} <= called
+    check_erased(project, others)
+
+
 def test_what_git_had_read_before_it_went_goes_from_what_git_makes_of_it(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -509,6 +583,19 @@ def test_while_git_has_half_a_pack_an_erasure_is_not_done(
             half.rename(packs / file.name)
         loops.erase("ops", by=ADA)
     check_erased(project, others)
+
+
+def test_an_erasure_that_the_system_refuses_says_what_could_not_be_done(
+    folder: Path, loops: Loops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes, mode: int = 0o666) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_disk, "write", full)
+        with pytest.raises(Unavailable, match=f"ops could not be erased: No space left on device: {folder}"):
+            loops.erase("ops", by=ADA)
+    loops.erase("ops", by=ADA)
 
 
 # What is in the way --------------------------------------------------------------------------------------------------

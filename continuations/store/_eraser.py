@@ -280,7 +280,11 @@ class Eraser:
     def _is_old(self, name: str) -> bool:
         """Whether no writer that is at work can have written an object."""
         oldest = time.time() - _GRACE
-        return all(file.stat().st_mtime < oldest for file in self._objects.loose(name))
+        for file in self._objects.loose(name):
+            with suppress(FileNotFoundError):  # git takes away what is in a pack, too
+                if file.stat().st_mtime >= oldest:
+                    return False
+        return True
 
     def _is_ours(self, name: str) -> bool:
         """Whether a blob is a file of a loop's."""
@@ -306,9 +310,10 @@ class Eraser:
         """The refs of loops that are gone, and whose logs an interrupted erasure may have left."""
         for place in PLACES:
             for root in roots:
-                for file in sorted((self._folder / "logs" / place).glob(f"{root}*")):
-                    if _root(place + file.name) == root and self._refs.get(place + file.name) is None:
-                        yield place + file.name
+                with suppress(FileNotFoundError):  # git removes the folder with the last log in it
+                    for file in sorted((self._folder / "logs" / place).glob(f"{root}*")):
+                        if _root(place + file.name) == root and self._refs.get(place + file.name) is None:
+                            yield place + file.name
 
     def _check_folders(self, chosen: Iterable[LoopName]) -> None:
         """Make sure that every folder in which loops worked is of one that is there.

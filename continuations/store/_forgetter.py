@@ -14,7 +14,7 @@ from ._errors import Torn
 from ._format import is_id
 from ._journal import torn_ends
 from ._keeping import Unclean
-from ._leftovers import ASIDE, torn_files
+from ._leftovers import ASIDE, half_written, torn_files
 from ._objects import Objects
 from ._packing import is_early, keeper, left_keepers, tidy_kept
 from ._packs import Pack
@@ -23,7 +23,6 @@ from ._protocol import Moved, Unavailable
 from ._refused import or_refused
 from ._vanished import about_to_erase, erasures
 
-_OF_GIT = ("pack/tmp_*", "pack/.tmp*", "[0-9a-f][0-9a-f]/tmp_*")  # that it is making: ours are beside these folders
 _HALF = "Try again in a moment; if nothing works here, delete it."
 
 
@@ -80,10 +79,12 @@ class Forgetter:
             name, _, kind = line.partition(" ")
             yield name, kind
 
-    def _git(self, *words: str, given: bytes = b"") -> str:
+    def _git(self, *words: str, given: bytes = b"", tries: int = 3) -> str:
         try:
             return git(self._folder, *words, given=given).decode()
         except GitFailed as error:
+            if tries > 1:  # another git may have taken a pack away that this one had found
+                return self._git(*words, given=given, tries=tries - 1)
             raise Unavailable(
                 f"Git cannot tell what leads to what here: {error}.",
                 hint="'caesura verify' says what is damaged, 'caesura repair' mends it.",
@@ -108,7 +109,7 @@ class Forgetter:
                 raise unclean(file, self._folder, "was moved aside by a repair", f"Delete {self._folder / ASIDE}.")
         for name in torn_ends(self._folder):
             raise unclean(self._folder / name, self._folder, "was cut off the journal", "Delete it.")
-        self._check_none_half("tmp_*", *_OF_GIT)
+        self._check_none_half()
         for file in {*objects.glob("pack/*.keep"), *objects.glob("pack/*.promisor")} - {*left_keepers(objects)}:
             if file.suffix == ".promisor" or not is_early(file.with_suffix(".pack")):
                 raise unclean(file, self._folder, "says that a pack is not to be touched", "If it may be, delete it.")
@@ -116,10 +117,10 @@ class Forgetter:
             if file.exists():
                 raise unclean(file, self._folder, "says that objects are elsewhere", "Erase it where they are.")
 
-    def _check_none_half(self, *patterns: str) -> None:
+    def _check_none_half(self, *, of_git: bool = False) -> None:
         objects = self._folder / "objects"
-        for pattern in patterns:
-            for file in objects.glob(pattern):
+        for file in half_written(objects):
+            if not of_git or file.parent != objects:  # ours are not in its folders
                 raise unclean(file, self._folder, "is half an object", _HALF)
         left = {*left_keepers(objects)}
         for file in objects.glob("pack/*.pack"):
@@ -181,7 +182,7 @@ class Forgetter:
         if gone:
             self._forget_caches()
         self._objects.close()
-        self._check_none_half(*_OF_GIT)
+        self._check_none_half(of_git=True)
         return len(gone)
 
     def _indexes(self) -> set[Path]:

@@ -5,6 +5,7 @@ More than git itself follows is followed here, never less: what is reached by no
 
 import re
 from collections.abc import Collection, Iterator, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,23 +39,27 @@ def leads(folder: Path, refs: Refs, without: Collection[str], forgotten: Set[str
         found = None if ref in without else refs.get(ref)
         if found is not None:
             yield Lead(ref, frozenset({found}))
-    for place in (folder, *sorted(folder.glob("worktrees/*"))):
-        for file in _files(place, apart=_APART):
-            yield _lead(folder, file)
-        for inner in ("refs",) if place != folder else ():
-            yield from (_lead(folder, file) for file in _files(place / inner))
-        for file in _files(place / "logs"):
-            name = file.relative_to(place / "logs").as_posix()
-            if name == "HEAD":
-                kept = [line for line in lines(file) if not forgotten & ids_of(line)]
-                yield Lead(file.relative_to(folder).as_posix(), frozenset[str]().union(*map(ids_of, kept)))
-            elif name not in without:
-                yield _lead(folder, file)
+    seen = set[Path]()
+    # Git takes files away meanwhile, and gives others new names: it is over once there is none with a name not seen.
+    while new := {file: log for file, log in _naming(folder) if file not in seen}:
+        seen.update(new)
+        for file, log in new.items():
+            if log not in without:
+                with suppress(FileNotFoundError):
+                    kept = [line for line in lines(file) if log != "HEAD" or not forgotten & ids_of(line)]
+                    yield Lead(file.relative_to(folder).as_posix(), frozenset[str]().union(*map(ids_of, kept)))
+
+
+def worktrees(folder: Path) -> list[Path]:
+    """What git keeps of each linked worktree; with the last one it removes the folder of them."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return sorted((folder / "worktrees").iterdir())
+    return []
 
 
 def logs_of_head(folder: Path) -> Iterator[Path]:
     """The logs of ``HEAD``, of each worktree."""
-    return (file for file in (folder / "logs" / "HEAD", *folder.glob("worktrees/*/logs/HEAD")) if file.is_file())
+    return (file for place in (folder, *worktrees(folder)) if (file := place / "logs" / "HEAD").is_file())
 
 
 def lines(file: Path) -> list[bytes]:
@@ -68,9 +73,12 @@ def ids_of(text: bytes) -> frozenset[str]:
     return frozenset(found.decode() for found in _ID.findall(text)) - {_NONE}
 
 
-def _lead(folder: Path, file: Path) -> Lead:
-    with _disk.opened(file) as opened:
-        return Lead(file.relative_to(folder).as_posix(), ids_of(opened.readall()))
+def _naming(folder: Path) -> Iterator[tuple[Path, str]]:
+    """The files of git's own that may name objects, each with the ref whose log it is, if it is one."""
+    for place in (folder, *worktrees(folder)):
+        yield from ((file, "") for file in _files(place, apart=_APART))
+        yield from ((file, "") for file in (_files(place / "refs") if place != folder else ()))
+        yield from ((file, file.relative_to(place / "logs").as_posix()) for file in _files(place / "logs"))
 
 
 def _files(folder: Path, *, apart: Collection[str] = ()) -> Iterator[Path]:

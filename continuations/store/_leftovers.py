@@ -15,7 +15,7 @@ from ._guard import is_guard
 from ._journal import FOLDER, Segment, torn_ends
 from ._layout import ARCHIVE
 from ._looks import folders_of_none
-from ._objects import Objects, read_loose
+from ._objects import Objects, fanned, read_loose
 from ._together import JointRefs
 
 ASIDE = "caesura-aside"
@@ -53,7 +53,7 @@ def leftovers(folder: Path, refs: JointRefs, loops: str) -> Iterator[tuple[str, 
     for name in torn_ends(folder):
         half = "" if moves_in((folder / name).read_bytes()) else ": half a step, that was never done"
         yield "", f"{name} keeps what followed the last whole step of a journal{half}."
-    for file in _temporary(folder / "objects"):
+    for file in half_written(folder / "objects"):
         yield "", f"{file.relative_to(folder)} is half an object, of a writer that works now or died; git prunes it."
     for name, file in torn_files(folder / "objects"):
         where = file.relative_to(folder)
@@ -103,19 +103,20 @@ def _end(file: Path) -> bytes:
 
 def torn_files(objects: Path) -> Iterator[tuple[str, Path]]:
     """The files of their own that objects have and that are not whole, with the ids in their names."""
-    for folder in sorted(one for one in objects.glob("[0-9a-f][0-9a-f]") if one.is_dir()):
-        for file in sorted(folder.iterdir()):
-            name = folder.name + file.name
-            if is_id(name):
-                try:
-                    read_loose(file, name)
-                except Torn:
-                    yield name, file
+    for file in fanned(objects):
+        name = file.parent.name + file.name
+        if is_id(name):
+            try:
+                read_loose(file, name)
+            except Torn:
+                yield name, file
 
 
-def _temporary(objects: Path) -> Iterator[Path]:
-    for where in ("tmp_*", "pack/tmp_*", "pack/.tmp*", "[0-9a-f][0-9a-f]/tmp_*"):
+def half_written(objects: Path) -> Iterator[Path]:
+    """The files of objects and packs that somebody is writing, or was when they died."""
+    for where in ("tmp_*", "pack/tmp_*", "pack/.tmp*"):
         yield from sorted(objects.glob(where))
+    yield from (file for file in fanned(objects) if file.name.startswith("tmp_"))
 
 
 def _locks(folder: Path) -> Iterator[str]:

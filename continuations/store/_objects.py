@@ -368,6 +368,13 @@ def read_loose(file: Path, name: str, limit: int = MAX_OBJECT) -> tuple[Kind, by
     return kind, found[head.end() :]
 
 
+def fanned(objects: Path) -> Iterator[Path]:
+    """What is in those folders where objects have files of their own, in order; git removes one once it is empty."""
+    for number in range(256):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            yield from sorted((objects / f"{number:02x}").iterdir())
+
+
 def _file(folder: Path, name: str) -> Path:
     return folder / name[:2] / name[2:]
 

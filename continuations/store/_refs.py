@@ -236,6 +236,13 @@ class Refs:
 
         Before, the journal's steps are brought to where git looks.
         """
+        try:
+            self._until_free(ref, change, *more)
+        except OSError as error:
+            raise self.fault(ref, error) from error
+
+    def _until_free(self, ref: str, change: Callable[[Locks], None], *more: str) -> None:
+        """`_patiently`, for who says themselves what could not be done if the system refuses something."""
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:
@@ -246,8 +253,6 @@ class Refs:
                 if time.monotonic() > deadline:
                     raise self.fault(ref, error, *more) from error
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
-            except OSError as error:
-                raise self.fault(ref, error) from error
 
     def fault(self, ref: str, error: Exception, *more: str) -> Exception:
         """What is wrong, for who could not write a ref, and more: the disk, or a lock that was waited for in vain."""

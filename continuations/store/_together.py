@@ -18,6 +18,7 @@ from ._errors import Torn
 from ._exclusive import Held, Locks, settle
 from ._format import is_id
 from ._journaled import JournaledRefs
+from ._leads import worktrees
 from ._packed import PACKED
 from ._protocol import Moved, Unavailable
 
@@ -74,9 +75,9 @@ class JointRefs(JournaledRefs):
 
         Raises:
             Locked: others never let go of theirs.
-            Unavailable: something cannot be written.
+            OSError: the system refuses something, to this or to `change`.
         """
-        self._patiently("HEAD", lambda locks: change(partial(self._swap_all, locks)))
+        self._until_free("HEAD", lambda locks: change(partial(self._swap_all, locks)))
 
     def _swap_all(self, locks: Locks, swaps: Sequence[Swap], note: str) -> None:
         for one in swaps:
@@ -116,7 +117,7 @@ def check_unused(folder: Path, ref: str, *, bare: bool) -> None:
     Raises:
         Unavailable: it is checked out.
     """
-    for head in (*([] if bare else [folder / "HEAD"]), *folder.glob("worktrees/*/HEAD")):
+    for head in (*([] if bare else [folder / "HEAD"]), *(place / "HEAD" for place in worktrees(folder))):
         with suppress(OSError), _disk.opened(head) as opened:
             if opened.readall().strip() == f"ref: {ref}".encode():
                 raise Unavailable(
