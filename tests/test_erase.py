@@ -760,6 +760,35 @@ def test_a_pack_that_did_not_get_its_index_is_not_in_the_way_of_the_next(
     check_erased(project, others)
 
 
+@pytest.mark.parametrize("last", range(9))
+def test_upkeep_that_was_killed_while_it_took_packs_away_is_not_in_the_way(
+    project: Path, monkeypatch: pytest.MonkeyPatch, last: int
+) -> None:
+    others = reachable(project, "--glob=refs/heads/loops/other*")
+    left, unlink = last, _disk.unlink
+
+    def killed(path: Path) -> None:
+        nonlocal left
+        if path.parent.name == "pack":
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+        unlink(path)
+
+    with monkeypatch.context() as patched, closing(GitStore.open(project)) as store, suppress(KeyboardInterrupt):
+        patched.setattr(_disk, "unlink", killed)
+        store.upkeep().run(thorough=True)
+    with Loops.open(project) as loops:
+        loops.erase("ops", by=ADA)
+        check_erased(project, others)
+        for file in project.glob("objects/pack/*"):
+            os.utime(file, (0, 0))
+    with closing(GitStore.open(project)) as store:
+        store.upkeep().run(thorough=True)
+    assert sorted(one.suffix for one in project.glob("objects/pack/*")) == [".idx", ".pack"]
+    check_erased(project, others)
+
+
 def test_erasing_again_changes_nothing_and_a_new_loop_may_have_the_name(folder: Path, loops: Loops) -> None:
     loops.erase("ops", "first", by=ADA)
     stone = object_of(folder, "refs/archive/erased/ops")

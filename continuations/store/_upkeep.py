@@ -98,10 +98,11 @@ class GitUpkeep(Upkeep):
             return Upkept(objects=objects, packs=packs, branches=branches, before=before, after=after)
 
     def _tidy(self) -> None:
-        """Take away what somebody who died has left: packs without an index, which git does not know."""
-        for file in (self._where / "pack").glob("pack-*.pack"):
-            if not file.with_suffix(".idx").exists() and _changed(file) < time.time() - _AGE:
-                _disk.unlink(file)
+        """Take away what somebody who died has left, and git does not know: packs without an index, and the reverse."""
+        for kind, other in ((".pack", ".idx"), (".idx", ".pack")):
+            for file in (self._where / "pack").glob(f"pack-*{kind}"):
+                if not file.with_suffix(other).exists() and _changed(file) < time.time() - _AGE:
+                    _disk.unlink(file)
         tidy_kept(self._where)
 
     # Objects with files of their own ---------------------------------------------------------------------------------
@@ -233,7 +234,8 @@ class GitUpkeep(Upkeep):
             for file in (self._where / "pack").glob(f"{_INDEX_OF_PACKS}*"):
                 _disk.unlink(file)
             for pack in old:
-                for suffix in (".idx", ".rev", ".pack"):  # readers look for indexes
+                # The index last: a pack that is without one, as whoever dies here left it, could be one that git makes.
+                for suffix in (".pack", ".rev", ".idx"):
                     _disk.unlink(pack.file.with_suffix(suffix))
             # Not before: git that repacked all meanwhile may have made one of these anew, and taken this one away.
             _disk.unlink(keeper(made.file))
