@@ -72,7 +72,7 @@ def read_bundle(
 
     Raises:
         BadBundle: it is none, is damaged, holds no loops, or one with a fault. Nothing was imported.
-        Diverged: a loop went on otherwise here. Nothing was imported.
+        Diverged: a loop went on otherwise here, or does now. Nothing was imported.
         LoopExists: a loop's name is taken by what was nested in another.
         StillDriven: a living worker drives a loop that is to go on.
     """
@@ -94,9 +94,7 @@ def read_bundle(
         try:
             store.move_all(moves, f"imported from {file.name}")
         except Moved as error:
-            raise Diverged(
-                "Another writer moved a loop meanwhile.", hint="Import it again; no branch moved."
-            ) from error
+            raise Diverged(str(error), hint="Import it again; no branch moved.") from error
     return arrivals
 
 

@@ -1,6 +1,7 @@
 """Packs of what no branch leads to yet: git that repacks a project takes none, and none is kept for ever."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from caesura.continuations import Commit, GitStore, Loops, Moved, Visibility, Workspace, loop_name
-from caesura.continuations.store import _disk
+from caesura.continuations import Commit, Diverged, GitStore, Loops, Moved, Visibility, Workspace, loop_name
+from caesura.continuations.store import _disk, _plumbing
 from caesura.continuations.store._packing import is_early
 from tests.repositories import OPS, STATE, X, git
 from tests.strategies import ADA, NESTED, ROBOT, World
@@ -136,6 +137,56 @@ def test_what_a_bundle_brings_is_there_when_branches_come_to_lead_to_it(
     repack(folder)
     with Loops.open(folder) as loops:
         assert loops.verify().faults == ()
+
+
+@pytest.fixture
+def lingering(folder: Path, tmp_path: Path) -> Path:
+    """A bundle of a loop of which all is in the repository, and to which no branch leads any more."""
+    World(GitStore.open(folder), ["look"], "other").settle()
+    World(GitStore.open(tmp_path / "source", create=True), NESTED).settle()
+    with Loops.open(tmp_path / "source") as source, Loops.open(folder) as loops:
+        source.export_bundle("ops", file=tmp_path / "bundle")
+        loops.import_bundle(tmp_path / "bundle")
+    for ref in git(folder, "for-each-ref", "--format=%(refname)", "refs/heads/loops/ops*").split():
+        git(folder, "update-ref", "-d", ref)
+    shutil.rmtree(folder / "logs")
+    return tmp_path / "bundle"
+
+
+def test_who_imports_what_git_deletes_meanwhile_is_told_so(
+    store: GitStore, folder: Path, lingering: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move_all = store.move_all
+
+    def repacked_first(*words: object) -> None:
+        repack(folder)
+        move_all(*words)  # type: ignore[arg-type]
+
+    with Loops(store) as loops:
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "move_all", repacked_first)
+            with pytest.raises(Diverged, match="git has deleted it as no branch led to it"):
+                loops.import_bundle(lingering)
+        loops.import_bundle(lingering)
+        assert loops.verify().faults == ()
+
+
+def test_a_bundle_is_not_to_blame_for_what_git_deletes_while_it_is_read(
+    store: GitStore, folder: Path, lingering: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran, git_itself = list[str](), _plumbing.git
+
+    def repacked_first(repository: Path, *words: str) -> bytes:
+        if words[0] == "bundle" and not ran:
+            ran.append(words[1])
+            repack(folder)
+        return git_itself(repository, *words)
+
+    monkeypatch.setattr("caesura.continuations.store._keeper.git", repacked_first)
+    with Loops(store) as loops:
+        loops.import_bundle(lingering)
+        assert loops.verify().faults == ()
+    assert ran == ["unbundle"]
 
 
 def test_where_objects_are_precious_nothing_need_be_kept(tmp_path: Path) -> None:

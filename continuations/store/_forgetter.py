@@ -30,14 +30,17 @@ def check_there(folder: Path, commits: Collection[str], since: int | None) -> No
     """Make sure that commits are still there with all that they lead to; they were, after so many erasures.
 
     Raises:
-        Moved: something of them was erased.
+        Moved: something of them is gone.
     """
     if commits and since != erasures(folder):
         given = "".join(f"{one}\n" for one in commits).encode()
         try:
             git(folder, "rev-list", "--objects", "--quiet", "--stdin", given=given)
         except GitFailed as error:
-            raise Moved(f"Something of {next(iter(commits))} was erased.", hint="Read it again.") from error
+            raise Moved(
+                f"Something of {next(iter(commits))} was erased, or git has deleted it as no branch led to it.",
+                hint="Read it again.",
+            ) from error
 
 
 class Forgetter:

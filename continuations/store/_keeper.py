@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .._calls import Person
@@ -110,20 +110,16 @@ class GitKeeper(Keeper):
     def unbundle(self, file: Path) -> Iterator[Bundle]:
         if not is_bundle(file):
             raise BadBundle(f"{file} is no bundle of git's.", hint="'caesura export LOOP --bundle FILE' makes one.")
-        with beside(self._objects, {}) as aside:
+        with ExitStack() as stack:
             try:
-                git(
-                    aside,
-                    *("-c", "fetch.fsckObjects=true", "-c", "fetch.unpackLimit=1", "-c", "core.alternateRefsCommand=:"),
-                    *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"),
-                    *(str(file.absolute()), f"+{LOOPS}*:{LOOPS}*"),
-                )
-                if not any((aside / "objects" / "pack").glob("*.pack")):  # all is here already: git has not looked
-                    git(aside, "bundle", "unbundle", str(file.absolute()))
-            except GitFailed as error:
-                raise BadBundle(
-                    f"{file} cannot be read: {error}.", hint="Nothing was imported. Have it made and sent anew."
-                ) from error
+                aside = stack.enter_context(_unpacked(file, self._objects))
+            except GitFailed:
+                try:  # it was here already, and git has just deleted it, as no branch led to it
+                    aside = stack.enter_context(_unpacked(file, self._objects))
+                except GitFailed as error:
+                    raise BadBundle(
+                        f"{file} cannot be read: {error}.", hint="Nothing was imported. Have it made and sent anew."
+                    ) from error
             store = self._opened(aside)
             bundle = _Unpacked(aside, self._objects, store, durable=self._durable)
             try:
@@ -131,6 +127,25 @@ class GitKeeper(Keeper):
             finally:
                 store.close()
                 bundle.let_go()
+
+
+@contextmanager
+def _unpacked(file: Path, objects: Path) -> Iterator[Path]:
+    """A repository beside the one with these objects, for as long as the context lasts, that holds what a bundle does.
+
+    Raises:
+        GitFailed: it cannot be read.
+    """
+    with beside(objects, {}) as aside:
+        git(
+            aside,
+            *("-c", "fetch.fsckObjects=true", "-c", "fetch.unpackLimit=1", "-c", "core.alternateRefsCommand=:"),
+            *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"),
+            *(str(file.absolute()), f"+{LOOPS}*:{LOOPS}*"),
+        )
+        if not any((aside / "objects" / "pack").glob("*.pack")):  # all is here already: git has not looked
+            git(aside, "bundle", "unbundle", str(file.absolute()))
+        yield aside
 
 
 class _Unpacked(Bundle):
@@ -145,7 +160,10 @@ class _Unpacked(Bundle):
         return self._store
 
     def take(self, heads: Mapping[LoopName, CommitId]) -> None:
-        pack = pack_of(self._aside, self._aside, heads.values(), reached=True)
+        try:
+            pack = pack_of(self._aside, self._aside, heads.values(), reached=True)
+        except GitFailed as error:
+            raise Unavailable(f"The bundle could not be unpacked: {error}.", hint="Import it again.") from error
         if pack is None:
             return  # there is nothing in it that is not here
         with or_refused("The bundle could not be unpacked"):
