@@ -17,6 +17,7 @@ from ._journal import Journal
 from ._journaled import JournaledRefs
 from ._later import Later
 from ._objects import Batch
+from ._protocol import Unavailable
 from ._refs import moved
 from ._sealing import Sealer
 from ._shared import Work
@@ -218,7 +219,7 @@ class Group:
                 if not batch.begun:
                     self._lead(batch)
                 elif not batch.over:
-                    batch.error = batch.error or InterruptedError("the write was interrupted")
+                    batch.error = batch.error or _interrupted()
         except BaseException:  # interrupted: if it has not begun, the others' are written without these
             with self._mutex:
                 if batch is not None:
@@ -293,6 +294,14 @@ def _leave(work: Work[Any], error: BaseException) -> None:
         work.leave()
     else:
         work.error = error
+
+
+def _interrupted() -> Unavailable:
+    """For those whose steps another thread was writing when it was ended: nobody has told it what became of them."""
+    return Unavailable(
+        "Another thread was interrupted while it wrote this step with its own: it may have been made, or not.",
+        hint="Read the loop again before it is made again: 'caesura show LOOP' tells where it is.",
+    )
 
 
 def _pause() -> None:
