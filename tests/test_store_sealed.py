@@ -51,7 +51,7 @@ from caesura.continuations.store import (
 )
 from caesura.continuations.store._exclusive import Locks, Turns
 from caesura.continuations.store._journal import FOLDER, Journal, Segment
-from caesura.continuations.store._later import Later
+from caesura.continuations.store._later import Gate, Later
 from caesura.continuations.store._sealing import Sealer
 from caesura.continuations.store._vanished import about_to_erase
 from tests.repositories import OPS, STATE, X, git
@@ -263,30 +263,68 @@ def test_it_is_sealed_by_itself_once_nothing_comes_or_much_has(
 def test_who_closes_while_the_sealing_thread_is_about_to_seal_does_not_wait_for_ever(folder: Path) -> None:
     later = Later(Journal(folder, durable=True), lambda: None)
 
-    class ClosedMeanwhile(threading.Event):
+    class ClosedMeanwhile(Gate):
         """What the thread forgets just before it forgets what is new: it is closed then."""
 
-        def clear(self) -> None:
-            super().clear()
-            if later._thread is threading.current_thread():
+        def pass_by(self, seconds: float = 0) -> bool:
+            passed = super().pass_by(seconds)
+            if seconds == 0 and later._thread is threading.current_thread():
                 closing.start()
                 assert closed.wait(PATIENCE)
+            return passed
 
-    class Told(threading.Event):
+    class Told(Gate):
         """What is new; whoever closes tells it once it has said that it closes."""
 
-        def set(self) -> None:
-            super().set()
+        def open(self) -> None:
+            super().open()
             if threading.current_thread() is closing:
                 closed.set()
 
     closed, closing = threading.Event(), threading.Thread(target=later.close, daemon=True)
     later._news, later._now = Told(), ClosedMeanwhile()
     later.step()
-    later._now.set()
+    later._now.open()
     assert closed.wait(PATIENCE)
     closing.join(PATIENCE)
     assert not closing.is_alive()
+
+
+def goes_on(later: Later, sealed: threading.Semaphore, closed: list[Later]) -> None:
+    """See that what steps leave is sealed, and close it in the end."""
+    for _ in range(3):
+        while sealed.acquire(blocking=False):
+            pass
+        later.step()
+        if not sealed.acquire(timeout=PATIENCE):
+            return
+    later.close()
+    closed.append(later)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_step_that_is_interrupted_at_any_moment_leaves_others_sealed_by_themselves(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, full: bool, begun: bool
+) -> None:
+    monkeypatch.setattr(_later, "IDLE", 0.0)
+    if full:
+        for bound in ("MANY", "LARGE", "FULL", "PATIENCE"):
+            monkeypatch.setattr(_later, bound, 0)
+    sealed, number, more = threading.Semaphore(0), 0, True
+    gc.collect()  # or other tests' threads end within a step of this one
+    while more:
+        later, closed = Later(Journal(folder, durable=True), sealed.release), list[Later]()
+        if begun:
+            later.step()
+            assert sealed.acquire(timeout=PATIENCE)
+            time.sleep(0.01)  # or the thread may not wait yet, and there is less to go wrong
+        more = interrupted_at(number := number + 1, later.step, _later, threading)
+        after = threading.Thread(target=goes_on, args=(later, sealed, closed), daemon=True)
+        after.start()
+        after.join(PATIENCE)
+        assert closed == [later]
+    assert number > 3
 
 
 def test_where_no_thread_can_be_begun_steps_are_made_and_sealed_by_itself_once_one_can(
