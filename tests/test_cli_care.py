@@ -75,6 +75,17 @@ def test_other_commands_name_the_loop_and_the_command_that_repairs_it(shell: She
     assert shell("pending").out == "Nothing waits in the loops that can be read.\n"
 
 
+def test_an_empty_list_of_branches_is_told_as_that(shell: Shell) -> None:
+    git(repository(shell), "pack-refs", "--all")
+    (repository(shell) / "packed-refs").write_bytes(b"")
+    told = shell("repair", "--yes")
+    assert "packed-refs is empty, and will be a list of no branches.\n" in told.err + told.out
+    assert "packed-refs was empty. If a loop is missing: caesura repair LOOP\n" in told.out
+    assert "left out" not in told.err + told.out
+    assert shell("repair", "onboard", "--yes").status == 0
+    assert is_whole(repository(shell))
+
+
 def test_a_repair_is_shown_first_and_only_done_by_somebody_who_agrees(shell: Shell) -> None:
     head = torn(shell)
     before = snapshot(repository(shell))

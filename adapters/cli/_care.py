@@ -108,7 +108,10 @@ def repair(
 def _plan_page(plan: Plan) -> Page:
     page = Page()
     for line in plan.refs:
-        page.add(("left out of packed-refs: ", "dim"), line)
+        if line:
+            page.add(("left out of packed-refs: ", "dim"), line)
+        else:
+            page.add("packed-refs is empty, and will be a list of no branches.")
     for mend in plan.mends:
         page.add((mend.loop, "bold"), f" goes back to {mend.good[:_SHORT]}: {mend.fault}")
         page.extend(_lost(mend))
@@ -141,7 +144,8 @@ def _repair_page(where: Place, repaired: Repair) -> Page:
     for one in repaired.plan.hopeless:
         page.add((f"{one.loop} stays as it is. ", "red"), f"{one.why} {one.hint}")
     if repaired.plan.refs:
-        page.add("Damaged lines were left out of packed-refs. If a loop is missing: caesura repair LOOP")
+        what = "Damaged lines were left out of packed-refs" if any(repaired.plan.refs) else "packed-refs was empty"
+        page.add(f"{what}. If a loop is missing: caesura repair LOOP")
     for note in repaired.plan.notes:
         page.add(("note: ", "dim"), note)
     return page if page.lines else page.add("There is nothing to repair.")
