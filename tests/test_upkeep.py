@@ -56,6 +56,11 @@ def loose(folder: Path) -> list[Path]:
     return list((folder / "objects").glob("??/*"))
 
 
+def name_of(file: Path) -> bytes:
+    """The id of an object that has a file of its own."""
+    return f"{file.parent.name}{file.name}".encode()
+
+
 def packs(folder: Path) -> list[Path]:
     return list((folder / "objects/pack").glob("*.pack"))
 
@@ -478,6 +483,25 @@ def test_what_no_branch_reaches_is_packed_once_it_is_old_or_by_hand_and_never_lo
 
 def branches(folder: Path) -> str:
     return git(folder, "for-each-ref")
+
+
+def test_what_a_step_is_about_to_name_stays_where_git_deletes_the_pack_that_has_it_too(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "project")
+    folder = tmp_path / "project" / ".git"
+    with closing(GitStore.open(folder)) as store:
+        made = steps(store, 2)
+        late = store.write(STATE, parents=(made[0].id,), message="Late.\n", author=ADA, committer=ROBOT)
+        git(folder, "pack-objects", "--quiet", "objects/pack/pack", data=b"\n".join(map(name_of, loose(folder))))
+        assert len(packs(folder)) == 1
+        run(store)
+        git(folder, "repack", "-adq")
+        store.move(loop_name("late"), None, late.id)
+        check(folder, [*made, late])
+        for file in loose(folder):
+            os.utime(file, (0, 0))
+        run(store)
+        assert loose(folder) == []
+        check(folder, [*made, late])
 
 
 def test_branches_of_root_loops_get_into_the_list_and_others_stay(store: GitStore, folder: Path) -> None:

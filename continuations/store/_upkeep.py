@@ -122,9 +122,11 @@ class GitUpkeep(Upkeep):
         loose = self._loose()
         if len(loose) <= bound:
             return 0
-        total = len(loose)
-        doubles = self._doubles(loose)
-        for name in doubles:
+        total, old = len(loose), time.time() - _AGE
+        for name in self._doubles(loose):
+            # A step that is being made may need it, and git delete the pack, as no branch leads to what is in it.
+            if not self._alone and _changed(loose[name]) >= old:
+                continue
             file = loose.pop(name)
             if not dry:
                 _disk.unlink(file)
@@ -136,7 +138,6 @@ class GitUpkeep(Upkeep):
             self._progress(total - len(loose), total)
             self._breathe()
         # What no branch reaches, and steps that lie behind some that were sealed: those in packs were not gone through.
-        old = time.time() - _AGE
         rest = [name for name, file in loose.items() if self._alone and (not bound or _changed(file) < old)]
         for at in range(0, len(rest), 8 * _COMMITS):
             self._into_pack(dict.fromkeys(rest[at : at + 8 * _COMMITS]), loose, dry=dry)
