@@ -685,6 +685,23 @@ def test_git_that_repacks_deletes_nothing_of_a_step_that_was_written_before_anot
     git(project, "fsck", "--strict", "--no-dangling")
 
 
+def test_what_git_is_about_to_delete_of_a_step_that_had_not_moved_is_nothing_of_it_when_it_has(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "project")
+    project = tmp_path / "project" / ".git"
+    store = GitStore.open(project, visibility="sealed")
+    commit = store.write(STATE, parents=(), message="Started.\n", author=ADA, committer=ROBOT)
+    store.seal()  # as its own thread does at any moment
+    listed = list(project.glob("objects/pack/pack-*"))  # by git that repacks, which sees no branch yet
+    assert listed
+    store.move(X, None, commit.id)
+    store.seal()
+    for file in listed:
+        file.unlink()
+    store.close()
+    assert branches(project)[X] == commit.id
+    git(project, "fsck", "--strict", "--no-dangling")
+
+
 def test_branches_of_many_loops_are_put_into_one_list_whatever_their_number(
     folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def write_pack(
     *,
     durable: bool = True,
     keep: AbstractContextManager[None] | None = None,
+    source: str = "",
     stands_for_others: bool = False,
     early: bool = False,
 ) -> Path:
@@ -96,7 +97,12 @@ def write_pack(
             _disk.sync(pack)
             _disk.sync(index)
         return put_in_place(
-            pack, index, trailer, durable=durable, keep=keep, stands_for_others=stands_for_others, early=early
+            *(pack, index, trailer),
+            durable=durable,
+            keep=keep,
+            source=source,
+            stands_for_others=stands_for_others,
+            early=early,
         )
     except BaseException:
         _disk.unlink(pack)
@@ -116,15 +122,16 @@ def put_in_place(
     *,
     durable: bool,
     keep: AbstractContextManager[None] | None = None,
+    source: str = "",
     stands_for_others: bool = False,
     early: bool = False,
 ) -> Path:
     """Give a pack and its index, which are whole and in the folder of objects, the names by which git finds them.
 
-    A pack that is there already, with the same checksum at its end (`trailer`), is replaced. With `keep` git neither
-    repacks nor removes this one until its `keeper` is taken away; that block lasts while all is put in its place. One
-    that `stands_for_others`, which go next, or is `early`, as no branch leads to it yet, is kept so, too, and has a
-    name that none ever had.
+    A pack that is there already, with the same checksum at its end (`trailer`) and of the same `source`, is replaced.
+    With `keep` git neither repacks nor removes this one until its `keeper` is taken away; that block lasts while all is
+    put in its place. One that `stands_for_others`, which go next, or is `early`, as no branch leads to it yet, is kept
+    so, too, and has a name that none ever had.
 
     Raises:
         OSError: the disk is full, or may not be written.
@@ -135,10 +142,11 @@ def put_in_place(
         _disk.make_folder(folder)
         if durable:
             _disk.sync(objects)
-    # Git that lists packs now takes those of these names away later, whatever they are by then: so one that is to
-    # stand for others, or is early, must not be named as any that was ever there.
+    # Git that lists packs now takes those of these names away later, whatever they are by then: so one that is kept
+    # must not be named as any that was ever there, not even if it has the same objects.
     fresh = stands_for_others or early
-    made = folder / f"pack-{secrets.token_hex(20) if fresh else trailer.hex()}.pack"
+    name = hashlib.sha1(trailer + source.encode(), usedforsecurity=False).hexdigest() if source else trailer.hex()
+    made = folder / f"pack-{secrets.token_hex(20) if fresh else name}.pack"
     with nullcontext() if keep is None else keep:
         if keep is not None or fresh:
             why = _STANDS_FOR_OTHERS if stands_for_others else _EARLY if early else _UNNAMED

@@ -131,7 +131,12 @@ class Sealer:
         try:
             with file, suppress(_Sealed):
                 if places:
-                    return write_pack(self._objects, len(places), found, durable=segment.durable, keep=keep)
+                    return write_pack(
+                        *(self._objects, len(places), found),
+                        durable=segment.durable,
+                        keep=keep,
+                        source=segment.path.name,  # which no other segment ever has
+                    )
         except Damaged as error:
             raise torn("An object in the journal", segment.path, str(error)) from error
         return None
