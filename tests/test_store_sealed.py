@@ -42,7 +42,6 @@ from caesura.continuations.store import (
     _disk,
     _exclusive,
     _group,
-    _journal,
     _journaled,
     _later,
     _packing,

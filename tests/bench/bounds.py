@@ -7,11 +7,8 @@ from statistics import fmean, median
 
 from .folder import STAT
 from .goals import rate
-from .limits import DECODE, DEFLATE, ENCODE, HASH, LIST, OVER, READ, RECORD, STEP
+from .limits import DECODE, DEFLATE, ENCODE, HASH, LIST, MAKE, OVER, READ, RECORD, STEP
 from .run import Runs
-
-_STEP = 2
-"""Messages of a step, on average."""
 
 _MESSAGES = 1000
 
@@ -30,7 +27,7 @@ def _takes(runs: Runs, *names: str) -> float:
     return sum(median(seconds for figures in found for seconds in figures[name]) for name in names)
 
 
-def _made(runs: Runs, *, messages: int = _STEP, steps: int = 1) -> float:
+def _made(runs: Runs, *, messages: int, steps: int) -> float:
     """Steps that are made as git has them, but for their folders."""
     return messages * _takes(runs, ENCODE, HASH, DEFLATE) + steps * _takes(runs, RECORD)
 
@@ -56,7 +53,7 @@ def _fixed(figure: float, only: str) -> Bound:
 
 
 def _at_once(runs: Runs) -> float:
-    return 1 / _made(runs) / median(rate(found["sqlite-full"]) for found in runs["at_once_64"])
+    return 1 / _takes(runs, MAKE) / median(rate(found["sqlite-full"]) for found in runs["at_once_64"])
 
 
 def _resume(runs: Runs) -> float:
@@ -71,15 +68,16 @@ def _crowd(runs: Runs) -> float:
 
 
 _KEPT = "the objects of a step made, hashed and flushed, by Python"
+_OBJECTS = "the objects of a step made and hashed, by Python"
 _MADE = "messages, record and commit encoded, hashed and deflated, on one processor"
 
 BOUNDS: Mapping[str, Bound] = {
     "langgraph-plain": Bound(only=_KEPT, figure=lambda runs: _mean(runs, "langgraph") / _takes(runs, STEP)),
     "langgraph-delta": Bound(only=_KEPT, figure=lambda runs: _mean(runs, "langgraph-delta") / _takes(runs, STEP)),
     "sqlite-full": Bound(only=_KEPT, figure=lambda runs: _takes(runs, STEP) / _mean(runs, "sqlite-full")),
-    "sqlite-at-once": Bound(only=_MADE, figure=_at_once),
+    "sqlite-at-once": Bound(only=_OBJECTS, figure=_at_once),
     "latency-tail": _fixed(1, "steps that all take the same"),
-    "fast-import": Bound(only=_MADE, figure=lambda runs: _mean(runs, "fast-import") / _made(runs)),
+    "fast-import": Bound(only=_OBJECTS, figure=lambda runs: _mean(runs, "fast-import") / _takes(runs, MAKE)),
     "long-loop": _fixed(1, "nothing that grows"),
     "disk-langgraph-plain": _smallest("langgraph"),
     "disk-langgraph-delta": _smallest("langgraph-delta"),

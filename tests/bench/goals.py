@@ -308,6 +308,7 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
     "at_once_64": ("sqlite-writers", "langgraph-async-delta"),
     "at_once_256": ("caesura", "sqlite-full", "langgraph-async-delta"),
     "nested": ("caesura", "sqlite-full", "langgraph-async-delta"),
+    "in_a_row": ("caesura", "caesura-crash", "sqlite-full", "sqlite-normal", "fast-import"),
     "resume": ("langgraph", "openai-agents", "sqlite-full", "git-commit"),
     "forks": ("caesura", "langgraph", "langgraph-delta", "sqlite-full", "git-commit"),
     "limits": ("caesura",),
@@ -337,6 +338,7 @@ def _sizes(*, quick: bool) -> dict[str, Measurement]:
         "at_once_64": at_once(64, 8, 1) if quick else at_once(64, 40, 5),
         "at_once_256": at_once(256, 20, 3),
         "nested": Measurement(job=Job(task="work", shape="nested", loops=16, steps=17), rounds=3),
+        "in_a_row": Measurement(job=Job(task="work", steps=10_000), rounds=3),
         "resume": Measurement(before=half, job=again, times=5, rounds=1 if quick else 9, few=3),
         "forks": Measurement(before=half, job=replace(half, task="forks", size=10), rounds=2),
         "length": jobs("length", 10_000, 100, 20),
@@ -349,13 +351,14 @@ def _sizes(*, quick: bool) -> dict[str, Measurement]:
         **{f"crowd_{loops}": jobs("crowd", 0, 2, 1, loops=loops) for loops in (1, 10, 100, 1000)},
     }
     sizes = {name: dataclasses.replace(one, seconds=_SECONDS.get(name, (1, 1))[quick]) for name, one in sizes.items()}
-    left_out = ("at_once_256", "nested", "forks", "crowd_1", "crowd_10", "crowd_1000") if quick else ()
+    left_out = ("at_once_256", "nested", "in_a_row", "forks", "crowd_1", "crowd_10", "crowd_1000") if quick else ()
     return {name: measurement for name, measurement in sizes.items() if name not in left_out}
 
 
 _SECONDS: Mapping[str, tuple[float, float]] = {
     "at_once_64": (1.5, 0.3),
     "at_once_256": (3, 3),
+    "in_a_row": (5, 5),
     "resume": (1, 1),
     "length": (3, 2),
     "fork": (5, 2.5),

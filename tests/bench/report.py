@@ -136,7 +136,11 @@ def _together(runs: Runs, name: str) -> dict[str, list[Outcome]]:
 
 
 def _steps(runs: Runs) -> Iterator[Table]:
-    sides = _together(runs, "one")
+    for name, title in (("one", "A step of one loop, {} steps"), ("in_a_row", "The same, {} steps without a pause")):
+        yield from _means(title, _together(runs, name))
+
+
+def _means(title: str, sides: Mapping[str, Sequence[Outcome]]) -> Iterator[Table]:
     if not sides:
         return
     ours = median(fmean(outcome.took) for outcome in sides["caesura"]) if "caesura" in sides else None
@@ -161,7 +165,7 @@ def _steps(runs: Runs) -> Iterator[Table]:
         )
     count = len(next(iter(sides.values()))[0].took)
     yield Table(
-        title=f"A step of one loop, {count:,} steps of 1 to 3 messages of 0.5 to 4 KB (µs; ms of closing, MB on disk)",
+        title=f"{title.format(f'{count:,}')} of 1 to 3 messages of 0.5 to 4 KB (µs; ms of closing, MB on disk)",
         heads=("side", "mean", "p50", "p99", "last 10 %", "by caesura", "closing", "MB"),
         rows=tuple(row for _, row in sorted(rows)),
     )
