@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from caesura.continuations import Commit, Diverged, GitStore, Loops, Moved, Visibility, Workspace, loop_name
-from caesura.continuations.store import _disk, _plumbing
+from caesura.continuations.store import _disk, _forgetter, _plumbing
 from caesura.continuations.store._packing import is_early
 from tests.repositories import OPS, STATE, X, git
 from tests.strategies import ADA, NESTED, ROBOT, World
@@ -396,3 +396,24 @@ def test_a_process_that_dies_while_it_erases_lets_the_next_one_finish(
         assert b"XYZZY" not in there(folder)
         assert b"b 5\n" in there(folder)
         assert [is_early(file.with_suffix(".pack")) for file in kept(folder)] == [True]
+
+
+@pytest.mark.parametrize("visibility", VISIBILITIES)
+def test_git_that_repacks_takes_nothing_of_a_step_that_is_made_as_git_would_after_an_erasure(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, visibility: Visibility
+) -> None:
+    World(GitStore.open(folder), ["look"], "other").settle()
+    World(GitStore.open(folder), ["look"], "gone").settle()
+    checked = _forgetter.check_there
+
+    def repacked_then(*words: object) -> None:
+        checked(*words)  # type: ignore[arg-type]
+        repack(folder)  # its last moment: what git sees now is all that it leaves in packs
+
+    with closing(GitStore.open(folder, visibility=visibility)) as store:
+        made = store.write(STATE, parents=(), message="Start.", author=ADA, committer=ROBOT)
+        with Loops.open(folder) as loops:
+            loops.erase("gone", by=ADA)
+        monkeypatch.setattr("caesura.continuations.store._git.check_there", repacked_then)
+        store.move(X, None, made.id)
+    assert git(folder, "fsck", "--strict", "--no-dangling") == ""

@@ -191,10 +191,18 @@ class GitStore(Store):
         move = RefMove(LOOPS + loop, old, new, f"caesura: {subject}")
         then = partial(self._moved, loop, old, new)
         if self._group is None or not self._group.move(move, since, then):
+            self._write_loose(new)
             now = erasures(self._folder)
             self._refs.swap(move.ref, old, new, move.note, partial(check_there, self._folder, (new,), since))
             self._commits.was_there(new, now)
             then()
+
+    def _write_loose(self, *commits: CommitId) -> None:
+        """Give what the journal has of commits files, which git leaves: it is sealed before branches lead to it."""
+        if self._early.needed:
+            with _trouble("The step could not be written", "Check the repository's permissions and free space."):
+                for objects in filter(None, map(self._journal.unmoved, commits)):
+                    self._objects.write(objects)
 
     def _moved(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
         """What is to be done once a branch has moved."""
@@ -220,9 +228,10 @@ class GitStore(Store):
             if one.new is None:
                 check_unused(self._folder, one.ref, bare=self._repo.is_bare)
         if swaps:
+            fresh = {one.new for one in moves if one.new is not None} - {one.old for one in moves}
+            self._write_loose(*fresh)
             if self._group is not None:
                 self._group.seal()  # what these name may wait for a move by the journal
-            fresh = {one.new for one in moves if one.new is not None} - {one.old for one in moves}
             read = [since for one in fresh if (since := self._commits.known(one)[1]) is not None]
             check = partial(check_there, self._folder, fresh, min(read) if len(read) == len(fresh) > 0 else None)
             self._refs.swap_all(swaps, f"caesura: {one_line(note)}", check)

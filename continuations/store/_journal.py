@@ -145,8 +145,7 @@ class Journal:
         self._heads: dict[str, str] = {}
         # How many moves it holds, and how many bytes they take, as far as it was read.
         self.steps = self.size = 0
-        # Objects that are kept for the next frame, and of how many bytes; those of one that is being written, or could
-        # not be.
+        # Objects kept for the next frame, and of how many bytes; those of one that is being written, or could not be.
         self._pending: dict[bytes, tuple[Kind, bytes]] = {}
         self._waiting = 0
         self._due: dict[bytes, tuple[Kind, bytes]] = {}
@@ -268,6 +267,11 @@ class Journal:
             self._unmoved.keep(next(reversed(objects)), objects, size)
             self._waiting += size
             return self._waiting
+
+    def unmoved(self, commit: str) -> Mapping[str, tuple[Kind, bytes]]:
+        """The objects of a commit that no branch was moved to yet, by their ids, as far as they are kept."""
+        with self._turn:
+            return self._unmoved.get(commit) or {}
 
     # Writing, for whoever has exclusive access ---------------------------------------------------------------------
 
