@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from caesura.continuations import Commit, Diverged, GitStore, Loops, Moved, Visibility, Workspace, loop_name
-from caesura.continuations.store import _disk, _forgetter, _plumbing
+from caesura.continuations.store import Move, _disk, _forgetter, _plumbing
 from caesura.continuations.store._packing import is_early
 from tests.repositories import OPS, STATE, X, git
 from tests.strategies import ADA, NESTED, ROBOT, World
@@ -399,8 +399,9 @@ def test_a_process_that_dies_while_it_erases_lets_the_next_one_finish(
 
 
 @pytest.mark.parametrize("visibility", VISIBILITIES)
+@pytest.mark.parametrize("together", [False, True])
 def test_git_that_repacks_takes_nothing_of_a_step_that_is_made_as_git_would_after_an_erasure(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, visibility: Visibility
+    folder: Path, monkeypatch: pytest.MonkeyPatch, visibility: Visibility, together: bool
 ) -> None:
     World(GitStore.open(folder), ["look"], "other").settle()
     World(GitStore.open(folder), ["look"], "gone").settle()
@@ -415,5 +416,8 @@ def test_git_that_repacks_takes_nothing_of_a_step_that_is_made_as_git_would_afte
         with Loops.open(folder) as loops:
             loops.erase("gone", by=ADA)
         monkeypatch.setattr("caesura.continuations.store._git.check_there", repacked_then)
-        store.move(X, None, made.id)
+        if together:
+            store.move_all([Move(loop=X, old=None, new=made.id)], "together")
+        else:
+            store.move(X, None, made.id)
     assert git(folder, "fsck", "--strict", "--no-dangling") == ""
