@@ -701,6 +701,45 @@ def test_what_git_is_about_to_delete_of_a_step_that_had_not_moved_is_nothing_of_
     git(project, "fsck", "--strict", "--no-dangling")
 
 
+def test_a_pack_that_whoever_made_it_had_let_go_of_when_they_died_is_not_kept_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(tmp_path, "init", "--quiet", "project")
+    project = tmp_path / "project" / ".git"
+    store = GitStore.open(project, visibility="sealed")
+    commit, file = step(store), segment(project)
+
+    class Died(Exception):
+        """The process is no more."""
+
+    def dies(*_: object) -> None:
+        raise Died
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "remove", dies)
+        with pytest.raises(Died):
+            store.seal()
+    forgotten(store)
+    listed = {pack.with_suffix("") for pack in project.glob("objects/pack/pack-*.pack")}
+    assert len(listed) == 1
+    assert file.exists()
+    assert branches(project) == {X: commit.id}
+    kept, write = set[Path](), _disk.write
+
+    def noted(path: Path, *more: Any) -> None:
+        kept.add(path.with_suffix(""))
+        write(path, *more)
+
+    monkeypatch.setattr(_disk, "write", noted)
+    again = GitStore.open(project, visibility="sealed")
+    again.seal()
+    # Git that has listed it already deletes it, and leaves out of its own pack what is kept meanwhile.
+    assert not listed & kept
+    assert not file.exists()
+    again.close()
+    clean(project)
+
+
 def test_branches_of_many_loops_are_put_into_one_list_whatever_their_number(
     folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

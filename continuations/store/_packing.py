@@ -129,9 +129,9 @@ def put_in_place(
     """Give a pack and its index, which are whole and in the folder of objects, the names by which git finds them.
 
     A pack that is there already, with the same checksum at its end (`trailer`) and of the same `source`, is replaced.
-    With `keep` git neither repacks nor removes this one until its `keeper` is taken away; that block lasts while all is
-    put in its place. One that `stands_for_others`, which go next, or is `early`, as no branch leads to it yet, is kept
-    so, too, and has a name that none ever had.
+    With `keep` git neither repacks nor removes this one until its `keeper` is taken away, unless it was there, and let
+    go of, already; that block lasts while all is put in its place. One that `stands_for_others`, which go next, or is
+    `early`, as no branch leads to it yet, is kept so, too, and has a name that none ever had.
 
     Raises:
         OSError: the disk is full, or may not be written.
@@ -148,7 +148,9 @@ def put_in_place(
     name = hashlib.sha1(trailer + source.encode(), usedforsecurity=False).hexdigest() if source else trailer.hex()
     made = folder / f"pack-{secrets.token_hex(20) if fresh else name}.pack"
     with nullcontext() if keep is None else keep:
-        if keep is not None or fresh:
+        # One that is kept git leaves out of what it packs, and deletes it all the same if it was not when it looked.
+        let_go = made.exists() and not keeper(made).exists()
+        if (keep is not None and not let_go) or fresh:
             why = _STANDS_FOR_OTHERS if stands_for_others else _EARLY if early else _UNNAMED
             with suppress(FileExistsError):  # another process makes the same pack, or died over it
                 _disk.write(keeper(made), why, 0o444)
