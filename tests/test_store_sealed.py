@@ -289,6 +289,36 @@ def test_who_closes_while_the_sealing_thread_is_about_to_seal_does_not_wait_for_
     assert not closing.is_alive()
 
 
+def test_a_step_that_finds_room_again_lets_those_go_on_who_wait_for_that(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_later, "FULL", 0)
+    monkeypatch.setattr(_later, "PATIENCE", 10 * PATIENCE)
+    later, waits = Later(Journal(folder, durable=True), lambda: None), threading.Event()
+
+    class Sealed(Gate):
+        """What is opened once there is room, just as the last one comes, who finds that, and shuts it first."""
+
+        def pass_by(self, seconds: float = 0) -> bool:
+            if seconds:
+                waits.set()
+            elif waits.is_set():
+                monkeypatch.setattr(_later, "FULL", 1)
+                assert self.is_shut()
+                return True  # it was opened, and is shut again before who waits has woken up
+            return super().pass_by(seconds)
+
+    later._sealed = Sealed()
+    monkeypatch.setattr(later, "_work", lambda: None)  # nobody else opens it
+    waiting = threading.Thread(target=later.step, daemon=True)
+    waiting.start()
+    assert waits.wait(PATIENCE)
+    later.step()
+    waiting.join(PATIENCE)
+    assert not waiting.is_alive()
+    later.close()
+
+
 def goes_on(later: Later, sealed: threading.Semaphore, closed: list[Later]) -> None:
     """See that what steps leave is sealed, and close it in the end."""
     for _ in range(3):

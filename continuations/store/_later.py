@@ -70,8 +70,8 @@ class Later:
             self._now.open()
         if journal.size >= FULL:
             self._sealed.pass_by()
-            if journal.size >= FULL and self._sealed.pass_by(PATIENCE):
-                self._sealed.open()  # for others who wait
+            if journal.size < FULL or self._sealed.pass_by(PATIENCE):
+                self._sealed.open()  # for others who wait: it may have been opened for them, and been shut here
 
     def close(self) -> None:
         """End the thread; what it does is waited for."""
