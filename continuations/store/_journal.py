@@ -303,8 +303,10 @@ class Journal:
         try:
             if self._durable and len(data) < _LONG and frame.end > segment.size:
                 # Over what is there already, the disk need not note how long the file is, each time.
-                with suppress(OSError):  # where there is no room for that, there may be for the step itself
+                try:
                     _disk.put(growing, frame.end, bytes(min(max(frame.end, _LEAST), _ROOM)))
+                except OSError:  # where there is no room for that, there may be for the step itself, without what that took
+                    _disk.cut(growing, begin)
             _disk.put(growing, begin, data)
             written = True
             if self._durable:
