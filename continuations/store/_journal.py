@@ -41,8 +41,7 @@ _TORN = "torn-"
 _NUMBERS = 10**7
 _UNMOVED, _THEIRS = 4096, 2**24  # commits no branch was moved to yet, and bytes of objects that are kept for that
 _LEAST, _ROOM, _LONG = 2**16, 2**20, 2**15
-"""By how many bytes a segment is made longer than it need be, at least and at most, and for frames of fewer than how
-many."""
+"""By how many bytes at least and at most a segment is made longer than need be, for a frame of fewer than how many."""
 
 
 class Segment:
@@ -302,10 +301,9 @@ class Journal:
         begin, written = segment.end, False
         try:
             if self._durable and len(data) < _LONG and frame.end > segment.size:
-                # Over what is there already, the disk need not note how long the file is, each time.
-                try:
+                try:  # over what is there already, the disk need not note how long the file is, each time
                     _disk.put(growing, frame.end, bytes(min(max(frame.end, _LEAST), _ROOM)))
-                except OSError:  # where there is no room for that, there may be for the step itself, without what that took
+                except OSError:  # there may be room for the step itself, without what that took
                     _disk.cut(growing, begin)
             _disk.put(growing, begin, data)
             written = True
