@@ -487,26 +487,30 @@ def test_git_may_remove_a_folder_of_objects_while_it_is_looked_at(
     check_erased(project, others)
 
 
-@pytest.mark.parametrize("then", ["goes", "rename"])
+@pytest.mark.parametrize("then", ["goes", "rename", "folder"])
 def test_what_git_names_otherwise_while_it_is_looked_at_is_looked_at_again(
     project: Path, monkeypatch: pytest.MonkeyPatch, then: str
 ) -> None:
     others = reachable(project, "--glob=refs/heads/loops/other*")
-    log = project / "logs" / "refs" / "heads" / "main.lock"
+    log = project / "logs" / "refs" / "heads" / "side" / "of-it"
+    log.parent.mkdir()
     log.write_text(f"{'0' * 40} {object_of(project, 'loops/ops')} A <a@x> 0 +0000\t\n")
-    opened = _disk.opened
+    opened, renamed = _disk.opened, log.with_name("renamed")
 
     def called(path: Path | str) -> FileIO:
         if path == log and log.exists():
-            log.rename(log.with_name("renamed") if then == "rename" else project / "objects" / "gone")
+            log.rename(renamed if then == "rename" else project / "objects" / "gone")
+            if then == "folder":  # the branch is deleted, and one made that has the first part of its name
+                log.parent.rmdir()
+                log.parent.write_text("")
         return opened(path)
 
     monkeypatch.setattr(_disk, "opened", called)
     with Loops.open(project) as loops:
         if then == "rename":
-            with pytest.raises(StillReached, match=r"logs/refs/heads/renamed as well"):
+            with pytest.raises(StillReached, match=r"logs/refs/heads/side/renamed as well"):
                 loops.erase("ops", by=ADA)
-            log.with_name("renamed").unlink()
+            renamed.unlink()
         loops.erase("ops", by=ADA)
     assert not log.exists()
     check_erased(project, others)

@@ -45,7 +45,7 @@ def leads(folder: Path, refs: Refs, without: Collection[str], forgotten: Set[str
         seen.update(new)
         for file, log in new.items():
             if log not in without:
-                with suppress(FileNotFoundError):
+                with suppress(FileNotFoundError, NotADirectoryError):  # a log may have the name now that its folder had
                     kept = [line for line in lines(file) if log != "HEAD" or not forgotten & ids_of(line)]
                     yield Lead(file.relative_to(folder).as_posix(), frozenset[str]().union(*map(ids_of, kept)))
 
