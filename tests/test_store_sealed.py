@@ -770,6 +770,34 @@ def test_a_pack_that_whoever_made_it_had_let_go_of_when_they_died_is_not_kept_ag
     clean(project)
 
 
+def test_a_pack_of_somebody_who_died_is_let_go_of_though_who_came_next_made_another(
+    folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step(store, step(store), message="The next one, which is told by the first.\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(_sealing, "shortened", lambda found: ((name, _packing.packed(*one)) for name, one in found))
+        patched.setattr(_sealing, "write_pack", died_after(_packing.write_pack))
+        with pytest.raises(KeyboardInterrupt):
+            store.seal()
+    forgotten(store)
+    assert len(list(folder.glob("objects/pack/*.keep"))) == 1
+    again = GitStore.open(folder, visibility="sealed")
+    again.seal()
+    again.seal()
+    again.close()
+    assert len(list(folder.glob("objects/pack/*.pack"))) == 2
+    assert not list(folder.glob("objects/pack/*.keep"))
+    clean(folder)
+
+
+def died_after(work: Callable[..., object]) -> Callable[..., object]:
+    def called(*words: Any, **more: Any) -> object:
+        work(*words, **more)
+        raise KeyboardInterrupt
+
+    return called
+
+
 def test_branches_of_many_loops_are_put_into_one_list_whatever_their_number(
     folder: Path, store: GitStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -177,19 +177,20 @@ def is_early(pack: Path) -> bool:
     return False
 
 
-def tidy_kept(objects: Path) -> None:
-    """Let go of packs that were to stand for others; of one that has no index yet nothing stays."""
-    for file in left_keepers(objects):
+def tidy_kept(objects: Path, *, sealed: bool = False) -> None:
+    """Let go of packs that were to stand for others, or, once all is `sealed`, of those that segments have become; of
+    one that has no index yet nothing stays."""
+    for file in left_keepers(objects, _UNNAMED if sealed else _STANDS_FOR_OTHERS):
         if not file.with_suffix(".idx").exists():
             _disk.unlink(file.with_suffix(".pack"))
         _disk.unlink(file)
 
 
-def left_keepers(objects: Path) -> Iterator[Path]:
+def left_keepers(objects: Path, why: bytes = _STANDS_FOR_OTHERS) -> Iterator[Path]:
     """The `keeper` of each pack that was to stand for others: if nobody is at that now, who was has died over it."""
     for file in (objects / "pack").glob("pack-*.keep"):
         with suppress(OSError):
-            if file.read_bytes() == _STANDS_FOR_OTHERS:
+            if file.read_bytes() == why:
                 yield file
 
 

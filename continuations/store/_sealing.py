@@ -22,7 +22,7 @@ from ._journal import Journal, Segment
 from ._journaled import JournaledRefs, Listed
 from ._objects import MAX_OBJECT
 from ._owner import is_dead, mark
-from ._packing import keeper, write_pack
+from ._packing import keeper, tidy_kept, write_pack
 from ._versions import shortened
 
 _BRANCH = "branch-"
@@ -71,6 +71,8 @@ class Sealer:
         with self._turns.take(_refs.LOCK_SECONDS):
             segments = self._journal.rotate()
             if not segments:
+                # Of somebody who died, where who came after them has made another pack, as a later version may.
+                tidy_kept(self._objects, sealed=True)
                 self._tidy()
                 return
         with self._prepared(segments) as ready, self._turns.take(_refs.LOCK_SECONDS) as locks:
