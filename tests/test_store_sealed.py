@@ -714,6 +714,36 @@ def test_git_that_repacks_deletes_nothing_of_a_step_that_was_written_before_anot
     git(project, "fsck", "--strict", "--no-dangling")
 
 
+def test_git_that_repacks_deletes_nothing_of_many_steps_that_were_written_before_another_one_was_sealed(
+    tmp_path: Path,
+) -> None:
+    git(tmp_path, "init", "--quiet", "project")
+    project = tmp_path / "project" / ".git"
+    store = GitStore.open(project, visibility="sealed", durability="crash")
+    written = partial(store.write, STATE, parents=(), author=ADA, committer=ROBOT)
+    large = [written(message=f"Step {number}.\n{'x' * 9 * 2**20}\n") for number in range(2)]
+    many = [written(message=f"Another {number}.\n") for number in range(5000)]
+    store.seal()
+    git(project, "repack", "-a", "-d", "--quiet")
+    for number, commit in enumerate((*large, many[0], many[-1])):
+        store.move(loop_name(f"loop-{number}"), None, commit.id)
+    store.close()
+    assert git(project, "fsck", "--strict", "--no-dangling") == ""
+    assert len(branches(project)) == 4
+
+
+def test_of_steps_that_never_move_nothing_is_kept_but_of_those_that_somebody_holds(store: GitStore) -> None:
+    written = partial(store.write, parents=(), author=ADA, committer=ROBOT)
+    held = [written(msgspec.structs.replace(STATE), message=f"Held {number}.\n") for number in range(3)]
+    for number in range(100):
+        written(msgspec.structs.replace(STATE), message=f"Let go of {number}.\n")
+    kept = [one for one in store._journal._unmoved if one not in {commit.id for commit in held}]
+    assert len(kept) <= 16
+    assert all(store._journal.unmoved(commit.id) for commit in held)
+    store.move(X, None, held[0].id)
+    assert not store._journal.unmoved(held[0].id)
+
+
 def test_what_git_is_about_to_delete_of_a_step_that_had_not_moved_is_nothing_of_it_when_it_has(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet", "project")
     project = tmp_path / "project" / ".git"

@@ -5,7 +5,7 @@ What somebody holds is remembered, for it takes no memory that is not taken alre
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from threading import RLock
@@ -86,10 +86,12 @@ class _Checked(msgspec.Struct, frozen=True):
 
 
 class Commits:
-    """The commits of a repository, for any thread at any time."""
+    """The commits of a repository, for any thread at any time. `forget` is told of each that is remembered no more."""
 
-    def __init__(self, folder: Path, objects: Objects, revisions: Revisions) -> None:
-        self._folder, self._objects, self._revisions = folder, objects, revisions
+    def __init__(
+        self, folder: Path, objects: Objects, revisions: Revisions, forget: Callable[[CommitId], None]
+    ) -> None:
+        self._folder, self._objects, self._revisions, self._forget = folder, objects, revisions, forget
         self._trees = Trees(objects, kept=_TREES)
         self._remembered: dict[CommitId, _Remembered] = {}
         self._kept = Kept[CommitId, _Known](_KEPT, _KEPT_SIZE)
@@ -257,6 +259,7 @@ class Commits:
         known = self._remembered.get(commit)
         if known is not None and known.state is state:  # else it was read again
             self._remembered.pop(commit, None)
+            self._forget(commit)
 
     def _commit(self, commit: CommitId, above: int) -> RawCommit:
         if not is_id(commit):

@@ -97,7 +97,7 @@ class GitStore(Store):
         self._leases = LeaseFiles(self._folder)
         self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
         self._waiting = Waiting(self._folder, self._objects, self._refs, LOOPS)
-        self._commits = Commits(self._folder, self._objects, self._revisions)
+        self._commits = Commits(self._folder, self._objects, self._revisions, self._journal.forget)
         excludes = partial(self.setting, "core.excludesfile")
         trees = Trees(self._objects)
         self._workspaces = Workspaces(self._folder, self._objects, trees, excludes, self._early)

@@ -30,7 +30,6 @@ from ._frames import (
     read_frame,
     read_header,
 )
-from ._kept import Kept
 from ._refused import or_refused
 from ._vanished import about_to_erase, erasures
 
@@ -39,7 +38,6 @@ FOLDER = "caesura.journal"
 
 _TORN = "torn-"
 _NUMBERS = 10**7
-_UNMOVED, _THEIRS = 4096, 2**24  # commits no branch was moved to yet, and bytes of objects that are kept for that
 _LEAST, _ROOM, _LONG = 2**16, 2**20, 2**15
 """By how many bytes at least and at most a segment is made longer than need be, for a frame of fewer than how many."""
 
@@ -149,7 +147,7 @@ class Journal:
         self._waiting = 0
         self._due: dict[bytes, tuple[Kind, bytes]] = {}
         # The objects of commits that no branch was moved to yet, whoever's frame has taken them.
-        self._unmoved = Kept[str, Mapping[str, tuple[Kind, bytes]]](_UNMOVED, _THEIRS)
+        self._unmoved: dict[str, Mapping[str, tuple[Kind, bytes]]] = {}
         self._growing: _disk.Growing | None = None
         self._grows = self._settled = -1
 
@@ -160,6 +158,7 @@ class Journal:
                 segment.close()
             self._segments.clear()
             self._heads.clear()
+            self._unmoved.clear()
             self.steps = self.size = 0
             self._let_go()
 
@@ -255,22 +254,23 @@ class Journal:
     # Objects to come ---------------------------------------------------------------------------------------------
 
     def prepare(self, objects: dict[str, tuple[Kind, bytes]]) -> int:
-        """Keep objects, by their ids, for the next frame, and for the one that moves a branch to the last of them; how
-        many bytes are kept by now.
-        """
+        """Keep objects for the next frame, and for that which moves a branch to the last one; how many bytes wait."""
         size = 0
         with self._turn:
             for name, found in objects.items():
                 self._pending[bytes.fromhex(name)] = found
                 size += len(found[1])
-            self._unmoved.keep(next(reversed(objects)), objects, size)
+            self._unmoved[next(reversed(objects))] = objects
             self._waiting += size
             return self._waiting
 
     def unmoved(self, commit: str) -> Mapping[str, tuple[Kind, bytes]]:
-        """The objects of a commit that no branch was moved to yet, by their ids, as far as they are kept."""
-        with self._turn:
-            return self._unmoved.get(commit) or {}
+        """The objects of a commit that no branch was moved to yet, by their ids, unless it was forgotten."""
+        return self._unmoved.get(commit) or {}
+
+    def forget(self, commit: str) -> None:
+        """Let go of the objects of a commit; who moves a branch to it now asks git whether they are all there."""
+        self._unmoved.pop(commit, None)
 
     # Writing, for whoever has exclusive access ---------------------------------------------------------------------
 
@@ -318,7 +318,7 @@ class Journal:
                 self._note(frame, begin)
             self._due = {}
             for move in moves:
-                self._unmoved.drop(move.new)
+                self.forget(move.new)
 
     def _take_back(self, growing: _disk.Growing, size: int, *, trusted: bool) -> None:
         """Make a frame undone that is there in part, or may not have reached the disk."""
