@@ -231,8 +231,11 @@ class Forgetter:
                     if is_early(index.with_suffix(".pack")):  # then this one is, for as long
                         with suppress(FileNotFoundError):  # it was let go of
                             _disk.rename(keeper(index), keeper(made))
-            # The pack first: an index that is left alone, by who dies here, says nothing of what was in it.
-            for kind in (".pack", ".idx", ".rev", ".bitmap", ".mtimes", ".promisor", ".keep"):
+            # The pack first: an index that is left alone, by who dies here, says nothing of what was in it; a pack
+            # could be one that git makes.
+            _disk.unlink(index.with_suffix(".pack"))
+            self._settle(index.parent)
+            for kind in (".idx", ".rev", ".bitmap", ".mtimes", ".promisor", ".keep"):
                 _disk.unlink(index.with_suffix(kind))
             self._settle(index.parent)
         if made is not None and not is_early(made):

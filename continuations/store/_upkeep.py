@@ -234,9 +234,12 @@ class GitUpkeep(Upkeep):
             # As git does: a list of packs that names one that is gone is of no use, and is made again at will.
             for file in (self._where / "pack").glob(f"{_INDEX_OF_PACKS}*"):
                 _disk.unlink(file)
+            # The indexes last: a pack that is without one, as whoever dies here left it, could be one that git makes.
             for pack in old:
-                # The index last: a pack that is without one, as whoever dies here left it, could be one that git makes.
-                for suffix in (".pack", ".rev", ".idx"):
+                _disk.unlink(pack.file)
+            _disk.sync(self._where / "pack")
+            for pack in old:
+                for suffix in (".rev", ".idx"):
                     _disk.unlink(pack.file.with_suffix(suffix))
             # Not before: git that repacked all meanwhile may have made one of these anew, and taken this one away.
             _disk.unlink(keeper(made.file))
