@@ -85,6 +85,13 @@ def store(folder: Path) -> Iterator[GitStore]:
 
 
 @pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The repository of somebody's project, in which git may delete what no branch leads to."""
+    git(tmp_path, "init", "--quiet", "project")
+    return tmp_path / "project" / ".git"
+
+
+@pytest.fixture
 def other(folder: Path, store: GitStore) -> Iterator[GitStore]:
     """The same repository in another process's hands."""
     made = GitStore.open(folder, visibility="sealed")
@@ -698,10 +705,8 @@ def test_a_stranger_that_tidies_up_while_it_is_sealed_takes_nothing(
 
 
 def test_git_that_repacks_deletes_nothing_of_a_step_that_was_written_before_another_one_was_sealed(
-    tmp_path: Path,
+    project: Path,
 ) -> None:
-    git(tmp_path, "init", "--quiet", "project")
-    project = tmp_path / "project" / ".git"
     store = GitStore.open(project, visibility="sealed")
     first, written = step(store), partial(store.write, STATE, author=ADA, committer=ROBOT)
     second = written(parents=(first.id,), message="Another step.\n")
@@ -715,10 +720,8 @@ def test_git_that_repacks_deletes_nothing_of_a_step_that_was_written_before_anot
 
 
 def test_git_that_repacks_deletes_nothing_of_many_steps_that_were_written_before_another_one_was_sealed(
-    tmp_path: Path,
+    project: Path,
 ) -> None:
-    git(tmp_path, "init", "--quiet", "project")
-    project = tmp_path / "project" / ".git"
     store = GitStore.open(project, visibility="sealed", durability="crash")
     written = partial(store.write, STATE, parents=(), author=ADA, committer=ROBOT)
     large = [written(message=f"Step {number}.\n{'x' * 9 * 2**20}\n") for number in range(2)]
@@ -744,9 +747,7 @@ def test_of_steps_that_never_move_nothing_is_kept_but_of_those_that_somebody_hol
     assert not store._journal.unmoved(held[0].id)
 
 
-def test_what_git_is_about_to_delete_of_a_step_that_had_not_moved_is_nothing_of_it_when_it_has(tmp_path: Path) -> None:
-    git(tmp_path, "init", "--quiet", "project")
-    project = tmp_path / "project" / ".git"
+def test_what_git_is_about_to_delete_of_a_step_that_had_not_moved_is_nothing_of_it_when_it_has(project: Path) -> None:
     store = GitStore.open(project, visibility="sealed")
     commit = store.write(STATE, parents=(), message="Started.\n", author=ADA, committer=ROBOT)
     store.seal()  # as its own thread does at any moment
@@ -762,10 +763,8 @@ def test_what_git_is_about_to_delete_of_a_step_that_had_not_moved_is_nothing_of_
 
 
 def test_a_pack_that_whoever_made_it_had_let_go_of_when_they_died_is_not_kept_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    git(tmp_path, "init", "--quiet", "project")
-    project = tmp_path / "project" / ".git"
     store = GitStore.open(project, visibility="sealed")
     commit, file = step(store), segment(project)
 

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from . import _disk
-from ._packing import is_early, keeper
+from ._packing import is_early, let_go_of
 
 _AGE = 24 * 3600.0  # seconds: what is older is of a process that died, or of files that no commit came to hold
 
@@ -51,10 +50,8 @@ class Early:
         return done
 
     def let_go(self, packs: Iterable[Path]) -> None:
-        """Let git have packs, or leave that to the next one who may; of one that has no index nothing stays."""
+        """Let git have packs, or leave that to the next one who may."""
         for pack in packs:
             with suppress(OSError):
-                if not pack.with_suffix(".idx").exists():
-                    _disk.unlink(pack)
-                _disk.unlink(keeper(pack))
+                let_go_of(pack)
                 self._named.pop(pack, None)

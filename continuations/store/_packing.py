@@ -170,6 +170,13 @@ def keeper(pack: Path) -> Path:
     return pack.with_suffix(".keep")
 
 
+def let_go_of(pack: Path) -> None:
+    """Let git have a pack; of one that has no index nothing stays."""
+    if not pack.with_suffix(".idx").exists():
+        _disk.unlink(pack)
+    _disk.unlink(keeper(pack))
+
+
 def is_early(pack: Path) -> bool:
     """Whether a pack is kept as no branch led to it yet."""
     with suppress(OSError):
@@ -178,12 +185,9 @@ def is_early(pack: Path) -> bool:
 
 
 def tidy_kept(objects: Path, *, sealed: bool = False) -> None:
-    """Let go of packs that were to stand for others, or, once all is `sealed`, of those that segments have become; of
-    one that has no index yet nothing stays."""
+    """Let go of packs that were to stand for others, or, once all is `sealed`, of those that segments have become."""
     for file in left_keepers(objects, _UNNAMED if sealed else _STANDS_FOR_OTHERS):
-        if not file.with_suffix(".idx").exists():
-            _disk.unlink(file.with_suffix(".pack"))
-        _disk.unlink(file)
+        let_go_of(file.with_suffix(".pack"))
 
 
 def left_keepers(objects: Path, why: bytes = _STANDS_FOR_OTHERS) -> Iterator[Path]:
