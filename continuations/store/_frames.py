@@ -104,7 +104,7 @@ def read_header(header: bytes) -> tuple[int, int]:
 
 
 def frame_bytes(
-    objects: Mapping[bytes, tuple[Kind, bytes]], moves: Sequence[RefMove], *, durable: bool, at: int, chain: int
+    objects: Mapping[str, tuple[Kind, bytes]], moves: Sequence[RefMove], *, durable: bool, at: int, chain: int
 ) -> tuple[bytes, Frame]:
     """A frame as it is written at a place of a segment, and what it will be read as; `chain` is of the one before."""
     place = at + HEAD + _COUNTS.size + _OBJECT.size * len(objects)
@@ -113,10 +113,10 @@ def frame_bytes(
     contents: list[bytes] = []
     table = [_COUNTS.pack(durable, len(objects), len(moves))]
     for name, (kind, data) in objects.items():
-        size = len(data)
-        table.append(_OBJECT.pack(name, NUMBERS[kind], size))
+        raw, size = bytes.fromhex(name), len(data)
+        table.append(_OBJECT.pack(raw, NUMBERS[kind], size))
         contents.append(data)
-        places[name] = kind, place, size
+        places[raw] = kind, place, size
         place += size
     body = b"".join([*table, *contents, *map(_move_bytes, moves)])
     checksum = _checksum(body, chain)

@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from threading import RLock
 
@@ -143,9 +144,9 @@ class Journal:
         # How many moves it holds, and how many bytes they take, as far as it was read.
         self.steps = self.size = 0
         # Objects kept for the next frame, and of how many bytes; those of one that is being written, or could not be.
-        self._pending: dict[bytes, tuple[Kind, bytes]] = {}
+        self._pending: dict[str, tuple[Kind, bytes]] = {}
         self._waiting = 0
-        self._due: dict[bytes, tuple[Kind, bytes]] = {}
+        self._due: dict[str, tuple[Kind, bytes]] = {}
         # The objects of commits that no branch was moved to yet, whoever's frame has taken them.
         self._unmoved: dict[str, Mapping[str, tuple[Kind, bytes]]] = {}
         self._growing: _disk.Growing | None = None
@@ -180,8 +181,8 @@ class Journal:
             self.catch_up()
             return dict(self._heads)
 
-    def object(self, name: bytes, limit: int) -> tuple[Kind, bytes] | None:
-        """An object's kind and its bytes, as far as the journal was read.
+    def object(self, name: str, limit: int) -> tuple[Kind, bytes] | None:
+        """An object's kind and its bytes, by its id, as far as the journal was read.
 
         Raises:
             Damaged: an earlier version has written it, and it is not whole, or has more than `limit` bytes.
@@ -190,8 +191,9 @@ class Journal:
             found = self._pending.get(name) or self._due.get(name)
             if found is not None:
                 return found
+            raw = bytes.fromhex(name)
             for segment in reversed(self._segments):
-                place = segment.objects.get(name)
+                place = segment.objects.get(raw)
                 if place is not None:
                     kind, at, size = place
                     return content(kind, segment.read(at, size), limit)
@@ -201,8 +203,8 @@ class Journal:
         """The ids of objects in it that begin so."""
         with self._turn:
             self.catch_up()
-            known = (self._pending.keys(), self._due.keys(), *(segment.objects.keys() for segment in self._segments))
-            return {name.hex() for names in known for name in names if name.hex().startswith(prefix)}
+            written = (name.hex() for segment in self._segments for name in segment.objects)
+            return {name for name in chain(self._pending, self._due, written) if name.startswith(prefix)}
 
     def catch_up(self) -> bool:
         """See what others have added and removed; whether there was anything."""
@@ -255,13 +257,10 @@ class Journal:
 
     def prepare(self, objects: dict[str, tuple[Kind, bytes]]) -> int:
         """Keep objects for the next frame, and for that which moves a branch to the last one; how many bytes wait."""
-        size = 0
         with self._turn:
-            for name, found in objects.items():
-                self._pending[bytes.fromhex(name)] = found
-                size += len(found[1])
+            self._pending.update(objects)
             self._unmoved[next(reversed(objects))] = objects
-            self._waiting += size
+            self._waiting += sum([len(data) for _, data in objects.values()])
             return self._waiting
 
     def unmoved(self, commit: str) -> Mapping[str, tuple[Kind, bytes]]:
@@ -292,8 +291,8 @@ class Journal:
             self._pending, self._waiting = {}, 0
             for move in moves:
                 # Another's frame may have taken them: once that is sealed, they are in a pack, and to git in no branch.
-                if (theirs := self._unmoved.get(move.new)) and bytes.fromhex(move.new) not in objects:
-                    objects.update((bytes.fromhex(name), found) for name, found in theirs.items())
+                if (theirs := self._unmoved.get(move.new)) and move.new not in objects:
+                    objects.update(theirs)
             if not objects and not moves:
                 return
             segment, growing = self._writable()

@@ -180,10 +180,10 @@ class Objects:
             left.close()
         return True
 
-    def _journaled(self, name: str, raw: bytes, limit: int, faults: list[CaesuraError]) -> tuple[Kind, bytes] | None:
+    def _journaled(self, name: str, limit: int, faults: list[CaesuraError]) -> tuple[Kind, bytes] | None:
         found = None
         try:
-            found = None if self._journal is None else self._journal.object(raw, limit)
+            found = None if self._journal is None else self._journal.object(name, limit)
         except Damaged as error:
             faults.append(torn(f"Object {name}", FOLDER, str(error)))
         if found is not None and len(found[1]) > limit:
@@ -195,10 +195,10 @@ class Objects:
         return None
 
     def _look(self, name: str, limit: int, faults: list[CaesuraError]) -> tuple[Kind, bytes] | None:
-        raw = bytes.fromhex(name)
-        found = self._journaled(name, raw, limit, faults)
+        found = self._journaled(name, limit, faults)
         if found is not None:
             return found
+        raw = bytes.fromhex(name)
         for folder, packs in zip(self._folders, self._packs, strict=True):
             # They are at hand, and most objects are in one; those that belong together, in the same one.
             for pack in packs if self._recent is None else (self._recent, *packs):
