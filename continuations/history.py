@@ -212,6 +212,8 @@ class History:
         try:
             self.store.move(loop, None, commit.id)
         except Moved:
+            if self._head(loop) is None:
+                raise  # something that the commit names is gone
             raise taken(loop) from None
         return saved_from(loop, commit)
 

@@ -138,10 +138,18 @@ class Services:
     def _write(self, saved: Saved, event: AnyEvent, author: Person, *, exact: bool) -> Saved:
         if isinstance(event, ChildFinished | ChildFailed):
             return Merging(self.history).take(saved, event, self.committer, author)
-        write = self.history.append if exact else self.history.apply
-        event = self.files.sealed(saved, event)
-        made = write(saved, event, self.committer, author)
-        if getattr(event, "workspace", None) is not None:
+        found = event
+
+        def now(newest: Saved) -> AnyEvent:
+            nonlocal found
+            found = self.files.sealed(newest, event)  # each time: what was written of them may have been erased
+            return found
+
+        if exact:
+            made = self.history.append(saved, now(saved), self.committer, author)
+        else:
+            made = self.history.apply(saved, now, self.committer, author)
+        if getattr(found, "workspace", None) is not None:
             with suppress(Unavailable):  # what is not noted costs a look at every file
                 self.files.settle(made)
         return made

@@ -378,6 +378,20 @@ def test_what_no_branch_led_to_is_forked_only_if_an_erasure_has_left_all_of_it(f
     assert is_whole(folder)
 
 
+def test_what_a_store_holds_open_of_an_erased_loop_is_not_built_upon(folder: Path) -> None:
+    repacked(folder, "-a")
+    with closing(GitStore.open(folder)) as store:
+        gone, other = store.head(OPS), store.head(OTHER)
+        assert gone is not None
+        assert other is not None
+        store.read(other)  # which is in the same pack
+        with Loops.open(folder) as loops:
+            loops.erase("ops", by=ADA)
+        with pytest.raises(Torn):
+            History(store).branch(loop_name("late"), gone)
+    assert is_whole(folder)
+
+
 # Git at work meanwhile ------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,6 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from threading import RLock
 
 import msgspec
@@ -36,7 +35,7 @@ from ._objects import Batch, Objects
 from ._protocol import Commit, NotALoop
 from ._revisions import Revisions
 from ._trees import MAX_DEPTH, MAX_MESSAGES, Trees, Weight, check_workspace, damaged, folder_in
-from ._vanished import erasures
+from ._vanished import Found
 
 _CHECKED, _TREES = 256, 64
 _AT_ONCE = 2**16  # bytes of messages that are decoded together
@@ -89,9 +88,9 @@ class Commits:
     """The commits of a repository, for any thread at any time. `forget` is told of each that is remembered no more."""
 
     def __init__(
-        self, folder: Path, objects: Objects, revisions: Revisions, forget: Callable[[CommitId], None]
+        self, found: Found, objects: Objects, revisions: Revisions, forget: Callable[[CommitId], None]
     ) -> None:
-        self._folder, self._objects, self._revisions, self._forget = folder, objects, revisions, forget
+        self._found, self._objects, self._revisions, self._forget = found, objects, revisions, forget
         self._trees = Trees(objects, kept=_TREES)
         self._remembered: dict[CommitId, _Remembered] = {}
         self._kept = Kept[CommitId, _Known](_KEPT, _KEPT_SIZE)
@@ -113,7 +112,7 @@ class Commits:
     def check(self, commit: CommitId) -> str:
         """A commit's message, once it is sure that it is one of a loop, as `Store.check`."""
         with self._turn:
-            if erasures(self._folder):  # what no branch leads to may have lost a part of it
+            if self._found.erasures():  # what no branch leads to may have lost a part of it
                 return self._find(commit, 0).commit.message
             known = self._remembered.get(commit)
             if known is not None:
@@ -127,7 +126,7 @@ class Commits:
             return known.laid.weight
         if commit in self._checked:
             return self._checked[commit].weight
-        since, weight = erasures(self._folder), Weight()
+        since, weight = self._found.erasures(), Weight()
         raw = self._commit(commit, above)
         tree, _, _ = self._record(commit, raw, weight)
         self._trees.check(folder_in(tree, MESSAGES))
@@ -170,7 +169,7 @@ class Commits:
         weight = Weight()
         with self._turn:
             base = None if parent is None else self._find(parent, 0)
-            since = erasures(self._folder) if base is None else base.laid.since
+            since = self._found.erasures() if base is None else base.laid.since
             record = encode_record(state)
             definition = self._definition(batch, state.definition, base, weight)
             weight.add(len(record) + weight.definition)
@@ -186,6 +185,8 @@ class Commits:
                 parts[CHILDREN] = batch.add("tree", tree_bytes(nested))
             if state.workspace is not None:
                 parts[WORKSPACE] = state.workspace.tree
+                if base is None or base.commit.state.workspace != state.workspace:
+                    since = min(since, self._found.since(state.workspace.tree))
             entries = [head + bytes.fromhex(parts[name]) for name, head in _HEADS.items() if name in parts]
             return Laid(batch.add("tree", b"".join(entries)), definition, folders, weight, since)
 
@@ -235,7 +236,7 @@ class Commits:
         if known is not None and state is not None:
             found = Commit(id=commit, state=state, parents=known.parents, author=known.author, message=known.message)
             return self._keep(_Known(found, known.laid))
-        since = erasures(self._folder)
+        since = self._found.erasures()
         raw = self._commit(commit, above)
         weight = Weight()
         state = self._load(commit, raw, above, weight)
@@ -247,6 +248,8 @@ class Commits:
 
     def _remember(self, known: _Known) -> _Known:
         commit, laid = known.commit, known.laid
+        if commit.state.workspace is not None:
+            self._found.note(commit.state.workspace.tree, laid.since)
         held = weakref.ref(commit.state, partial(self._let_go, commit.id))
         self._remembered[commit.id] = _Remembered(held, commit.parents, commit.author, commit.message, laid)
         return self._keep(known)

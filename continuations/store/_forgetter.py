@@ -184,6 +184,7 @@ class Forgetter:
             gone |= self._forget_loose(doomed)
         if gone:
             self._forget_caches()
+        about_to_erase(self._folder)  # and who has seen one of them since
         self._objects.close()
         self._check_none_half(of_git=True)
         return len(gone)

@@ -56,7 +56,7 @@ from ._shared import Work
 from ._together import JointRefs, Swap, check_unused
 from ._trees import Trees
 from ._upkeep import GitUpkeep
-from ._vanished import erasures
+from ._vanished import Found, erasures
 from ._waiting import Waiting
 from ._workspaces import Workspaces
 
@@ -97,11 +97,13 @@ class GitStore(Store):
         self._leases = LeaseFiles(self._folder)
         self._revisions = Revisions(self._objects, self._refs, self._folder / "logs")
         self._waiting = Waiting(self._folder, self._objects, self._refs, LOOPS)
-        self._commits = Commits(self._folder, self._objects, self._revisions, self._journal.forget)
-        excludes = partial(self.setting, "core.excludesfile")
-        trees = Trees(self._objects)
-        self._workspaces = Workspaces(self._folder, self._objects, trees, excludes, self._early)
-        self._projects = Projects(self._folder, self._objects, trees, self._revisions, self._early, durable=durable)
+        found = Found(self._folder, self._objects.refresh)
+        self._commits = Commits(found, self._objects, self._revisions, self._journal.forget)
+        excludes, trees = partial(self.setting, "core.excludesfile"), Trees(self._objects)
+        self._workspaces = Workspaces(self._folder, self._objects, trees, excludes, self._early, found)
+        self._projects = Projects(
+            self._folder, self._objects, trees, self._revisions, self._early, found, durable=durable
+        )
 
     @classmethod
     def open(

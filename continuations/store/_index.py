@@ -35,12 +35,13 @@ class Index(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What is known of the files, by folder; "" is the outermost.
 
     `settled` is the tree that the files were last known to be, in a commit; `target` the one that they were being
-    made when a process died, if one did.
+    made when a process died, if one did. What is known was there after so many erasures as `since` says.
     """
 
     version: int = _VERSION
     settled: str = ""
     target: str = ""
+    since: int = 0
     folders: dict[str, Known] = {}
 
 
@@ -73,7 +74,7 @@ def save_index(file: Path, index: Index) -> None:
     try:
         data = _encoder.encode(index)
     except UnicodeEncodeError:  # a file's name is not UTF-8
-        data = _encoder.encode(Index(settled=index.settled, target=index.target))
+        data = _encoder.encode(Index(settled=index.settled, target=index.target, since=index.since))
     temporary = file.with_name(f"{file.name}.{mark()}")
     _disk.write(temporary, data)
     try:

@@ -160,6 +160,11 @@ class Objects:
         """The files of its own that an object has, here and in alternates."""
         return (file for folder in self._folders if (file := _file(folder, name)).exists())
 
+    def refresh(self) -> None:
+        """See what is there now."""
+        with self._turn:
+            self._refresh()
+
     def _refresh(self) -> bool:
         """See which packs there are now, and what is in the journal; whether it is other than at the last look."""
         self._recent = None  # it may be closed

@@ -26,6 +26,7 @@ from ._protocol import Unavailable
 from ._revisions import Revisions
 from ._snapshot import MAX_NEW, is_secret
 from ._trees import EMPTY, Trees
+from ._vanished import Found
 
 MAX_HELD_BACK = 100
 """The most files of a project that can be held back from a loop."""
@@ -55,10 +56,18 @@ class Projects:
     """What a repository of loops has to do with projects. `folder` is the repository."""
 
     def __init__(
-        self, folder: Path, objects: Objects, trees: Trees, revisions: Revisions, early: Early, *, durable: bool
+        self,
+        folder: Path,
+        objects: Objects,
+        trees: Trees,
+        revisions: Revisions,
+        early: Early,
+        found: Found,
+        *,
+        durable: bool,
     ) -> None:
         self._folder, self._objects, self._trees, self._revisions = folder, objects, trees, revisions
-        self._early, self._durable = early, durable
+        self._early, self._found, self._durable = early, found, durable
 
     def take(self, text: str, holds_secret: Callable[[str], bool], *, borrow: bool = False) -> tuple[TreeId, Origin]:
         """The files of the commit that ``PATH@REVISION`` names, as a loop can have them; their objects are here then.
@@ -73,6 +82,7 @@ class Projects:
             Unavailable: it cannot be written.
         """
         project, commit = Project.named(text)
+        since = self._found.erasures()
         theirs = Objects(project.objects)
         taking = _Taking(theirs, self._objects, holds_secret)
         try:
@@ -101,6 +111,7 @@ class Projects:
             if new:
                 packs.append(self._objects.write_packed(new, early=self._early.needed))
             self._early.add(tree, packs)
+            self._found.note(tree, since)
         except (GitFailed, OSError) as error:
             raise Unavailable(
                 f"The files of {project.path} could not be taken: {error}.", hint="Check permissions and free space."

@@ -1,11 +1,15 @@
 """How often something that was there is there no more: who builds on what they read before then looks again."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 
 from . import _disk
+from ._kept import Kept
 
 _COUNT = "caesura.erased"
+_TREES = 1024
 
 
 def erasures(folder: Path | str) -> int:
@@ -16,9 +20,41 @@ def erasures(folder: Path | str) -> int:
 
 
 def about_to_erase(folder: Path) -> None:
-    """Count one more, before anything goes.
+    """Count one more: before anything goes, and again once it is gone, for who has seen it in between.
 
     Raises:
         OSError: the disk is full, or may not be written.
     """
     _disk.append(folder / _COUNT, b".")
+
+
+class Found:
+    """Trees of files, each with how many erasures there had been when all that is in it was last known to be there.
+
+    A look, a merge or a project brings such a tree here before a commit names it: what it has in common with others is
+    not written again, and goes if these are erased meanwhile. `look_again` is called before anything is read after an
+    erasure: a pack that is held open shows what is gone. For any thread at any time.
+    """
+
+    def __init__(self, folder: Path, look_again: Callable[[], None]) -> None:
+        self._folder, self._look_again, self._turn = folder, look_again, Lock()
+        self._trees = Kept[str, int](_TREES, _TREES)
+        self._seen = erasures(folder)
+
+    def erasures(self) -> int:
+        """How many there have been by now."""
+        now = erasures(self._folder)
+        if now != self._seen:
+            self._look_again()
+            self._seen = now
+        return now
+
+    def note(self, tree: str, since: int) -> None:
+        """All that is in a tree was there after so many."""
+        with self._turn:
+            self._trees.keep(tree, max(since, self._trees.get(tree) or 0), 1)
+
+    def since(self, tree: str) -> int:
+        """After how many it was; of a tree that nobody has noted, that is known of the time before the first."""
+        with self._turn:
+            return self._trees.get(tree) or 0

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .._ids import LoopName, TreeId
-from .._patch import kind_of
 from .._workspace import PLAIN, SCRIPT, FileContent
 from . import _disk
 from ._checkout import Checkouts
+from ._differences import changes, differences, is_between
 from ._early import Early
 from ._exclusive import in_turn
 from ._folder import FileChange, Occupied, Unkeepable, opened
@@ -31,6 +31,7 @@ from ._owner import is_dead, mark
 from ._snapshot import Snapshots
 from ._trees import EMPTY, Trees
 from ._unwritten import Unwritten
+from ._vanished import Found
 
 _PLACE, _INDEX, _FILES = "place", "index", "files"
 _NEW, _FOR = "new~", "for"
@@ -51,9 +52,15 @@ class Workspaces:
     is told of one."""
 
     def __init__(
-        self, repository: Path, objects: Objects, trees: Trees, excludes: Callable[[], str | None], early: Early
+        self,
+        repository: Path,
+        objects: Objects,
+        trees: Trees,
+        excludes: Callable[[], str | None],
+        early: Early,
+        found: Found,
     ) -> None:
-        self._folder = repository / FOLDER
+        self._folder, self._found = repository / FOLDER, found
         self._objects, self._trees, self._excludes, self._early = objects, trees, excludes, early
         self._known: dict[LoopName, tuple[tuple[int, ...], Index]] = {}
         self._noted: dict[LoopName, str] = {}
@@ -143,11 +150,15 @@ class Workspaces:
             Unkeepable, TooLarge: they cannot be kept as they are.
             OSError: an object cannot be written.
         """
+        since = self._found.erasures()
         with self._opened(loop) as (root, index):
+            if index.since != since:  # what is known to be there may be gone by now
+                index.folders, index.since = {}, since
             if kept and not index.folders:
                 seed(index, self._trees, kept)
             rules = own_rules(root, self._excludes())
             found = Snapshots(root, self._objects, self._trees, rules, holds_secret, self._early).take(index)
+            self._found.note(found.tree, since)
             if kept not in ("", index.settled) and not index.target and self._last_noted(loop) == kept:
                 index.settled = kept  # a process died as soon as a commit held what it had looked at
                 self._save(loop, index)
@@ -175,9 +186,9 @@ class Workspaces:
         rules = own_rules(root, self._excludes())
         found = Snapshots(root, objects, trees, rules, holds_secret, Early(self._folder, needed=False)).take(index)
         settled, target = self._settled(loop, root, index), index.target
-        if found.tree == settled or (target and _is_between(trees, found.tree, settled, target)):
+        if found.tree == settled or (target and is_between(trees, found.tree, settled, target)):
             return found.left_out, (), found.tree != kept
-        return found.left_out, tuple(_changes(trees, kept, found.tree)), False
+        return found.left_out, tuple(changes(trees, kept, found.tree)), False
 
     def settle(self, loop: LoopName, tree: TreeId) -> None:
         """Note that a commit holds the files as they were looked at last."""
@@ -226,8 +237,10 @@ class Workspaces:
         Raises:
             OSError: an object cannot be written.
         """
+        since = self._found.erasures()
         merged = Merges(self._folder.parent, self._objects, self._trees, holds_secret).merge(base, ours, theirs)
         if merged.tree not in (ours, theirs):
+            self._found.note(merged.tree, since)
             with self._locked(loop):
                 self._note(loop, merged.tree)
                 self._note(loop, ours)  # that is what the files are until they are made the other
@@ -252,7 +265,7 @@ class Workspaces:
 
     def changes(self, old: str, new: str) -> Iterator[FileChange]:
         """The files that two trees do not have alike, in the order of their paths."""
-        yield from _changes(self._trees, old, new)
+        yield from changes(self._trees, old, new)
 
     def content(self, entry: Entry) -> FileContent:
         """The file that an entry of a tree is.
@@ -286,11 +299,11 @@ class Workspaces:
 
     def differences(self, old: str, new: str) -> Iterator[tuple[str, Entry | None, Entry | None]]:
         """The paths at which two trees do not have the same file, in order, with what each of them has there."""
-        yield from _differences(self._trees, old, new)
+        yield from differences(self._trees, old, new)
 
     def is_between(self, now: str, old: str, new: str) -> bool:
         """Whether each file in one tree is as it is in one of two others: what a checkout that was cut short leaves."""
-        return _is_between(self._trees, now, old, new)
+        return is_between(self._trees, now, old, new)
 
     def _settled(self, loop: LoopName, root: Path, index: Index) -> str:
         """The tree that files were when a commit held them last. A loop's own folder is empty before there is one."""
@@ -356,33 +369,6 @@ class Workspaces:
 
     def _is_there(self, tree: str) -> bool:
         return bool(tree) and next(iter(self._objects.find(tree)), None) is not None
-
-
-def _changes(trees: Trees, old: str, new: str) -> Iterator[FileChange]:
-    for path, was, now in _differences(trees, old, new):
-        yield FileChange(kind_of(was, now), path)
-
-
-def _differences(trees: Trees, old: str, new: str, above: str = "") -> Iterator[tuple[str, Entry | None, Entry | None]]:
-    if old == new:
-        return
-    before = trees.read(old) if old else {}
-    after = trees.read(new) if new else {}
-    for name in sorted(before.keys() | after.keys()):
-        path = f"{above}{name}"
-        was, now = before.get(name), after.get(name)
-        if was == now:
-            continue
-        inner, other = (one.id if one is not None and one.is_folder else "" for one in (was, now))
-        yield from _differences(trees, inner, other, f"{path}/")
-        was, now = (None if one is None or one.is_folder else one for one in (was, now))
-        if was is not None or now is not None:
-            yield path, was, now
-
-
-def _is_between(trees: Trees, now: str, old: str, new: str) -> bool:
-    aside = {path for path, _, _ in _differences(trees, old, now)}
-    return all(path not in aside for path, _, _ in _differences(trees, now, new))
 
 
 def _signature(file: Path) -> tuple[int, ...]:
