@@ -413,6 +413,38 @@ def test_what_is_to_survive_a_crash_alone_takes_no_branch_of_another_loop_with_i
         store.close()
 
 
+@pytest.mark.parametrize("done", ["erase", "prune"])
+def test_forgetting_that_is_to_survive_a_crash_alone_takes_nothing_of_another_loop_with_it(
+    recorded: Recorded, done: str
+) -> None:
+    heads: list[CommitId] = []
+
+    def before(store: GitStore) -> None:
+        World(store, [["order"]], "gone").end(lambda _: "approve")
+        World(store, ["look"], "stays").end(lambda _: "approve")
+        store.upkeep().run(thorough=True)
+        head = store.head(loop_name("stays"))
+        assert head is not None
+        heads.append(head)
+
+    def work(store: Acknowledging) -> None:
+        loops = Loops(store)
+        if done == "erase":
+            loops.erase("gone", by=ADA)
+        else:
+            loops.prune("gone", keep=1, by=ADA)
+
+    cuts = 0
+    for cut, _ in recorded(work, "crash", before=before).cuts(samples=2):
+        store = GitStore.open(cut)
+        assert [store.head(loop_name("stays"))] == heads
+        for commit, _ in store.line(heads[0]):
+            store.read(commit)
+        store.close()
+        cuts += 1
+    assert cuts > 20
+
+
 def test_what_another_has_written_and_not_synced_is_synced_by_whoever_builds_on_it(
     recorded: Recorded, folder: Path
 ) -> None:

@@ -43,9 +43,9 @@ _NAMED = 10
 class Eraser:
     """Erases loops of one repository."""
 
-    def __init__(self, folder: Path, objects: Objects, refs: JointRefs, *, bare: bool, durable: bool) -> None:
+    def __init__(self, folder: Path, objects: Objects, refs: JointRefs, *, bare: bool) -> None:
         self._folder, self._objects, self._refs, self._bare = folder, objects, refs, bare
-        self._forgetter = Forgetter(folder, objects, durable=durable)
+        self._forgetter = Forgetter(folder, objects)
 
     def kin(self, root: LoopName) -> tuple[LoopName, ...]:
         """See `Keeper.kin`."""

@@ -44,10 +44,13 @@ def check_there(folder: Path, commits: Collection[str], since: int | None) -> No
 
 
 class Forgetter:
-    """Takes objects out of the repository in a folder; only for one who has exclusive access to it."""
+    """Takes objects out of the repository in a folder; only for one who has exclusive access to it.
 
-    def __init__(self, folder: Path, objects: Objects, *, durable: bool) -> None:
-        self._folder, self._objects, self._durable = folder, objects, durable
+    All of it outlasts a power cut, whatever else may not: what stays in a pack that is written anew is others'.
+    """
+
+    def __init__(self, folder: Path, objects: Objects) -> None:
+        self._folder, self._objects = folder, objects
 
     # What there is -----------------------------------------------------------------------------------------------
 
@@ -150,15 +153,14 @@ class Forgetter:
         with or_refused("The list of what is to go could not be written"):
             _disk.unlink(new)
             _disk.write(new, "".join(f"{one}\n" for one in sorted(doomed)).encode())
-            if self._durable:
-                _disk.sync(new)
+            _disk.sync(new)
             _disk.rename(new, file)
-            self._settle(self._folder)
+            _disk.sync(self._folder)
 
     def drop_plan(self, name: str) -> None:
         """Forget the list itself."""
         _disk.unlink(self._folder / name)
-        self._settle(self._folder)
+        _disk.sync(self._folder)
 
     # Forgetting --------------------------------------------------------------------------------------------------
 
@@ -201,9 +203,9 @@ class Forgetter:
             _disk.unlink(objects / name[:2] / name[2:])
         for folder in sorted({name[:2] for name in gone}):
             try:
-                self._settle(objects / folder)
+                _disk.sync(objects / folder)
             except FileNotFoundError:  # git removes empty folders of objects
-                self._settle(objects)
+                _disk.sync(objects)
         return gone
 
     def _forget_packed(self, index: Path, doomed: set[str]) -> set[str]:
@@ -228,17 +230,17 @@ class Forgetter:
                     ) from error
                 if made is not None:
                     objects = self._folder / "objects"
-                    made = take_over(made, objects, durable=self._durable, stands_for_others=True)
+                    made = take_over(made, objects, durable=True, stands_for_others=True)
                     if is_early(index.with_suffix(".pack")):  # then this one is, for as long
                         with suppress(FileNotFoundError):  # it was let go of
                             _disk.rename(keeper(index), keeper(made))
             # The pack first: an index that is left alone, by who dies here, says nothing of what was in it; a pack
             # could be one that git makes.
             _disk.unlink(index.with_suffix(".pack"))
-            self._settle(index.parent)
+            _disk.sync(index.parent)
             for kind in (".idx", ".rev", ".bitmap", ".mtimes", ".promisor", ".keep"):
                 _disk.unlink(index.with_suffix(kind))
-            self._settle(index.parent)
+            _disk.sync(index.parent)
         if made is not None and not is_early(made):
             _disk.unlink(keeper(made))
         return gone
@@ -250,11 +252,7 @@ class Forgetter:
             for file in objects.glob(pattern):
                 with suppress(IsADirectoryError, PermissionError):
                     _disk.unlink(file)
-                    self._settle(file.parent)
-
-    def _settle(self, folder: Path) -> None:
-        if self._durable:
-            _disk.sync(folder)
+                    _disk.sync(file.parent)
 
 
 def unclean(file: Path, folder: Path, what: str, hint: str) -> Unclean:

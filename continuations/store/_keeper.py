@@ -37,7 +37,7 @@ class GitKeeper(Keeper):
     ) -> None:
         self._objects, self._opened, self._durable = folder / "objects", opened, durable
         self._pool, self._refs, self._reader, self._seal = objects, refs, CheckedReader(objects), seal
-        self._eraser = Eraser(folder, objects, refs, bare=bare, durable=durable)
+        self._eraser = Eraser(folder, objects, refs, bare=bare)
 
     def written_again(
         self, commit: CommitId, parents: tuple[CommitId, ...], message: str, by: Person | None, at: dt.datetime
