@@ -51,6 +51,7 @@ class Recorder:
         for name in ("begin", "grow", "put", "cut"):
             patch.setattr(_disk, name, self._growing(name, getattr(_disk, name)))
         patch.setattr(_disk, "sync", lambda path: self.note("sync", self._at(path)))
+        patch.setattr(_disk, "sync_all", lambda: self.note("sync_all", Path()))
         patch.setattr(_disk, "settle", lambda file: self.note("sync", self._at(file.path)))
 
     def note(self, name: str, first: Any = None, second: Any = None) -> None:
@@ -149,6 +150,11 @@ class Disk:
                 else:
                     for path in [one for one in self.names if one.parent == first and one != first]:
                         del self.names[path][:-1]
+            case "sync_all":
+                for file in self.files:
+                    file.synced = file.data
+                for bound in self.names.values():
+                    del bound[:-1]
             case _:
                 raise AssertionError(name)
 

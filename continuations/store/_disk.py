@@ -131,6 +131,11 @@ def sync(path: Path) -> None:
         os.close(file)
 
 
+def sync_all() -> None:
+    """Wait until all that was written by now, by whomever, is on the disk itself."""
+    os.sync()
+
+
 def rename(old: Path, new: Path) -> None:
     """Give a file another name, in the place of whatever had that name."""
     old.rename(new)

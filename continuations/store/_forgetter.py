@@ -9,12 +9,11 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from . import _disk
+from . import _disk, _unsynced
 from ._errors import Torn
 from ._format import is_id
-from ._journal import torn_ends
 from ._keeping import Unclean
-from ._leftovers import ASIDE, half_written, torn_files
+from ._leftovers import ASIDE, half_written, torn_ends, torn_files
 from ._objects import Objects
 from ._packing import is_early, keeper, left_keepers, tidy_kept
 from ._packs import Pack
@@ -175,6 +174,7 @@ class Forgetter:
             return self._forget(doomed)
 
     def _forget(self, doomed: set[str]) -> int:
+        _unsynced.stand(self._folder, durable=True)  # what takes its place, too
         about_to_erase(self._folder)  # who is about to name one of them looks again
         tidy_kept(self._folder / "objects")
         gone, known = self._forget_loose(doomed), set[Path]()

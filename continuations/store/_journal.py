@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from threading import RLock
 
-from . import _disk
+from . import _disk, _unsynced
 from ._format import Kind
 from ._frames import (
     HEAD,
@@ -34,10 +34,9 @@ from ._frames import (
 from ._refused import or_refused
 from ._vanished import about_to_erase, erasures
 
-FOLDER = "caesura.journal"
-"""The folder in the repository that the journal is in."""
+FOLDER, TORN = "caesura.journal", "torn-"
+"""The folder in the repository that the journal is in; with what a file's name begins there that keeps a torn end."""
 
-_TORN = "torn-"
 _NUMBERS = 10**7
 _LEAST, _ROOM, _LONG = 2**16, 2**20, 2**15
 """By how many bytes at least and at most a segment is made longer than need be, for a frame of fewer than how many."""
@@ -125,11 +124,6 @@ class Segment:
             self.moves.setdefault(move.ref, []).append(move)
         self.steps += len(frame.moves)
         self.end, self.chain = frame.end, frame.chain
-
-
-def torn_ends(repository: Path) -> list[str]:
-    """The files that keep what followed the last whole frame of a segment, by their paths in the repository."""
-    return [str(one.relative_to(repository)) for one in sorted((repository / FOLDER).glob(f"{_TORN}*"))]
 
 
 class Journal:
@@ -296,6 +290,7 @@ class Journal:
             if not objects and not moves:
                 return
             segment, growing = self._writable()
+        _unsynced.stand(self._repository, durable=self._durable)
         data, frame = frame_bytes(objects, moves, durable=self._durable, at=segment.end, chain=segment.chain)
         begin, written = segment.end, False
         try:
@@ -385,10 +380,16 @@ class Journal:
         """Keep what follows the last frame of a closed segment, unless it is nothing."""
         tail = segment.tail()
         if len(tail) > 1:  # else it is what was left of one that was taken back, and says nothing
-            kept = self.folder / f"{_TORN}{segment.path.name}-{segment.end}"
+            kept = self.folder / f"{TORN}{segment.path.name}-{segment.end}"
             _disk.unlink(kept)
             _disk.write(kept, tail)
             _disk.sync(kept)
+
+    @property
+    def durable(self) -> bool:
+        """Whether any step in it is to outlast a power cut."""
+        with self._turn:
+            return any(segment.durable for segment in self._segments)
 
     def remove(self, segment: Segment) -> None:
         """Remove a closed segment, all of which is where git looks."""

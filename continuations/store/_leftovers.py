@@ -12,7 +12,7 @@ from ._errors import Torn
 from ._format import is_id
 from ._frames import moves_in
 from ._guard import is_guard
-from ._journal import FOLDER, Segment, torn_ends
+from ._journal import FOLDER, TORN, Segment
 from ._layout import ARCHIVE
 from ._looks import folders_of_none
 from ._objects import Objects, fanned, read_loose
@@ -99,6 +99,11 @@ def _end(file: Path) -> bytes:
             if not segment.read_on():
                 return end
     return b""
+
+
+def torn_ends(folder: Path) -> list[str]:
+    """The files that keep what followed the last whole frame of a segment, by their paths in the repository."""
+    return [str(one.relative_to(folder)) for one in sorted((folder / FOLDER).glob(f"{TORN}*"))]
 
 
 def torn_files(objects: Path) -> Iterator[tuple[str, Path]]:

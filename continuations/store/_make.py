@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from . import _disk
+from . import _disk, _unsynced
 from ._exclusive import MARK, in_turn
 
 _SETTINGS = """\
@@ -52,3 +52,5 @@ def make(folder: Path, initialize: Callable[[Path], object], *, durable: bool) -
             for path in (*folder.rglob("*"), folder, *(one.parent for one in missing)):
                 with suppress(FileNotFoundError):  # another process uses it by now, and is done with that file
                     _disk.sync(path)
+        else:
+            _unsynced.stand(folder, durable=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Literal, TypeVar
 
-from . import _disk
+from . import _disk, _unsynced
 from ._errors import Torn, torn
 from ._exclusive import Held, Locks, Turns
 from ._format import is_id
@@ -248,6 +248,7 @@ class Refs:
             try:
                 with self._turns.take(max(0.0, deadline - time.monotonic())) as locks:
                     self.unseal(locks)
+                    _unsynced.stand(self._folder, durable=self._durable)
                     return change(locks)
             except (Held, BlockingIOError) as error:
                 if time.monotonic() > deadline:

@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from . import _disk, _refs
+from . import _disk, _refs, _unsynced
 from ._early import Early
 from ._errors import torn
 from ._exclusive import Locks, Turns, sealing, settle
@@ -176,6 +176,7 @@ class Sealer:
         for one in ready:
             if one.segment.path.exists():  # else somebody else has sealed it
                 self._publish(one, locks)
+                self._stand(one.segment)
                 self._release(one.segment, one.pack)
             elif one.pack is not None:
                 _disk.unlink(keeper(one.pack))
@@ -207,6 +208,16 @@ class Sealer:
             ):
                 return
         raise FileExistsError(f"{last.ref} was moved by another program, and its steps since have no place to go")
+
+    def _stand(self, segment: Segment) -> None:
+        """What was not synced of a segment, as its steps need not outlast a power cut, is if later ones are to."""
+        if segment.durable:
+            return
+        if self._journal.durable:
+            _disk.sync_all()
+            segment.durable = True
+        else:
+            _unsynced.stand(self._repository, durable=False)
 
     def _release(self, segment: Segment, pack: Path | None) -> None:
         """Let git have what is sealed, in this order: until then it is in the journal, or safe from git, or both."""

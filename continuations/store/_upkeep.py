@@ -168,11 +168,15 @@ class GitUpkeep(Upkeep):
         for index in self._packs():
             with suppress(OSError, Unreadable):
                 pack = Pack(index)
+                doubles: set[str] = set()
                 for name in loose.keys() - found:
                     self._breathe()
                     if pack.offset(bytes.fromhex(name)) is not None and pack.read(bytes.fromhex(name), MAX_OBJECT):
-                        found.add(name)
+                        doubles.add(name)
                 pack.close()
+                for file in (pack.file, index) if doubles else ():  # who made it need not have waited
+                    _disk.sync(file)
+                found |= doubles
         return found
 
     # Packs -----------------------------------------------------------------------------------------------------------
