@@ -341,9 +341,9 @@ class Actor:
         if effect.not_before is not None and effect.not_before > now:
             self._start(RETRY + effect.call, sleeping(self._services.now, effect.not_before))
             return
-        if self._under_way.tools >= self._services.max_tools or not await self._court.may_start(
-            self.saved, effect.call
-        ):
+        if self._under_way.tools >= self._services.max_tools or await self._supervisor.stopped_above(self):
+            return
+        if not await self._court.may_start(self.saved, effect.call):
             return
         started = ToolStarted(at=now, call=effect.call, worker=self._worker, process=self._supervisor.process)
         claimed = await self._commit(started, exact=True)

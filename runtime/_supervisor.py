@@ -181,6 +181,28 @@ class Supervisor:
             child.post()
             self.wake_below(child)
 
+    async def stopped_above(self, actor: Actor) -> bool:
+        """Whether somebody has ended or paused a loop above one, and its actor has not seen that yet: it looks again.
+
+        Who cancels ends what is nested by then: a loop that began since learns of it here, before its first effect.
+        """
+        above = list(actor.above())
+        stopped = await self.services.step(self._stopped, above) if above else []
+        for one in (*stopped, actor) if stopped else ():
+            one.post()
+        return bool(stopped)
+
+    def _stopped(self, actors: Iterable[Actor]) -> list[Actor]:
+        found: list[Actor] = []
+        for actor in actors:
+            try:
+                state = self.services.history.load(actor.loop).state
+            except NoSuchLoop:
+                found.append(actor)
+            else:
+                found += [actor] if state.ending is not None or state.gate is not None else []
+        return found
+
     async def start_child(self, parent: Actor, call_id: CallId) -> None:
         """Drive the child loop of a call: make it if it is not there yet."""
         call = parent.saved.state.call(call_id)

@@ -6,7 +6,17 @@ from typing import Any
 import pytest
 import trio
 
-from caesura.continuations import MemoryStore, NotApplicable, Result, Status, User
+from caesura.continuations import (
+    CommitId,
+    GitStore,
+    LoopName,
+    Loops,
+    MemoryStore,
+    NotApplicable,
+    Result,
+    Status,
+    User,
+)
 from caesura.runtime import Agent, tool
 from tests.models import ADA, Held, World, ask_for, check_results, lines, results, rounds, say
 
@@ -171,3 +181,39 @@ async def test_a_cancelled_loop_can_be_told_nothing_and_resuming_it_changes_noth
         with pytest.raises(NotApplicable):
             act("x", "more", by=ADA)
     assert (await world.resume()).commit == head
+
+
+@pytest.mark.parametrize("act", ["cancel", "pause"])
+async def test_what_is_nested_in_a_loop_does_nothing_after_that_was_stopped_though_it_began_later(
+    tmp_path: Path, act: str
+) -> None:
+    ran: list[str] = []
+
+    @tool
+    async def charge() -> str:
+        ran.append("charged")
+        return "charged"
+
+    class Stopping(GitStore):
+        """Somebody stops the root just before the loop nested in it begins."""
+
+        def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
+            if loop == "x.inner-1" and old is None:
+                with Loops.open(self.location) as loops:
+                    getattr(loops, act)("x", "no need", by=ADA)
+            super().move(loop, old, new)
+
+    store = Stopping.open(tmp_path / "r.git", create=True)
+    agent, script = nest([charge])
+    world = World(store, agent, script, poll=1e6)  # nobody looks by themselves
+    with trio.fail_after(300):
+        outcome = await world.run()
+    assert ran == []
+    if act == "cancel":
+        assert (outcome.status, world.state("x.inner-1").status) == (Status.CANCELLED, Status.CANCELLED)
+    else:
+        assert outcome.status is Status.SUSPENDED
+        world.loops().reject("x.deploy-1", by=ADA)
+        assert (await world.resume()).status is Status.COMPLETED
+        assert ran == ["charged"]
+    store.close()
