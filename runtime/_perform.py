@@ -8,6 +8,7 @@ import msgspec
 import trio
 
 from caesura.continuations import (
+    TERM,
     AgentSpec,
     AnyEvent,
     Assistant,
@@ -91,8 +92,8 @@ def _instructions(definition: AgentSpec) -> str:
     return f"{definition.instructions}\n\nYour last answer must be JSON that fits this schema, and nothing else: {form}"
 
 
-async def run_tool(services: Services, agent: Agent, saved: Saved, call: Call) -> AnyEvent:
-    """Make one attempt at a call that this worker has claimed."""
+async def run_tool(services: Services, agent: Agent, saved: Saved, call: Call) -> AnyEvent | None:
+    """Make one attempt at a call that this worker has claimed; None if another has taken the loop over since."""
     token = trio.lowlevel.current_trio_token()
     workspace = None if saved.state.workspace is None else await services.sync(services.files.folder, saved)
 
@@ -110,6 +111,11 @@ async def run_tool(services: Services, agent: Agent, saved: Saved, call: Call) -
         workspace=workspace,
     )
     tool = agent.tool(call.tool)
+    # A machine that slept since the claim: somebody may have been asked what became of it.
+    if call.started is not None and services.now() - call.started > TERM:
+        now = (await services.sync(services.history.load, saved.loop)).state.call(call.id)
+        if now is None or (now.state, now.attempt, now.runner) != (call.state, call.attempt, call.runner):
+            return None
     ended = (
         Failed(error=f"there is no tool {call.tool!r}")
         if tool is None

@@ -1,7 +1,9 @@
 """A tool starts only once the commit that says so is won; whoever lost it starts nothing."""
 
+import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,9 +29,10 @@ X = loop_name("x")
 
 
 class Fenced(MemoryStore):
-    """A store in which something happens just before the move to the commit that claims a call."""
+    """A store in which something happens just before, or after, the move to the commit that claims a call."""
 
     before: Callable[[], object] | None = None
+    after: Callable[[], object] | None = None
 
     def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
         before = self.before
@@ -37,9 +40,13 @@ class Fenced(MemoryStore):
             self.before = None
             before()
         super().move(loop, old, new)
+        after = self.after
+        if after is not None and "Event: ToolStarted" in self.read(new).message:
+            self.after = None
+            after()
 
 
-def working(store: Fenced | Path) -> tuple[World, list[str]]:
+def working(store: Fenced | Path, **options: Any) -> tuple[World, list[str]]:
     ran = list[str]()
 
     @tool
@@ -47,7 +54,7 @@ def working(store: Fenced | Path) -> tuple[World, list[str]]:
         ran.append("work")
         return "worked"
 
-    return World(store, Agent("a", tools=[work]), lines(ask_for(("work", {})), say("done"))), ran
+    return World(store, Agent("a", tools=[work]), lines(ask_for(("work", {})), say("done")), **options), ran
 
 
 @pytest.mark.parametrize("what", ["paused", "cancelled", "another worker"])
@@ -75,6 +82,27 @@ async def test_a_call_whose_claim_lost_to_another_commit_does_not_start(what: st
     if what != "cancelled":
         assert (await world.resume()).status is Status.COMPLETED
         assert ran == ["work"]
+
+
+@pytest.mark.parametrize("taken_over", [True, False])
+async def test_a_worker_that_slept_after_its_claim_starts_nothing_that_another_has_taken_over(taken_over: bool) -> None:
+    store, time = Fenced(), [NOON]
+    world, ran = working(store, now=lambda: time[0])
+
+    def asleep() -> None:
+        time[0] += dt.timedelta(hours=1)
+        if taken_over:
+            history = History(store)
+            history.apply(history.load(X), Resumed(at=time[0], worker=WorkerId("other")), ADA)
+            world.loops().reject("x.work-1", "It may have run.", by=ADA)
+
+    store.after = asleep
+    if taken_over:
+        with pytest.raises(LeaseLost):
+            await world.run()
+    else:
+        assert (await world.run()).status is Status.COMPLETED
+    assert ran == ([] if taken_over else ["work"])
 
 
 async def test_a_call_whose_claim_could_not_be_written_does_not_start() -> None:
