@@ -37,6 +37,7 @@ from caesura.continuations import (
 )
 from caesura.continuations.store import _journal, _journaled, _later, _refs
 from caesura.continuations.store._journal import FOLDER
+from caesura.continuations.store._objects import Batch, Objects
 from tests.damage import git
 from tests.power import Call, Disk, Pool, Recorder
 from tests.strategies import ADA, AGENT, EPOCH, NESTED, ROBOT, WORKERS, World
@@ -461,6 +462,22 @@ def test_what_another_has_written_and_not_synced_is_synced_by_whoever_builds_on_
 
     for cut, known in recorded(work, "power-cut").cuts(samples=20):
         check(cut, known)
+
+
+def test_a_pack_of_files_that_are_looked_at_once_more_is_not_lost_by_that(recorded: Recorded) -> None:
+    batch = Batch()
+    names = [batch.add("blob", text) for text in (b"one", b"two", b"three")]
+
+    def packed(store: GitStore) -> None:
+        store._objects.write_packed(batch)
+
+    cuts = 0
+    for cut, _ in recorded(packed, "crash", before=packed).cuts(samples=4):
+        objects = Objects(cut / "objects")
+        assert [objects.get(name, "blob") for name in names] == [b"one", b"two", b"three"]
+        objects.close()
+        cuts += 1
+    assert cuts > 10
 
 
 @pytest.mark.parametrize("sealed_first", [False, True])

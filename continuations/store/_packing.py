@@ -157,6 +157,9 @@ def put_in_place(
             if durable:
                 _disk.sync(keeper(made))
                 _disk.sync(folder)
+        if made.exists() and not durable:  # what is there may be what others rely on
+            _disk.sync(pack)
+            _disk.sync(index)
         # Git looks for indexes: the pack comes first.
         _disk.rename(pack, made)
         _disk.rename(index, made.with_suffix(".idx"))
