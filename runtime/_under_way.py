@@ -14,12 +14,18 @@ SLEEP = "sleep "  # what only sleeps does not keep its loop busy
 EXPIRY = SLEEP + "until it expires: "
 RETRY = "retry "
 
+_LOOK = 60.0  # seconds
+
 
 def sleeping(now: Callable[[], dt.datetime], until: dt.datetime) -> Callable[[], Awaitable[None]]:
-    """Work that only waits for a time."""
+    """Work that only waits for a time.
+
+    It looks at the clock now and then: trio's own stands still while the machine sleeps, and the other one may be set.
+    """
 
     async def work() -> None:
-        await trio.sleep(max(0.0, (until - now()).total_seconds()))
+        while (left := (until - now()).total_seconds()) > 0:  # noqa: ASYNC110  # nothing tells of it
+            await trio.sleep(min(left, _LOOK))
 
     return work
 

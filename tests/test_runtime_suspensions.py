@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import trio
 from trio.testing import MockClock
 
 from caesura.continuations import Budget, MemoryStore, Status, Usage
-from caesura.runtime import Agent, Moment, after, after_model_calls, suspension, tool
-from tests.models import ADA, Held, World, ask_for, call_of, lines, rounds, say, telling
+from caesura.runtime import Agent, Moment, SleepUntil, after, after_model_calls, suspension, tool
+from tests.models import ADA, NOON, Held, World, ask_for, call_of, lines, rounds, say, telling
 
 
 @tool
@@ -240,3 +241,22 @@ async def test_a_pause_while_the_model_answers_keeps_the_answer_and_starts_nothi
     assert call_of(state, "look-1").attempt == 0
     assert rounds(world.model.requests[-1]) == 0
     assert (await world.resume()).text == "done"
+
+
+async def test_a_loop_wakes_in_time_though_the_machine_slept(autojump_clock: MockClock) -> None:
+    asleep, tell = [dt.timedelta()], telling(autojump_clock)
+
+    @tool
+    def wait() -> SleepUntil:
+        return SleepUntil(NOON + dt.timedelta(hours=8))
+
+    agent, script = Agent("a", tools=[wait]), lines(ask_for(("wait", {})), say("done"))
+    world = World(MemoryStore(), agent, script, now=lambda: tell() + asleep[0], poll=1e6)
+    waits, began = world.seen("sleeps"), trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(world.run, wait=True))
+        await waits.wait()
+        await trio.sleep(10)
+        asleep[0] = dt.timedelta(hours=8)
+    assert world.state().status is Status.COMPLETED
+    assert trio.current_time() - began < 120
