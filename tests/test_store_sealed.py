@@ -516,6 +516,26 @@ with turns.take(0):
     subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
 
 
+def test_a_process_that_is_forked_keeps_no_lock_that_the_other_one_lets_go_of(tmp_path: Path) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from caesura.continuations.store._exclusive import keeping_up, sealing
+
+here, there = os.pipe()
+with keeping_up(Path(sys.argv[1])), sealing(Path(sys.argv[1])):
+    child = os.fork()
+    if not child:
+        os.read(here, 1)
+        os._exit(0)
+with keeping_up(Path(sys.argv[1])) as first, sealing(Path(sys.argv[1]), alone=True) as granted:
+    os.write(there, b".")
+    os.waitpid(child, 0)
+    sys.exit(not (first and granted))
+"""
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
+
+
 def test_a_step_that_is_interrupted_while_another_process_is_at_work_keeps_nobody_from_theirs(
     folder: Path, store: GitStore
 ) -> None:

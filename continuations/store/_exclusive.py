@@ -5,7 +5,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
@@ -346,6 +346,7 @@ def sealing(folder: Path, *, alone: bool = False) -> Iterator[bool]:
 @contextmanager
 def _flocked(path: Path, how: int) -> Iterator[bool]:
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    let_go = release_of(file)
     try:
         try:
             fcntl.flock(file, how)
@@ -354,7 +355,19 @@ def _flocked(path: Path, how: int) -> Iterator[bool]:
         else:
             yield True
     finally:
+        let_go()
+
+
+def release_of(file: int) -> Callable[[], None]:
+    """What closes a file, and lets go of the lock on it, though a process that was forked since has it open, too."""
+    owner = _Process.number
+
+    def let_go() -> None:
+        if owner == _Process.number:
+            fcntl.flock(file, fcntl.LOCK_UN)
         os.close(file)
+
+    return let_go
 
 
 def _lock(folder: Path, name: str) -> Path:

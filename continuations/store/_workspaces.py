@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ from . import _disk
 from ._checkout import Checkouts
 from ._differences import changes, differences, is_between
 from ._early import Early
-from ._exclusive import in_turn
+from ._exclusive import in_turn, release_of
 from ._folder import FileChange, Occupied, Unkeepable, opened
 from ._format import Entry
 from ._ignore import own_rules
@@ -261,7 +260,7 @@ class Workspaces:
             raise Occupied(
                 f"Another loop works in {root} now.", hint="Wait until it rests, or fork: a fork has its own folder."
             ) from None
-        return partial(os.close, held)
+        return release_of(held)
 
     def changes(self, old: str, new: str) -> Iterator[FileChange]:
         """The files that two trees do not have alike, in the order of their paths."""
