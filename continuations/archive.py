@@ -1,6 +1,7 @@
 """The archive: loops that are out of the way, under ``refs/archive/``, with all that they were, and back again."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from ._errors import CallerError
 from ._ids import CommitId, LoopName, loop_name, parent_name, root_of
@@ -51,24 +52,23 @@ class Archive(Care):
         with held(self._store, root, self._now()):
             for _ in range(_ATTEMPTS):
                 moves = self._moves(root, archived=archived)
-                try:
-                    return self._store.move_all(moves, "archived" if archived else "restored")
-                except Moved:  # somebody decided on one of them: what they decided goes along
-                    continue
+                if not moves:
+                    return
+                # Somebody may decide on one of them, which has its branch only then: what they decide goes along.
+                with suppress(Moved):
+                    self._store.move_all(moves, "archived" if archived else "restored")
         raise Moved(f"Other writers kept moving {root}.", hint="Try again; nothing was changed.")
 
     def _moves(self, root: LoopName, *, archived: bool) -> list[Move]:
-        """What takes a loop from the one place to the other; nothing if it is there."""
+        """What takes a loop, or what is left of it, from the one place to the other; nothing if it is there."""
         torn = [fault for name, fault in self._store.torn(archived=not archived).items() if root_of(name) == root]
         if torn:
             raise torn[0]
         here = _family(self._store.heads(archived=not archived), root)
         there = _family(self._store.heads(archived=archived), root)
-        if root not in here:
-            if root in there:
-                return []
+        if root not in here and root not in there:
             raise missing(self._store, root)
-        if there:
+        if there and (root in here or not here.keys().isdisjoint(there)):
             raise taken(root)
         moves: list[Move] = []
         for name, head in here.items():

@@ -1,5 +1,6 @@
 """The archive: loops leave the branches and come back, whole; what is there can be looked at and gone on from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,8 @@ import pytest
 from caesura.continuations import (
     GitStore,
     LoopExists,
+    Loops,
+    Move,
     Nested,
     NoSuchLoop,
     StillDriven,
@@ -51,6 +54,37 @@ def test_a_loop_goes_to_the_archive_and_comes_back_with_all_that_is_nested_in_it
         world.loops.restore("ops")
         assert (store.heads(), world.loops.archived()) == (before, {})
     assert world.loops.pending("ops") == pending
+    world.end(lambda _: "approve")
+    assert world.loops.verify().faults == ()
+
+
+def test_a_decision_in_a_nested_loop_that_gets_its_branch_meanwhile_is_there_once_the_root_is_restored(
+    store: GitStore, world: World
+) -> None:
+    folder = Path(store.location)
+    for name in store.heads():  # as after a plain `git branch`: what is nested is in its parent's commits alone
+        if name != OPS:
+            git(folder, "update-ref", "-d", f"refs/heads/loops/{name}")
+
+    class Late(GitStore):
+        """Somebody decides just before the loop is moved."""
+
+        request = ""
+
+        def move_all(self, moves: Sequence[Move], note: str) -> None:
+            if self.request:
+                world.loops.approve(self.request, by=ADA)
+                self.request = ""
+            super().move_all(moves, note)
+
+    late = Late.open(folder)
+    assert isinstance(late, Late)
+    late.request = next(one.id for one in world.loops.pending("ops") if one.loop != "ops")
+    decided = late.request
+    with Loops(late) as loops:
+        loops.archive("ops")
+        loops.restore("ops")
+    assert decided not in [one.id for one in world.loops.pending("ops")]
     world.end(lambda _: "approve")
     assert world.loops.verify().faults == ()
 
