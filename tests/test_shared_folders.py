@@ -25,7 +25,7 @@ from caesura.continuations import (
     Variation,
 )
 from caesura.runtime import Agent, ModelRequest, Outcome, Runtime, ToolContext, tool
-from tests.families import LOOP_REF, Family, apart, chaos, ended, event_of, healthy, held, line, writes
+from tests.families import LOOP_REF, Do, Family, apart, chaos, ended, event_of, healthy, held, line, writes
 from tests.models import ADA, GRACE, ScriptedModel, ask_for, say
 from tests.processes import Processes
 from tests.workspaces import LOOP, Kept, drive_family, files_in, files_of, git
@@ -66,6 +66,17 @@ def kept_in(root: Path) -> Kept:
     return {name: one for name, one in files_in(root).items() if name != "cache"}
 
 
+def made_whole(name: str) -> Do:
+    """`writes`, of a file that nobody who looks meanwhile sees half of."""
+
+    def make(root: Path) -> None:
+        new = root.with_name(f"{name}.new")
+        new.write_text(name)
+        new.rename(root / name)
+
+    return make
+
+
 def commits(path: Path, revision: str) -> list[str]:
     return git(path, "rev-list", "--first-parent", "--reverse", revision).decode().split()
 
@@ -96,7 +107,7 @@ async def test_all_who_work_at_once_work_in_one_folder_and_each_commit_has_what_
 ) -> None:
     names = [f"file-{number}" for number in range(6)]
     work = [*names[:4], *(f"!{name}" for name in names[4:])]
-    family = Sharing(path, work, **{name: writes(name, name) for name in names})
+    family = Sharing(path, work, **{name: made_whole(name) for name in names})
     await family.run(root)
     assert set(family.places.values()) == {root}
     assert held(path) == kept_in(root)
