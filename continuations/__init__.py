@@ -190,6 +190,7 @@ from .store import (
     Upkeep,
     Upkept,
     Visibility,
+    Withheld,
     Work,
     is_bundle,
 )
@@ -433,6 +434,7 @@ __all__ = [
     "Visibility",
     "Voided",
     "WaitUntil",
+    "Withheld",
     "Woke",
     "Work",
     "WorkerId",

@@ -12,6 +12,7 @@ import pytest
 
 from caesura.continuations.store._refused import refused
 from tests.cli_process import AGENTS, Shell
+from tests.damage import file_of, git
 
 _DROP_BOUND = 24  # prctl: take a capability away from what this process will execute
 _OVERRIDES = (1, 2, 3)  # what lets root read and write what it may not
@@ -144,3 +145,36 @@ def test_a_file_that_may_not_be_read_hides_no_request_and_hinders_no_decision(tm
         assert (status, said in err) == (0, True)
     finally:
         file.chmod(0o644)
+
+
+@pytest.mark.parametrize("kept", ["files", "packs"])
+def test_what_may_not_be_read_is_not_called_damaged_and_nothing_goes_back_because_of_it(
+    tmp_path: Path, kept: str
+) -> None:
+    shell, repo = Shell(tmp_path), tmp_path / ".caesura"
+    for loop in ("own", "other"):
+        assert shell("run", f"{AGENTS}:echo", "Hello.", "--loop", loop).status == 0
+        if kept == "packs":
+            assert shell("gc").status == 0
+    head = git(repo, "rev-parse", "loops/other")
+    before = {file: file.read_bytes() for file in repo.rglob("*") if file.is_file()}
+    (file,) = repo.glob("objects/pack/*.idx") if kept == "packs" else [file_of(repo, head)]
+    file.chmod(0)
+    said, hint = f"could not be read: Permission denied: {file}.", f"ls -ld {file}"
+    try:
+        _is_refused(file, "r")
+        status, out, err = caesura(shell, "loops")
+        assert (status, "own" in out) == (1, kept == "files")  # the others are none the worse
+        for told in (err, caesura(shell, "show", "other")[2], caesura(shell, "verify")[1]):
+            assert said in told
+            assert hint in told
+            assert "repair" not in told
+        for words in (("repair", "--yes"), ("repair", "other", "--yes")):
+            status, out, err = caesura(shell, *words)
+            assert status == 1
+            assert said in out + err
+            assert hint in out + err
+    finally:
+        file.chmod(0o444)
+    assert {file: file.read_bytes() for file in repo.rglob("*") if file.is_file()} == before
+    assert shell("loops").status == 0

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ._errors import TooLarge, Torn
+from ._errors import TooLarge, Torn, Withheld
 from ._folder import FileChange, InTheWay, Occupied, Unkeepable
 from ._holdings import Holdings, Upkeep, Upkept
 from ._keeping import BadBundle, Bundle, Erased, Keeper, StillReached, Unclean
@@ -73,6 +73,7 @@ __all__ = [
     "Upkeep",
     "Upkept",
     "Visibility",
+    "Withheld",
     "Work",
     "Workspaces",
     "is_bundle",

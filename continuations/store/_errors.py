@@ -8,6 +8,10 @@ class Torn(Unreadable):
     """An object or a ref is not whole: cut short, with flipped bits, or gone."""
 
 
+class Withheld(Unreadable):
+    """An object or a ref may not be read by who asks, which says nothing of whether it is whole."""
+
+
 class TooLarge(Unreadable):
     """Something is larger, longer or deeper than Caesura reads or writes."""
 
@@ -38,6 +42,7 @@ def too_large(what: str, size: str, limit: str) -> TooLarge:
 
 def unreadable(loop: LoopName, error: Unreadable, good: CommitId | None) -> Unreadable:
     """The same error, for a person who asked for a loop."""
-    known = "" if good is None else f" Its last good commit is {good[:10]}."
-    hint = error.hint if isinstance(error, TooLarge) else f"'caesura repair {loop}' goes back to its last good commit."
+    whole = isinstance(error, TooLarge | Withheld)
+    known = "" if good is None or isinstance(error, Withheld) else f" Its last good commit is {good[:10]}."
+    hint = error.hint if whole else f"'caesura repair {loop}' goes back to its last good commit."
     return type(error)(f"{loop} cannot be read: {error}{known}", hint=hint)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .._ids import BadName, loop_name, root_of
 from .._text import count
-from ._errors import Torn
+from ._errors import Torn, Withheld
 from ._format import is_id
 from ._frames import moves_in
 from ._guard import is_guard
@@ -55,7 +55,10 @@ def leftovers(folder: Path, refs: JointRefs, loops: str) -> Iterator[tuple[str, 
         yield "", f"{name} keeps what followed the last whole step of a journal{half}."
     for file in half_written(folder / "objects"):
         yield "", f"{file.relative_to(folder)} is half an object, of a writer that works now or died; git prunes it."
-    for name, file in torn_files(folder / "objects"):
+    for name, file, fault in _faulty_files(folder / "objects"):
+        if isinstance(fault, Withheld):
+            yield name, f"{fault} {fault.hint}"
+            continue
         where = file.relative_to(folder)
         yield name, f"{where} is damaged, and no loop needs object {name}; 'caesura repair' moves it aside."
     for begun, what, command in ((ERASING, "an erasure", "erase"), (PRUNING, "a pruning", "prune")):
@@ -107,14 +110,25 @@ def torn_ends(folder: Path) -> list[str]:
 
 
 def torn_files(objects: Path) -> Iterator[tuple[str, Path]]:
-    """The files of their own that objects have and that are not whole, with the ids in their names."""
+    """The files of their own that objects have and that are not whole, with the ids in their names.
+
+    Raises:
+        Withheld: one may not be read, and so it cannot be told.
+    """
+    for name, file, fault in _faulty_files(objects):
+        if isinstance(fault, Withheld):
+            raise fault
+        yield name, file
+
+
+def _faulty_files(objects: Path) -> Iterator[tuple[str, Path, Torn | Withheld]]:
     for file in fanned(objects):
         name = file.parent.name + file.name
         if is_id(name):
             try:
                 read_loose(file, name)
-            except Torn:
-                yield name, file
+            except (Torn, Withheld) as fault:
+                yield name, file, fault
 
 
 def half_written(objects: Path) -> Iterator[Path]:

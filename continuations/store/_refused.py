@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .._errors import CaesuraError
-from ._errors import torn
+from ._errors import Withheld, torn
 from ._protocol import Unavailable
 
 _LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What says nothing of the file: the process, or the machine, has too much in hand."""
+
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
+"""What says nothing of the file but whose it is."""
 
 
 def refused(what: str, error: OSError) -> Unavailable:
@@ -32,8 +35,8 @@ def _hint(number: int | None, near: Path | None) -> str:
             return "Make room on the repository's disk, then try again."
         case _ if near is None:
             return "Check the repository's permissions and free space."
-        case errno.EACCES | errno.EPERM:
-            return f"See whose it is, and who may write to it: ls -ld {shlex.quote(str(near))}"
+        case number if number in _FORBIDDEN:
+            return f"See whose it is, and who may read or write it: ls -ld {shlex.quote(str(near))}"
         case errno.EROFS:
             return f"It is mounted to be read only: findmnt -T {shlex.quote(str(near))}"
         case errno.ENOSPC | errno.EDQUOT:
@@ -46,8 +49,9 @@ def _hint(number: int | None, near: Path | None) -> str:
 
 def unread(what: str, file: str | Path, error: OSError) -> CaesuraError:
     """An object or a ref that could not be read: it is damaged, unless it is the system that could not read it now."""
-    if error.errno in _LIMITS:
-        return refused(f"{what} could not be read", OSError(error.errno, error.strerror, str(file)))
+    if error.errno in _LIMITS | _FORBIDDEN:
+        told = refused(f"{what} could not be read", OSError(error.errno, error.strerror, str(file)))
+        return told if error.errno in _LIMITS else Withheld(str(told), hint=told.hint)
     return torn(what, file, error.strerror or str(error))
 
 
