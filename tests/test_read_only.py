@@ -178,3 +178,50 @@ def test_what_may_not_be_read_is_not_called_damaged_and_nothing_goes_back_becaus
         file.chmod(0o444)
     assert {file: file.read_bytes() for file in repo.rglob("*") if file.is_file()} == before
     assert shell("loops").status == 0
+
+
+def test_a_repository_that_may_not_be_looked_into_is_not_said_to_be_none(tmp_path: Path) -> None:
+    shell, repo = Shell(tmp_path), tmp_path / ".caesura"
+    assert shell("init").status == 0
+    repo.chmod(0)
+    try:
+        _is_refused(repo / "HEAD", "r")
+        status, _, said = caesura(shell, "loops")
+        assert status == 1
+        assert said == (
+            f"error: {repo} could not be opened: Permission denied: {repo / 'HEAD'}.\n"
+            f"hint: See whose it is, and who may read or write it: ls -ld {repo}\n"
+        )
+    finally:
+        repo.chmod(0o755)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_another_users_repository_is_told_from_none_and_what_git_wants_is_said(tmp_path: Path) -> None:
+    shell, repo = Shell(tmp_path), tmp_path / ".caesura"
+    assert shell("init").status == 0
+    os.chown(repo, 12345, -1)
+    told = shell("loops")
+    assert told.status == 2
+    assert told.err == (
+        f"error: {repo} is another user's, and git opens no such repository unasked.\n"
+        f"hint: If you trust them: git config --global --add safe.directory {repo}\n"
+    )
+    with (tmp_path / "home" / ".gitconfig").open("a") as settings:
+        settings.write(f"[safe]\n\tdirectory = {repo}\n")
+    assert shell("loops").status == 0
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_what_is_no_repository_is_not_said_to_become_one_by_what_was_just_tried(tmp_path: Path, what: str) -> None:
+    shell, place = Shell(tmp_path), tmp_path / "place"
+    if what == "folder":
+        place.mkdir()
+    (place / "notes" if what == "folder" else place).write_text("mine")
+    for command in ("init", "loops"):
+        told = shell(command, "--repo", "place")
+        assert told.status == 2
+        assert told.err == (
+            "error: place is not a git repository.\n"
+            "hint: Name another with --repo; 'caesura init' makes one where nothing is, or in an empty folder.\n"
+        )

@@ -48,7 +48,7 @@ from ._protocol import (
     Visibility,
 )
 from ._reader import CheckedReader
-from ._refused import refused
+from ._refused import or_refused, refused, unopened
 from ._revisions import Revisions
 from ._sealing import Sealer
 from ._settings import logged, person, precious
@@ -128,15 +128,13 @@ class GitStore(Store):
             with _trouble(f"No repository could be made at {folder}", "Choose a folder that can be written."):
                 if unmade(folder):
                     make(folder, partial(pygit2.init_repository, bare=True), durable=durability == "power-cut")
-        with _trouble(
-            f"{folder} is not a git repository", "Make one with 'caesura init', or name another with --repo."
-        ):
+        with or_refused(f"{folder} could not be opened"):
             if not folder.is_dir():
-                raise Unavailable(
-                    f"There is no repository at {folder}.",
-                    hint="Make one with 'caesura init', or name another with --repo or CAESURA_REPO.",
-                )
-            return cls(pygit2.Repository(str(folder)), durability, visibility)
+                raise unopened(folder)
+            try:
+                return cls(pygit2.Repository(str(folder)), durability, visibility)
+            except (pygit2.GitError, KeyError) as error:
+                raise unopened(folder, str(error)) from error
 
     @property
     def location(self) -> str:

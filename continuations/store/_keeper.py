@@ -95,7 +95,10 @@ class GitKeeper(Keeper):
             try:
                 git(aside, "bundle", "create", "--quiet", str(file.absolute()), "--branches")
             except GitFailed as error:
-                raise Unavailable(f"No bundle could be made: {error}.", hint="'caesura verify' says more.") from error
+                raise Unavailable(
+                    f"No bundle could be made: {error}.",
+                    hint=f"See whether {file.absolute().parent} may be written, and has room; then 'caesura verify'.",
+                ) from error
 
     @contextmanager
     def aside(self, heads: Mapping[LoopName, CommitId]) -> Iterator[Store]:

@@ -2,9 +2,10 @@
 
 import errno
 import os
+import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .._errors import CaesuraError
@@ -16,6 +17,9 @@ _LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
 """What says nothing of the file but whose it is."""
+
+_OTHERS = re.compile(r"repository path '(.+)' is not owned by current user")
+"""What git says of a repository that is not safe to open; it names the folder that must be said to be."""
 
 
 def refused(what: str, error: OSError) -> Unavailable:
@@ -45,6 +49,33 @@ def _hint(number: int | None, near: Path | None) -> str:
             return "Let the process open more of them: 'ulimit -n' says how many it may."
         case _:
             return "Check the repository's permissions and free space."
+
+
+def unopened(folder: Path, said: str = "") -> Unavailable:
+    """A repository that git did not open, and what it `said` of that, if it was asked.
+
+    Raises:
+        OSError: it may not be looked into.
+    """
+    if not folder.exists():
+        return Unavailable(
+            f"There is no repository at {folder}.",
+            hint="Make one with 'caesura init', or name another with --repo or CAESURA_REPO.",
+        )
+    others = _OTHERS.search(said)
+    if others is not None:
+        return Unavailable(
+            f"{folder} is another user's, and git opens no such repository unasked.",
+            hint=f"If you trust them: git config --global --add safe.directory {shlex.quote(others[1])}",
+        )
+    for head in (folder / "HEAD", folder / ".git" / "HEAD"):  # what may not be looked at is to git as if not there
+        with suppress(FileNotFoundError, NotADirectoryError):
+            head.stat()
+    why = f": {said}" if said and not said.startswith("Repository not found") else ""
+    return Unavailable(
+        f"{folder} is not a git repository{why}.",
+        hint="Name another with --repo; 'caesura init' makes one where nothing is, or in an empty folder.",
+    )
 
 
 def unread(what: str, file: str | Path, error: OSError) -> CaesuraError:
