@@ -479,9 +479,11 @@ class TestErrorsAndHelp:
         os.close(writer)
         assert done.stderr == ""
 
-    @pytest.mark.parametrize("words", [["--help"], ["loops"], ["loops", "--json"], ["show", "nothing", "--json"]])
+    @pytest.mark.parametrize(
+        "words", [["--help"], ["loops"], ["loops", "--json"], ["show", "nothing", "--json"], ["export", "hello"]]
+    )
     def test_an_output_that_is_full_is_one_error(self, shell: Shell, words: list[str]) -> None:
-        shell("init")
+        say_hello(shell)
         with Path("/dev/full").open("w") as full:
             done = subprocess.run(
                 [sys.executable, "-m", "caesura", *words],
@@ -493,8 +495,26 @@ class TestErrorsAndHelp:
                 check=False,
             )
         assert done.returncode == 1
-        assert done.stderr.count("No space left on device") == 1
-        assert "Traceback" not in done.stderr
+        assert done.stderr == (
+            "error: The output cannot be written: No space left on device.\n"
+            "hint: What the command has done is done; only what it had to say is lost.\n"
+        )
+
+    @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+    def test_a_stream_that_is_closed_is_as_if_it_led_nowhere(self, shell: Shell, closed: str) -> None:
+        shell("init")
+        for words, status in ((["loops"], 0), (["tell", "nobody", "-"], 2), (["show", "nobody"], 2)):
+            done = subprocess.run(
+                ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "caesura", *words],
+                cwd=shell.folder,
+                env=shell.environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert "should not have happened" not in done.stderr
+            assert "Traceback" not in done.stderr
+            assert done.returncode == status
 
 
 @pytest.mark.parametrize(

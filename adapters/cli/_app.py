@@ -7,10 +7,14 @@ from contextlib import suppress
 
 from ._commands import ANSWERS_GIT, COMMANDS, GIT_ABORTS
 
+_STDERR = 2
+_LOST = "hint: What the command has done is done; only what it had to say is lost.\n"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         # Text that this terminal cannot show must not end a command half-way.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
@@ -24,9 +28,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read a broken pipe has had enough; an error that has a status was told already.
         if not status and not isinstance(error, BrokenPipeError):
             with suppress(OSError):
-                sys.stderr.write(f"error: The output cannot be written: {error.strerror}.\n")
+                sys.stderr.write(f"error: The output cannot be written: {error.strerror}.\n{_LOST}")
         return status or 1
     return status
+
+
+def _open_streams() -> None:
+    """Open what whoever started the process has closed of the three streams, on nothing, as git does.
+
+    Else a file of the repository would be opened in its place, and what is meant for a person be written into it.
+    """
+    free = os.open(os.devnull, os.O_RDWR)
+    while free <= _STDERR:
+        free = os.dup(free)
+    os.close(free)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _told(words: list[str]) -> int:
@@ -64,10 +82,12 @@ def _run(command: Callable[[], int], *, as_json: bool, failed: int | None) -> in
         return command()
     except BrokenPipeError:
         raise
-    except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:  # noqa: BLE001  # the edge: everything ends here
+    except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:  # the edge: everything ends here
         from ._faults import fault_of
-        from ._output import Page, err, write_json
+        from ._output import OutputLost, Page, err, write_json
 
+        if isinstance(error, OutputLost):
+            raise
         fault = fault_of(error)
         if os.environ.get("CAESURA_DEBUG", "") not in ("", "0"):
             err(Page().block(fault.trace, prefix=""))

@@ -1,9 +1,10 @@
 """Completion scripts."""
 
-import sys
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+
+from ._output import write_text
 
 
 def completion(
@@ -17,4 +18,4 @@ def completion(
     """
     from ._cyclopts import app
 
-    sys.stdout.write(app().generate_completion(prog_name="caesura", shell=shell))
+    write_text(app().generate_completion(prog_name="caesura", shell=shell).removesuffix("\n"))

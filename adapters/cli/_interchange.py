@@ -28,7 +28,7 @@ from ._decide import tell_rest
 from ._faults import BadUsage
 from ._json import decided_json
 from ._options import STDIN, By, Json, Place, Repo, place, shown
-from ._output import Page, err, out, passing, write_json
+from ._output import Page, err, out, passing, write_json, write_text
 from ._task import Agents, ModelApi, ModelName, Task, make_task
 
 
@@ -98,7 +98,7 @@ def export_(
     if json:
         write_json(document)
     else:
-        sys.stdout.write(jsonlib.dumps(document, indent=2) + "\n")
+        write_text(jsonlib.dumps(document, indent=2))
 
 
 def _bundled(file: Path, heads: Mapping[LoopName, CommitId], *, json: bool) -> None:

@@ -3,12 +3,18 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any, Self
 
 from caesura.continuations import printable
 
 Piece = str | tuple[str, str]
 """Text, or text and its style: ``bold``, ``dim``, ``red``, …"""
+
+
+class OutputLost(OSError):
+    """A result could not be written to standard output; whatever the command was to do, it has done."""
 
 
 class Page:
@@ -41,7 +47,8 @@ class Page:
 
 def out(page: Page) -> None:
     """Write a result."""
-    write(sys.stdout, page)
+    with _result():
+        write(sys.stdout, page)
 
 
 def err(page: Page) -> None:
@@ -70,24 +77,38 @@ def passing(text: str) -> None:
 
 def write_text(text: str) -> None:
     """Write a result that is one text, safe if it goes to a terminal, to the byte if it goes elsewhere."""
-    sys.stdout.write((printable(text) if sys.stdout.isatty() else text) + "\n")
-    sys.stdout.flush()
+    with _result():
+        sys.stdout.write((printable(text) if sys.stdout.isatty() else text) + "\n")
+        sys.stdout.flush()
 
 
 def write_patch(text: str) -> None:
     """Write a result that git is to take, to the byte; if it goes to a terminal, safe for that."""
-    if sys.stdout.isatty():
-        sys.stdout.write("".join(f"{printable(line)}\n" for line in text.split("\n")[:-1]))
-    else:
+    with _result():
+        if sys.stdout.isatty():
+            sys.stdout.write("".join(f"{printable(line)}\n" for line in text.split("\n")[:-1]))
+        else:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(text.encode())
         sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode())
-    sys.stdout.flush()
 
 
 def write_json(value: Any) -> None:
     """Write a result for a program: one object on one line, in ASCII, so that a terminal is safe from it too."""
-    sys.stdout.write(json.dumps(value) + "\n")
-    sys.stdout.flush()
+    with _result():
+        sys.stdout.write(json.dumps(value) + "\n")
+        sys.stdout.flush()
+
+
+@contextmanager
+def _result() -> Iterator[None]:
+    """Tell a result that cannot be written from what a command may fail at itself; a closed pipe is as it is."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputLost(error.errno, error.strerror) from error
 
 
 def is_screen(stream: IO[str]) -> bool:
