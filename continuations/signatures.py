@@ -193,7 +193,9 @@ def _keygen(arguments: list[str], stdin: bytes | None = None) -> subprocess.Comp
             check=False,
         )
     except OSError as error:
-        raise SigningFailed(f"ssh-keygen cannot be run: {error}.", hint="Install OpenSSH 8.2 or later.") from error
+        raise SigningFailed(
+            f"ssh-keygen cannot be run: {error.strerror}.", hint="Install OpenSSH 8.2 or later."
+        ) from error
 
 
 @contextmanager

@@ -396,6 +396,12 @@ class TestErrorsAndHelp:
         [
             (["log"], "Git is the log"),
             (["aprove", "x"], "Did you mean 'caesura approve'?"),
+            (["--repo", "x", "loops"], "Options follow the command: caesura COMMAND --repo"),
+            (["gc", "x"], "'x' is too much"),
+            (["init", "x"], "'x' is too much"),
+            (["loops", "x"], "'x' is too much"),
+            (["demo", "x"], "'x' is too much"),
+            (["fork", "x", "--instructions", "@gone"], "gone cannot be read: No such file or directory."),
             (["run", "a", "b", "c"], "'c' is too much"),
             (["run"], "AGENT-OR-PROMPT is missing."),
             (["run", "x", "--bogus"], "--bogus"),
@@ -410,6 +416,7 @@ class TestErrorsAndHelp:
         failed = shell(*words)
         assert failed.status == 2
         assert told in failed.err
+        assert "[Errno" not in failed.err
         assert "hint: " in failed.err
 
     def test_a_setting_that_is_none_of_a_few_is_told_which_there_are(self, shell: Shell) -> None:
@@ -545,3 +552,9 @@ def test_a_reason_may_be_no_words(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     assert shell("run", f"{AGENTS}:lead", "Go", "--loop", "x").status == 3
     assert shell("reject", "x.it-1.order-1", "--reason", "").status == 0
+
+
+def test_a_repository_may_have_a_name_that_is_no_text(tmp_path: Path) -> None:
+    told = Shell(tmp_path)("init", "--repo", os.fsdecode(b"caf\xe9.git"))
+    assert (told.status, told.err) == (0, "")
+    assert "/continuation.json diff=caesura" in (tmp_path / os.fsdecode(b"caf\xe9.git/info/attributes")).read_text()

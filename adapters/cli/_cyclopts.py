@@ -53,6 +53,8 @@ def call(words: Sequence[str]) -> int:
         hint = "'caesura --help' lists the commands."
         if name == "log":
             hint = "Git is the log: git -C .caesura log loops/LOOP"
+        if name.startswith("-"):
+            hint = f"Options follow the command: caesura COMMAND {name}"
         raise BadUsage(f"There is no command {name!r}.", hint=_similar(name) or hint) from error
     except CycloptsError as error:
         name = words[0] if words and words[0] in COMMANDS else ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from caesura.continuations import CallerError, Json, from_json, misfit
 
 from ._ask import can_ask, confirm
+from ._faults import why
 from ._forms import parsed
 from ._output import Page, err
 
@@ -64,7 +65,9 @@ def _call_editor(file: Path) -> None:
         output = None if sys.stdout.isatty() else sys.stderr
         status = subprocess.run([*shlex.split(editor), str(file)], stdout=output, check=False).returncode  # noqa: S603
     except (OSError, ValueError) as error:
-        raise NoEditor(f"The editor {editor!r} cannot be started: {error}.", hint="Set VISUAL or EDITOR.") from error
+        raise NoEditor(
+            f"The editor {editor!r} cannot be started: {why(error)}.", hint="Set VISUAL or EDITOR."
+        ) from error
     if status != 0:
         raise NoEditor(
             f"The editor {editor!r} ended with status {status}.", hint="Nothing was decided; it still waits."

@@ -40,6 +40,11 @@ class Fault(NamedTuple):
         return {"error": {"type": self.kind, "message": self.message, "hint": self.hint}}
 
 
+def why(error: Exception) -> str:
+    """What went wrong, without the system's number for it."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 def fault_of(error: BaseException) -> Fault:
     """Say what went wrong, whatever was raised."""
     trace = "".join(traceback.format_exception(error))
@@ -55,7 +60,7 @@ def fault_of(error: BaseException) -> Fault:
             "Interrupted", "Interrupted.", "Nothing was lost; every step so far is committed.", _STOPPED, trace
         )
     if isinstance(cause, OSError):
-        said = f"{cause.strerror}: {cause.filename}." if cause.strerror and cause.filename else str(cause)
+        said = f"{why(cause)}: {cause.filename}." if cause.strerror and cause.filename else f"{why(cause)}."
         return Fault(kind, said, "Check the path, its permissions and the free space.", Exit.FAILED, trace)
     message = f"This should not have happened: {kind}: {cause}"
     return Fault(kind, message, "Every committed step is safe. CAESURA_DEBUG=1 shows where.", Exit.FAILED, trace)

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from caesura.continuations import Content, OnMiss, ToolUse, Variation
 
-from ._faults import BadUsage
+from ._faults import BadUsage, why
 from ._json import decided_json
 from ._options import By, Json, Repo, object_from, place
 from ._output import Page, err, out, write_json
@@ -130,4 +130,4 @@ def _text(given: str) -> str:
     try:
         return Path(given[1:]).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadUsage(f"{given[1:]} cannot be read: {error}.", hint="@FILE names a file of text.") from error
+        raise BadUsage(f"{given[1:]} cannot be read: {why(error)}.", hint="@FILE names a file of text.") from error

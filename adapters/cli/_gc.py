@@ -16,6 +16,7 @@ class UnderWay(ConflictError):
 
 
 def gc(
+    *,
     repo: Repo = None,
     dry_run: Annotated[
         bool, Parameter(name=["--dry-run", "-n"], negative="", help="Say what would be done, and do nothing.")

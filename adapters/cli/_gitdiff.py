@@ -1,5 +1,6 @@
 """Teaching git to show the files of loops as text: what it is to call, and telling it so."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -68,6 +69,7 @@ def _command() -> str:
 def _git(repo: Path, *words: str) -> str:
     command = ["git", "-C", str(repo), *words]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603  # our own words
+        said = subprocess.run(command, capture_output=True, check=False).stdout  # noqa: S603  # our own words
     except FileNotFoundError:
         return ""
+    return os.fsdecode(said).strip()  # a path may be no text

@@ -9,7 +9,7 @@ from typing import IO
 
 from caesura.continuations import CaesuraError, CommitId, Loops, MemoryStore
 
-from ._faults import BadUsage
+from ._faults import BadUsage, why
 from ._look import state_json, state_page
 from ._options import COMMAND, Place
 from ._task import Task, make_task
@@ -70,7 +70,7 @@ def run_command(
     try:
         done = subprocess.run(command, input=state, text=True, stdout=stdout, check=False)  # noqa: S603
     except OSError as error:
-        raise NotTested(f"{command[0]!r} cannot be run: {error}.", hint="Nothing was tested.") from error
+        raise NotTested(f"{command[0]!r} cannot be run: {why(error)}.", hint="Nothing was tested.") from error
     if not 0 <= done.returncode <= SKIP:
         raise NotTested(
             f"The test of {commit} ended with status {done.returncode}.",

@@ -61,7 +61,7 @@ def git(folder: Path, *words: str, given: bytes = b"", into: IO[bytes] | None = 
             check=False,
         )
     except OSError as error:
-        raise Unavailable(f"git cannot be run: {error}.", hint="Install git 2.31 or later.") from error
+        raise Unavailable(f"git cannot be run: {error.strerror}.", hint="Install git 2.31 or later.") from error
     if done.returncode:
         raise GitFailed(done.stderr.decode("utf-8", "replace").strip().removeprefix("fatal: ") or "it says nothing")
     return done.stdout or b""
