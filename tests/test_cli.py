@@ -558,3 +558,28 @@ def test_a_repository_may_have_a_name_that_is_no_text(tmp_path: Path) -> None:
     told = Shell(tmp_path)("init", "--repo", os.fsdecode(b"caf\xe9.git"))
     assert (told.status, told.err) == (0, "")
     assert "/continuation.json diff=caesura" in (tmp_path / os.fsdecode(b"caf\xe9.git/info/attributes")).read_text()
+
+
+_INTERRUPTED = """
+import sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1] and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupts())
+from caesura.adapters.cli import main
+sys.exit(main(["loops"]))
+"""
+
+
+@pytest.mark.parametrize("module", ["cyclopts", "msgspec", "pygit2"])
+def test_who_interrupts_before_a_command_has_begun_sees_no_traceback(tmp_path: Path, module: str) -> None:
+    shell = Shell(tmp_path)
+    shell("init")
+    command = [sys.executable, "-c", _INTERRUPTED, module]
+    done = subprocess.run(command, cwd=tmp_path, env=shell.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "error: Interrupted.\nhint: Nothing was lost; every step so far is committed.\n"

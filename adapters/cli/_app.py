@@ -70,10 +70,14 @@ def _told(words: list[str]) -> int:
 
         sys.stdout.write(command_help(options[0]))
         return 0
-    from ._cyclopts import call
-
     failed = GIT_ABORTS if options[0] in ANSWERS_GIT else None
-    return _run(lambda: call(words), as_json="--json" in options, failed=failed)
+    return _run(lambda: _called(words), as_json="--json" in options, failed=failed)
+
+
+def _called(words: list[str]) -> int:
+    from ._cyclopts import call  # most of the time until a command begins: it may be interrupted here
+
+    return call(words)
 
 
 def _run(command: Callable[[], int], *, as_json: bool, failed: int | None) -> int:
