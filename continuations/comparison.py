@@ -9,7 +9,9 @@ from ._ids import CallId, CommitId
 from ._marks import goes_on_from
 from ._messages import Value
 from ._state import Spent
+from ._trailers import trailers
 from ._trajectory import Entry, Reader
+from ._verify import FIRST
 from .history import Children, History, Saved, nested, saved_from
 from .store import Commit, Store
 
@@ -96,6 +98,18 @@ def line(store: Store, tip: CommitId) -> Iterator[Commit]:
         commit = _before(found)
 
 
+def _steps(store: Store, tip: CommitId) -> Iterator[CommitId]:
+    """`line`, of which no more is read than where it leads: that takes no longer the more messages there are."""
+    commit: CommitId | None = tip
+    while commit is not None:
+        message = store.check(commit)
+        yield commit
+        if trailers(message).get("Event", ("",))[0] in FIRST:
+            commit = _before(store.read(commit))
+        else:
+            commit = goes_on_from(message, store.parents(commit))
+
+
 def _before(commit: Commit) -> CommitId | None:
     """The commit that it goes on from. The first commit of an imported loop has parents too: its children's commits."""
     first = goes_on_from(commit.message, commit.parents)
@@ -144,14 +158,12 @@ def common(store: Store, left: CommitId, right: CommitId) -> tuple[CommitId | No
     theirs: dict[CommitId, None] = {}
     base: CommitId | None = None
     # Both are walked back in turns: a long common past is not read.
-    for one, other in zip_longest(line(store, left), line(store, right)):
+    for one, other in zip_longest(_steps(store, left), _steps(store, right)):
         if one is not None:
-            ours[one.id] = None
+            ours[one] = None
         if other is not None:
-            theirs[other.id] = None
-        base = next(
-            (step.id for step in (one, other) if step is not None and step.id in ours and step.id in theirs), None
-        )
+            theirs[other] = None
+        base = next((step for step in (one, other) if step is not None and step in ours and step in theirs), None)
         if base is not None:
             break
     return base, _until(ours, base), _until(theirs, base)
@@ -178,7 +190,7 @@ def _rows(store: Store, left: _Tip | None, right: _Tip | None) -> Iterator[Row]:
 
 
 def _all(store: Store, tip: _Tip | None) -> list[CommitId]:
-    return [] if tip is None else [step.id for step in line(store, tip.saved.commit)][::-1]
+    return [] if tip is None else [*_steps(store, tip.saved.commit)][::-1]
 
 
 def _child(read: _Read | None, entry: Entry | None) -> _Tip | None:
