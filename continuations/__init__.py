@@ -162,6 +162,7 @@ from .signatures import AllowedSigners, Checked, NoSigningKey, Signer, SigningFa
 from .store import (
     BadBranch,
     BadBundle,
+    BadSetting,
     BranchInUse,
     Commit,
     Durability,
@@ -233,6 +234,7 @@ __all__ = [
     "BadPerson",
     "BadPolicy",
     "BadRedaction",
+    "BadSetting",
     "BadVariant",
     "BranchInUse",
     "Budget",

@@ -1,12 +1,13 @@
 """What durability asks of the disk, and how it is chosen: in code, and in the settings."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from caesura.adapters.cli._config import BadConfig, find_config
 from caesura.adapters.cli._options import place
-from caesura.continuations import Durability, GitStore, Loops, Status, Visibility
+from caesura.continuations import BadSetting, Durability, GitStore, Loops, Status, Visibility
 from caesura.continuations.store import _disk
 from caesura.runtime import Agent, Runtime
 from tests.models import ADA, ScriptedModel, say
@@ -89,3 +90,16 @@ def test_the_settings_choose(tmp_path: Path) -> None:
     file.write_text('durability = "maybe"\n')
     with pytest.raises(BadConfig, match="maybe"):
         find_config(tmp_path)
+
+
+@pytest.mark.parametrize("setting", ["durability", "visibility"])
+async def test_a_promise_that_is_misspelt_is_refused_and_not_a_weaker_one(tmp_path: Path, setting: str) -> None:
+    wrong: dict[str, Any] = {setting: "powercut"}
+    for opened in (GitStore.open, Loops.open):
+        with pytest.raises(BadSetting, match=f"'powercut' is no {setting}.") as refused:
+            opened(tmp_path / "x.git", **wrong)
+        assert " or " in refused.value.hint
+    with pytest.raises(BadSetting):
+        async with Runtime.open(tmp_path / "x.git", agents=[], **wrong):
+            pass
+    assert not (tmp_path / "x.git").exists()

@@ -12,6 +12,7 @@ from ._plumbing import is_bundle
 from ._project import BadBranch, BranchInUse, NoProject, Project
 from ._projects import Brought, FileStep, NothingToBring, Projects
 from ._protocol import (
+    BadSetting,
     Commit,
     Durability,
     Lease,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BadBranch",
     "BadBundle",
+    "BadSetting",
     "BranchInUse",
     "Brought",
     "Bundle",

@@ -51,7 +51,7 @@ from ._reader import CheckedReader
 from ._refused import or_refused, refused, unopened
 from ._revisions import Revisions
 from ._sealing import Sealer
-from ._settings import logged, person, precious
+from ._settings import check_promised, logged, person, precious
 from ._shared import Work
 from ._together import JointRefs, Swap, check_unused
 from ._trees import Trees
@@ -121,8 +121,10 @@ class GitStore(Store):
         after a second without a step. Stores see it at once, whatever their own setting is.
 
         Raises:
+            BadSetting: there is no such durability, or visibility.
             Unavailable: there is no repository, or it cannot be opened or made.
         """
+        check_promised(durability, visibility)
         folder = Path(path)
         if create:
             with _trouble(f"No repository could be made at {folder}", "Choose a folder that can be written."):

@@ -40,6 +40,10 @@ class NoSuchRevision(CallerError):
     """A revision names nothing in the repository."""
 
 
+class BadSetting(CallerError, ValueError):
+    """A store is to be opened in a way that there is not."""
+
+
 class Unavailable(CallerError):
     """The repository is missing, or cannot be read or written."""
 

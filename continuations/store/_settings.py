@@ -1,10 +1,10 @@
 """What git's configuration says of whoever uses a repository, and of how it is kept."""
 
 import os
-from typing import Protocol
+from typing import Protocol, get_args
 
 from .._calls import Person
-from ._protocol import NoPerson
+from ._protocol import BadSetting, Durability, NoPerson, Visibility
 from ._refs import Logging
 
 
@@ -12,6 +12,22 @@ class Config(Protocol):
     """Git's configuration: values by their full names."""
 
     def __getitem__(self, key: str, /) -> str | None: ...
+
+
+def check_promised(durability: Durability, visibility: Visibility) -> None:
+    """Make sure that both are what a store can promise: one that is misspelt must not promise less.
+
+    Raises:
+        BadSetting: one is not.
+    """
+    for what, value, known in (
+        ("durability", durability, get_args(Durability)),
+        ("visibility", visibility, get_args(Visibility)),
+    ):
+        if value not in known:
+            raise BadSetting(
+                f"{value!r} is no {what}.", hint=f"It may be {' or '.join(map(repr, known))}; the first is the default."
+            )
 
 
 def person(config: Config) -> Person:
