@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from msgspec.structs import replace
 
@@ -74,7 +74,7 @@ class Loops(Keep, Forking, Adoption, Compacting, Exporting, Unseen):
     ) -> "Loops":
         """Open the repository at `path`; `durability` and `visibility` are of what is decided, as in `GitStore.open`.
 
-        Raises: Unavailable: there is none.
+        Raises: Unavailable: there is none. BadSetting: it cannot be opened so.
         """
         from .store import GitStore
 
@@ -201,7 +201,7 @@ class Loops(Keep, Forking, Adoption, Compacting, Exporting, Unseen):
             NoSuchRequest, AlreadyDecided, StaleDecision: there is nothing (left) to decide, or it has changed.
             NotEntitled, RequestExpired: by its policy your word does not count, or no longer.
             NoSigningKey, SigningFailed: it must be signed, and cannot be.
-            InvalidAnswer: the edited arguments do not fit the tool.
+            InvalidAnswer: the edited arguments do not fit the tool, or no decision reaches so far.
         """
         if arguments is not None and always != "call":
             raise InvalidAnswer(
@@ -236,6 +236,11 @@ class Loops(Keep, Forking, Adoption, Compacting, Exporting, Unseen):
         scope: Scope,
         by: Person | str | None,
     ) -> Saved:
+        if scope not in get_args(Scope):
+            raise InvalidAnswer(
+                f"{scope!r} is not how far a decision can reach.",
+                hint="always='tool' is for later calls of the tool, always='arguments' for those with these arguments.",
+            )
         who = self._person(by)
         address = Address(request if isinstance(request, str) else request.id)
         loop, call_id = split_address(address)

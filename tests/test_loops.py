@@ -204,6 +204,16 @@ def test_an_address_where_nothing_waits_is_refused(store: Store) -> None:
             world.loops.info(bad)
 
 
+@pytest.mark.parametrize("scope", [True, "tools", None])
+def test_a_decision_that_is_to_reach_as_far_as_none_can_is_refused(scope: Any) -> None:
+    world = asking("order")
+    (request,) = world.loops.pending("x")
+    for decide in (world.loops.approve, world.loops.reject):
+        with pytest.raises(InvalidAnswer, match=re.escape(f"{scope!r} is not how far a decision can reach.")):
+            decide(request, always=scope, by=ADA)
+    assert world.loops.pending("x") == [request]
+
+
 def test_edited_arguments_are_validated_run_and_told_to_the_model() -> None:
     world = asking("order")
     (request,) = world.loops.pending("x")
