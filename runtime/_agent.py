@@ -38,7 +38,8 @@ class Agent:
     An agent is what it was made as: whatever becomes of the lists that it was given, its own do not change.
 
     Raises:
-        BadAgent: the name is not 1 to 64 letters, digits, ``-`` and ``_``, or two tools share a name.
+        BadAgent: the name is not 1 to 64 letters, digits, ``-`` and ``_``, two tools share a name, or what is given
+            as a tool or as the model is none.
     """
 
     name: str
@@ -58,6 +59,10 @@ class Agent:
                 f"{self.name!r} cannot name an agent.",
                 hint="Use 1 to 64 letters, digits, '-' and '_', not starting with '-'.",
             )
+        for one in self.tools:
+            if not isinstance(one, Tool):
+                raise BadAgent(f"Agent {self.name} has {one!r:.100} among its tools.", hint=_no_tool(one))
+        check_model(self.model, f"Agent {self.name}")
         names = [tool.name for tool in self.tools]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -112,6 +117,28 @@ class Agent:
         )
 
 
+def check_model(model: object, whose: str) -> None:
+    """Make sure that what is given as a model, by `whose` name it is told, is one.
+
+    Raises:
+        BadAgent: it is not.
+    """
+    if model is not None and not hasattr(model, "reply"):
+        raise BadAgent(
+            f"{whose} has {model!r:.100} for a model.",
+            hint="A model is an object, as OpenAIModel('gpt-5') of caesura.adapters.openai makes one.",
+        )
+
+
+def _no_tool(given: object) -> str:
+    """What to do about something that was given as a tool."""
+    if isinstance(given, Agent):
+        return f"Say what it is for: {given.name}.as_tool('…')."
+    if callable(given):
+        return "Make a tool of it: @tool before the function."
+    return "Give a list of tools: what @tool, ask() or an agent's as_tool() makes."
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AgentTool(Tool[..., Any]):
     """An agent as a tool of another; made by `Agent.as_tool`."""
@@ -123,12 +150,14 @@ def register(agents: Iterable[Agent]) -> Mapping[str, Agent]:
     """Agents by name, those that are tools of others included.
 
     Raises:
-        BadAgent: two different agents share a name.
+        BadAgent: two different agents share a name, or something is no agent.
     """
     found: dict[str, Agent] = {}
     waiting = list(agents)
     while waiting:
         agent = waiting.pop(0)
+        if not isinstance(agent, Agent):
+            raise BadAgent(f"{agent!r:.100} is no agent.", hint="Give a list of agents: agents=[lead].")
         if found.get(agent.name) is agent:
             continue
         if agent.name in found:

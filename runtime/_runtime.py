@@ -45,7 +45,7 @@ from caesura.continuations import (
     utc_now,
 )
 
-from ._agent import Agent, register
+from ._agent import Agent, check_model, register
 from ._beginning import begin
 from ._exploring import Explorer
 from ._model import Model
@@ -121,13 +121,15 @@ class Runtime:
 
         Raises:
             Unavailable: the repository cannot be opened or made.
-            BadAgent: two agents share a name, or a name holds a secret.
+            BadAgent: two agents share a name, a name holds a secret, or what is given as an agent or the model is none.
+            BadSetting: there is no such durability, or visibility.
             NoModel: an agent has no model.
             NoPerson: there is a policy, and git does not know who runs this.
             BadPolicy: a file of signers is missing.
             CaesuraError: a model says that it cannot work.
         """
         known = register(agents)
+        check_model(model, "The runtime")
         models = [model, *(one for agent in known.values() for one in agent.models)]
         for one in _each(models):
             getattr(one, "check", _nobody)()

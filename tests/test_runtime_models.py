@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from caesura.continuations import Assistant, Image, ImageUrl, Reply, Status, Text, ToolRequest, User
-from caesura.runtime import Agent, ModelRequest, ModelUnavailable, Streamed, Thinking, tool
+from caesura.runtime import Agent, BadAgent, ModelRequest, ModelUnavailable, Runtime, Streamed, Thinking, tool
 from tests.models import ADA, World, ask_for, check_results, lines, request, results, say
 
 
@@ -158,3 +159,38 @@ async def test_a_resumed_loop_sends_the_model_exactly_what_the_history_holds(tmp
     assert world.model.requests[1].messages[1] == first.message
     assert world.model.requests[1].messages[:1] == world.model.requests[0].messages
     assert world.model.requests[1].messages == world.state().messages[:-1]
+
+
+# What is none --------------------------------------------------------------------------------------------------------
+
+
+def plain(text: str) -> str:
+    """A function that nobody made a tool of."""
+    return text
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        (plain, "@tool"),
+        (Agent("ops"), "ops.as_tool("),
+        ("deploy", "a list of tools"),
+    ],
+)
+def test_what_is_no_tool_is_refused_with_what_would_make_it_one(given: Any, hint: str) -> None:
+    with pytest.raises(BadAgent, match=r"Agent lead has .* among its tools") as refused:
+        Agent("lead", tools=[given])
+    assert hint in refused.value.hint
+
+
+async def test_a_models_name_is_no_model_and_an_agents_name_no_agent(tmp_path: Path) -> None:
+    name: Any = "gpt-5"
+    with pytest.raises(BadAgent, match="Agent lead has 'gpt-5' for a model") as refused:
+        Agent("lead", model=name)
+    assert "OpenAIModel('gpt-5')" in refused.value.hint
+    wrong: list[tuple[Any, Any, str]] = [([], name, "The runtime has 'gpt-5' for a model"), (["lead"], None, "'lead'")]
+    for agents, model, said in wrong:
+        with pytest.raises(BadAgent, match=said):
+            async with Runtime.open(tmp_path / "x.git", agents=agents, model=model):
+                pass
+    assert not (tmp_path / "x.git").exists()
