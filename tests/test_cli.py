@@ -346,6 +346,9 @@ class TestLookingAndSteering:
         assert told.status == 0
         assert "caesura resume hello" in told.out
         assert "open calls" not in shell("tell", "hello", "It has none.").out
+        shown = shell("show", "hello").out
+        assert "user, as it goes on\n  │ It has none." in shown
+        assert "open calls" not in shown
         assert "hello" in shell("loops").out
         assert shell("resume", "hello", "--agents", f"{AGENTS}:echo").out == "You said: It has none.\n"
         assert shell("tell", "nope", "x").status == 2

@@ -43,10 +43,9 @@ def transcript(saved: Saved, children: Mapping[CallId, Page], now: dt.datetime, 
     for message in state.messages:
         page.add("")
         _message(page, message, calls, full=full)
+    heard = "once the open calls have their results" if state.open_calls else "as it goes on"
     for told in state.told:
-        page.add("").add(("user, once the open calls have their results", "bold")).block(
-            _cut(text_of(told.content), full)
-        )
+        page.add("").add((f"user, {heard}", "bold")).block(_cut(text_of(told.content), full))
     _open(page, state, children, now, full=full)
     if state.gate is not None:
         page.add("").add(("stands still", "yellow"), f" ({state.gate.kind}, {state.gate.id}): {state.gate.reason}")
