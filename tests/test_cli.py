@@ -171,6 +171,15 @@ class TestNamingAgents:
         assert told in failed.err
         assert failed.err.count("\n") == 2
 
+    def test_a_tool_that_is_named_as_an_agent_is_not_run(self, shell: Shell) -> None:
+        (shell.folder / "acts.py").write_text(
+            "from caesura import tool\n@tool(needs_approval=True)\ndef act() -> str:\n"
+            "    open('acted', 'w').close()\n    return 'done'\n"
+        )
+        failed = shell("run", "acts.py:act", "hi")
+        assert (failed.status, "acts.py:act is no agent." in failed.err) == (2, True)
+        assert not (shell.folder / "acted").exists()
+
     def test_a_list_a_factory_and_a_package_name_agents(self, shell: Shell) -> None:
         assert shell("run", f"{AGENTS}:several", "hi").out == "You said: hi\n"
         package = shell.folder / "company"

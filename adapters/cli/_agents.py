@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from caesura.continuations import CaesuraError, CallerError
-from caesura.runtime import Agent, AgentTool
+from caesura.runtime import Agent, AgentTool, Tool
 
 _SPEC = re.compile(r"(?:.*\.py(?::[\w.]+)?|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)")
 
@@ -166,7 +166,7 @@ def _named(module: ModuleType, where: str, name: str) -> list[Agent]:
             hint = f"Did you mean {where}:{near[0]}?" if near else f"Its agents are: {', '.join(known) or 'none'}."
             raise NoSuchAgent(f"{where} defines no {name!r}.", hint=hint)
         value = getattr(value, part)
-    if callable(value) and not isinstance(value, type):
+    if callable(value) and not isinstance(value, type | Tool):  # a tool acts if it is called
         try:
             value = value()
         except Exception as error:  # the user's code again
