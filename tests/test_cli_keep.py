@@ -215,3 +215,12 @@ def test_what_is_pruned_is_shown_first_and_verifies_afterwards(shell: Shell) -> 
     assert shell("show", "done").status == shell("diff", "done", "waits").status == 0
     assert shell("tell", "done", "Go on.").status == 0
     assert shell("resume", "done", "--agents", LEAD).status == 0
+
+
+def test_a_bundle_that_cannot_be_written_names_the_folder_to_look_at(shell: Shell) -> None:
+    told = shell("export", "done", "--bundle", "gone/b.bundle")
+    assert told.status == 2
+    assert told.err.startswith("error: No bundle could be made: ")
+    assert (
+        f"hint: See whether {shell.folder / 'gone'} may be written, and has room; then 'caesura verify'.\n" in told.err
+    )
