@@ -5,7 +5,13 @@ from importlib import import_module
 from typing import Any
 
 from cyclopts import App
-from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnknownCommandError, UnusedCliTokensError
+from cyclopts.exceptions import (
+    CycloptsError,
+    MissingArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from caesura.continuations import person
 
@@ -59,7 +65,7 @@ def call(words: Sequence[str]) -> int:
     except CycloptsError as error:
         name = words[0] if words and words[0] in COMMANDS else ""
         hint = f"'caesura {name} --help' says what it takes." if name else ""
-        raise BadUsage(_sentence(error, name), hint=hint) from error
+        raise BadUsage(_sentence(error, name), hint=_about_dashes(error, words) or hint) from error
 
 
 def _check_given(words: Sequence[str]) -> None:
@@ -111,9 +117,24 @@ def _sentence(error: CycloptsError, name: str) -> str:
             return f"{' '.join(map(repr, tokens))} is too much; a text of several words needs quotes."
         case MissingArgumentError(argument=argument) if argument is not None and argument.names[0][0] != "-":
             return f"{argument.names[0].replace('_', '-')} is missing."
+        case UnknownOptionError(token=token) if " " in token.value or str(error).endswith(f" {token.keyword}?"):
+            return f"There is no option {token.keyword or token.value!r} here."
         case _:
             message = str(error).removeprefix(f'Command "{name}" ').strip()
             return message[:1].upper() + message[1:]
+
+
+def _about_dashes(error: CycloptsError, words: Sequence[str]) -> str:
+    """What to do about a text that was taken for an option, or an option for a text."""
+    match error:
+        case UnknownOptionError() if "--" in words:
+            return "What follows -- is no option: put options before it."
+        case UnknownOptionError(token=token) if " " in token.value:
+            return "A text that begins with a dash comes after all options, and after --."
+        case MissingArgumentError(keyword=str(option)) if words[-1] != option:
+            return f"Join a value that begins with a dash to it: {option}='-…'"
+        case _:
+            return ""
 
 
 def _similar(name: str) -> str:
