@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caesura.continuations.store._delta import as_delta, delta
+from caesura.continuations.store._delta import Deltas
 from caesura.continuations.store._format import FILE, FOLDER, Entry, entry_bytes
 from caesura.continuations.store._packs import applied
 
@@ -20,9 +20,9 @@ texts = st.lists(pieces, max_size=30)
 """Of few pieces, so that two of them have many in common."""
 
 
-def check(base: bytes, target: bytes) -> bytes:
+def check(base: bytes, target: bytes, deltas: Deltas | None = None) -> bytes:
     """A delta makes what it was made of."""
-    made = delta(base, target)
+    made = (deltas or Deltas()).delta(base, target)
     assert applied(base, made, 2**30, b"it") == target
     return made
 
@@ -36,6 +36,35 @@ def test_a_delta_makes_its_object_of_any_other(one: list[bytes], other: list[byt
         at = data.draw(st.integers(0, len(changed)))
         changed[at : at + data.draw(st.integers(0, 2))] = data.draw(texts.filter(lambda found: len(found) < 4))
     check(b"".join(one), b"".join(changed))
+
+
+@given(
+    st.lists(pieces, min_size=2, max_size=20).map(b"".join),
+    st.lists(st.lists(st.tuples(st.integers(0), st.binary(min_size=1, max_size=50)), max_size=4), max_size=40),
+    st.integers(0, 2),
+)
+@settings(deadline=None, max_examples=200)
+def test_deltas_of_many_versions_each_make_their_own_wherever_those_before_have_differed(
+    first: bytes, changes: list[list[tuple[int, bytes]]], growth: int
+) -> None:
+    deltas, base = Deltas(), first
+    for number, change in enumerate(changes):
+        target = bytearray(base + b"%" * (growth if number % 8 == 0 else 0))
+        for at, new in change:
+            at %= len(target)
+            target[at : at + len(new)] = new[: len(target) - at]
+        check(base, bytes(target), deltas)
+        base = bytes(target)
+
+
+def test_of_versions_that_differ_in_less_than_those_before_soon_no_more_than_that_is_told() -> None:
+    base = b"".join(b"%03d the same in each\n" % number for number in range(30))
+    much = base.replace(b"007 the same", os.urandom(12)).replace(b"017 the same", os.urandom(12))
+    deltas, little = Deltas(), base.replace(b"007", b"008")
+    alone, wide = len(check(base, little)), len(check(base, much, deltas))
+    told = [len(check(base, little, deltas)) for _ in range(40)]
+    assert set(told) == {alone, wide}
+    assert told[20:] == [alone] * 20
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 127, 128, 2**16 - 1, 2**16, 2**16 + 1, 2**24 + 2**17])
@@ -95,7 +124,7 @@ def test_what_stands_before_each_entry_of_a_folder_hides_no_entry_that_stands_el
 
 def test_what_has_little_in_common_is_no_delta() -> None:
     base, target = os.urandom(1000), os.urandom(1000)
-    assert as_delta(bytes(20), base, target) is None
-    assert as_delta(bytes(20), base, base[:200] + target) is None
-    assert as_delta(bytes(20), base, base + target[:300]) is not None
-    assert as_delta(bytes(20), base, base[:63]) is None
+    assert Deltas().entry(bytes(20), base, target) is None
+    assert Deltas().entry(bytes(20), base, base[:200] + target) is None
+    assert Deltas().entry(bytes(20), base, base + target[:300]) is not None
+    assert Deltas().entry(bytes(20), base, base[:63]) is None

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from caesura.continuations._ids import object_id
 from caesura.continuations.store import _disk, _packing
-from caesura.continuations.store._delta import DEPTH, as_delta
+from caesura.continuations.store._delta import DEPTH, Deltas
 from caesura.continuations.store._errors import Torn
 from caesura.continuations.store._format import FILE, NUMBERS, Entry, Kind, tree_bytes
 from caesura.continuations.store._objects import Batch, Objects
@@ -354,7 +354,7 @@ def test_what_is_kept_for_deltas_has_one_bound_for_all_packs(objects: Path) -> N
     for number in range(12):
         base = b"%02d " % number * 300_000
         names = [bytes.fromhex(object_id("blob", data)) for data in (base, base + b"more")]
-        told = as_delta(names[0], base, base + b"more")
+        told = Deltas().entry(names[0], base, base + b"more")
         assert told is not None
         write_pack(objects, 2, [(names[0], packed("blob", base)), (names[1], told)])
     with closing(Packs(objects)) as packs:

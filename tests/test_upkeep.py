@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from caesura.continuations import Commit, CommitId, GitStore, User, loop_name
 from caesura.continuations.store import Move, Unavailable, Upkept, _disk, _upkeep
-from caesura.continuations.store._delta import delta
+from caesura.continuations.store._delta import Deltas
 from caesura.continuations.store._exclusive import Held, exclusive
 from caesura.continuations.store._packs import applied
 from tests.repositories import STATE, git, overwrite
@@ -574,18 +574,18 @@ TEXTS = st.one_of(
 @given(TEXTS, TEXTS, TEXTS, TEXTS)
 def test_a_delta_makes_what_it_was_made_of(first: bytes, second: bytes, third: bytes, fourth: bytes) -> None:
     base, target = first + second + third, first + fourth + third + second
-    assert applied(base, delta(base, target), 10_000, b"") == target
-    assert applied(target, delta(target, base), 10_000, b"") == base
+    assert applied(base, Deltas().delta(base, target), 10_000, b"") == target
+    assert applied(target, Deltas().delta(target, base), 10_000, b"") == base
 
 
 def test_a_delta_of_large_texts_is_small() -> None:
     base = os.urandom(300_000)
     target = base[:100_000] + b"new" + base[100_000:]
-    made = delta(base, target)
+    made = Deltas().delta(base, target)
     assert applied(base, made, 10**6, b"") == target
     assert len(made) < 50
     zeros = bytes(40_000_000)
-    assert applied(zeros, delta(zeros, zeros), 10**8, b"") == zeros
+    assert applied(zeros, Deltas().delta(zeros, zeros), 10**8, b"") == zeros
 
 
 def test_what_is_to_take_a_locked_files_place_stays_where_it_was_prepared(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """Deltas: an object told as what it takes over from another one, as packs hold them."""
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from functools import lru_cache
+from operator import itemgetter
+
+import msgspec
 
 from ._packing import ID_DELTA, deflated, head
 
@@ -19,14 +22,86 @@ _REPLACED = 96  # bytes in a row, if they stand in the place of as many: fewer a
 _STRETCH = 4096  # bytes that are compared after such a line
 _SEARCHED = 1 << 16  # bytes; in more than that only what is the same at both ends is looked for
 
-_ZEROS = re.compile(b"\x00" * _SAME + b"\x00*")  # what begins with a text is found in a fraction of a count's time
+# What begins with a text is found in a fraction of a count's time.
+_zeros = re.compile(b"\x00" * _SAME + b"\x00*").finditer
+_integer = int.from_bytes
+_HOLE = b"%b"
+_AGAIN = 16
+"""After how many versions their places are looked for again: fewer may differ by then."""
+
 _Run = tuple[int, int, int]
 """Bytes of the target that are in the base, too: where they begin and end, and how much further on they are there."""
 
 
-def delta(base: bytes, target: bytes) -> bytes:
-    """What makes `target` of `base`. It may be longer than `target` itself."""
-    made = [_number(len(base)), _number(len(target))]
+class _Places(msgspec.Struct, eq=False):
+    """The places in which two versions of a thing differed that are of one size.
+
+    `same` is what a version has outside of them, `new` what it has there, and `told` a delta but for that. So many
+    versions are `left` that are told by them.
+    """
+
+    same: Callable[[bytes], object]
+    new: Callable[[bytes], object]
+    told: bytes
+    left: int
+
+
+class Deltas:
+    """Makes deltas, one after the other: a version differs mostly where those before it did that were as long."""
+
+    def __init__(self) -> None:
+        self._places: dict[int, _Places] = {}
+
+    def delta(self, base: bytes, target: bytes) -> bytes:
+        """What makes `target` of `base`. It may be longer than `target` itself."""
+        size = len(target)
+        if base.startswith(target):
+            return _sizes(len(base), size) + _copied(0, size)
+        if len(base) != size:
+            return _of_any(base, target)
+        places = self._places.get(size)
+        if places is None or not places.left or places.same(base) != places.same(target):
+            places = _places(base, target, size)
+            if places is None:
+                return _of_any(base, target)
+            self._places[size] = places
+        places.left -= 1
+        return places.told % places.new(target)
+
+    def entry(self, name: bytes, base: bytes, target: bytes) -> bytes | None:
+        """An object as it stands in a pack that tells it as a delta of the object of that name, if it is worth it."""
+        if len(target) < _SMALL:
+            return None
+        made = self.delta(base, target)
+        if 4 * (len(name) + len(made)) > 3 * len(target):
+            return None
+        return head(ID_DELTA, len(made)) + name + deflated(made)
+
+
+def _places(base: bytes, target: bytes, size: int) -> _Places | None:
+    """Where two versions of a size differ; None if not in short places alone."""
+    if size > _SEARCHED:
+        return None
+    same, new, told = list[slice](), list[slice](), [_sizes(size, size)]
+    at = long = 0
+    for start, end in (*(zeros.span() for zeros in _zeros(_differing(base, target, size))), (size, size)):
+        if start - long >= _REPLACED:  # what has come in the place of so much may stand elsewhere in the base
+            return None
+        if at < start:
+            new.append(slice(at, start))
+            told += bytes((start - at,)), _HOLE
+        if start < end:
+            same.append(slice(start, end))
+            told.append(_copied(start, end - start))
+        at = end
+        if end - start >= _LONG:
+            long = end
+    form = b"".join([part if part is _HOLE else part.replace(b"%", b"%%") for part in told])
+    return _Places(itemgetter(*same), itemgetter(*new), form, _AGAIN) if same else None
+
+
+def _of_any(base: bytes, target: bytes) -> bytes:
+    made = [_sizes(len(base), len(target))]
     at = 0
     for start, end, further in _same(base, target):
         if at < start:
@@ -37,21 +112,9 @@ def delta(base: bytes, target: bytes) -> bytes:
     return b"".join(made)
 
 
-def as_delta(name: bytes, base: bytes, target: bytes) -> bytes | None:
-    """An object as it stands in a pack that tells it as a delta of the object of that name, if it is worth it."""
-    if len(target) < _SMALL:
-        return None
-    made = delta(base, target)
-    if 4 * (len(name) + len(made)) > 3 * len(target):
-        return None
-    return head(ID_DELTA, len(made)) + name + deflated(made)
-
-
 def _same(base: bytes, target: bytes) -> list[_Run]:
     """What of the target is in the base, in its order: versions of a thing differ in few places."""
     ours, theirs = len(target), len(base)
-    if base.startswith(target):
-        return [(0, ours, 0)]
     if max(ours, theirs) > _SEARCHED:
         first = _common(base, target)
         last = min(_common(base[::-1], target[::-1]), theirs - first, ours - first)
@@ -84,9 +147,13 @@ def _same(base: bytes, target: bytes) -> list[_Run]:
 
 def _side_by_side(base: bytes, target: bytes, there: int, at: int, size: int) -> list[_Run]:
     """What is the same in so many bytes that begin at a place of each."""
-    differs = int.from_bytes(base[there : there + size]) ^ int.from_bytes(target[at : at + size])
-    further, found = there - at, _ZEROS.finditer(differs.to_bytes(size))
-    return [(at + zeros.start(), at + zeros.end(), further) for zeros in found]
+    differs, further = _differing(base[there : there + size], target[at : at + size], size), there - at
+    return [(at + start, at + end, further) for start, end in (zeros.span() for zeros in _zeros(differs))]
+
+
+def _differing(base: bytes, target: bytes, size: int) -> bytes:
+    """Of two texts of a size: zeros where they are the same."""
+    return (_integer(base) ^ _integer(target)).to_bytes(size)
 
 
 def _from_lines(base: bytes, target: bytes, at: int, end: int, lines: Set[bytes], mark: bytes) -> Iterator[_Run]:
@@ -138,6 +205,10 @@ def _insert(made: list[bytes], data: bytes) -> None:
 
 
 @lru_cache(1024)
+def _sizes(base: int, target: int) -> bytes:
+    return _number(base) + _number(target)
+
+
 def _number(number: int) -> bytes:
     made = bytearray()
     while number > 0x7F:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .._codec import Unreadable
 from . import _disk
-from ._delta import DEPTH, as_delta
+from ._delta import DEPTH, Deltas
 from ._format import Entry, Kind, Malformed, RawCommit, read_commit, read_tree
 from ._objects import MAX_OBJECT, Objects
 from ._packing import keeper, packed, write_pack
@@ -191,12 +191,13 @@ class Repacking:
 
     def _entries(self, layout: Mapping[str, str | None]) -> Iterator[tuple[bytes, bytes]]:
         depths: dict[str, int] = {}
+        deltas = Deltas()
         for name, base in layout.items():
             self.breathe()
             kind, data = self._read(name)
             entry = None
             if base is not None and depths.get(base, DEPTH) < DEPTH:
-                entry = as_delta(bytes.fromhex(base), self._read(base)[1], data)
+                entry = deltas.entry(bytes.fromhex(base), self._read(base)[1], data)
             depths[name] = 0 if entry is None or base is None else depths[base] + 1
             yield bytes.fromhex(name), entry or packed(kind, data)
 

@@ -7,7 +7,7 @@ stands whole.
 
 from collections.abc import Iterable, Iterator
 
-from ._delta import DEPTH, as_delta
+from ._delta import DEPTH, Deltas
 from ._format import Kind
 from ._packing import packed
 
@@ -23,14 +23,14 @@ def shortened(objects: Iterable[tuple[bytes, tuple[Kind, bytes]]]) -> Iterator[t
     Nobody waits for it: what a step has only written is made smaller here.
     """
     newer: dict[bytes, tuple[bytes, bytes, int]] = {}
+    deltas = Deltas()
     for name, (kind, data) in objects:
         told, depth = None, 0
         key = _key(kind, data)
         if key is not None:
-            if key in newer:
-                base, content, above = newer[key]
-                told = as_delta(base, content, data) if above < DEPTH else None
-                depth = 0 if told is None else above + 1
+            base = newer.get(key)
+            if base is not None and base[2] < DEPTH and (told := deltas.entry(base[0], base[1], data)) is not None:
+                depth = base[2] + 1
             newer[key] = name, data, depth
         yield name, told or packed(kind, data)
 
