@@ -21,9 +21,11 @@ from caesura.continuations.store import _disk, _packing
 from caesura.continuations.store._delta import DEPTH, Deltas
 from caesura.continuations.store._errors import Torn
 from caesura.continuations.store._format import FILE, NUMBERS, Entry, Kind, tree_bytes
+from caesura.continuations.store._frames import frame_bytes
 from caesura.continuations.store._objects import Batch, Objects
 from caesura.continuations.store._packing import head, index_of, keeper, packed, write_pack
 from caesura.continuations.store._packs import Pack, Packs
+from caesura.continuations.store._sealing import contents
 from caesura.continuations.store._versions import shortened
 from tests.repositories import git
 
@@ -181,13 +183,11 @@ def test_a_full_disk_leaves_nothing_of_a_pack(objects: Path, monkeypatch: pytest
 
 
 def test_places_beyond_two_gigabytes_are_told_as_git_tells_them() -> None:
-    places = {bytes([number]) * 20: (number, number * 2**29) for number in range(12)}
-    index = index_of(places, b"t" * 20)
+    places = {bytes([number]) * 20: number * 2**29 for number in reversed(range(12))}
+    index = index_of(places, reversed(range(12)), b"t" * 20)
     assert hashlib.sha1(index[:-20], usedforsecurity=False).digest() == index[-20:]
     shown = subprocess.run(["git", "show-index"], input=index, capture_output=True, check=True).stdout.split(b"\n")
-    assert shown[:-1] == [
-        b"%d %s (%08x)" % (at, name.hex().encode(), checksum) for name, (checksum, at) in places.items()
-    ]
+    assert shown[:-1] == [b"%d %s (%08x)" % (at, name.hex().encode(), name[0]) for name, at in sorted(places.items())]
     assert struct.unpack(">I", index[1028:1032]) == (12,)
 
 
@@ -365,3 +365,23 @@ def test_what_is_kept_for_deltas_has_one_bound_for_all_packs(objects: Path) -> N
         held = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
     assert held < 5 * 2**20  # of 21 MB that they have together
+
+
+# Sealed -----------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=20), st.integers(1, 12))
+@settings(deadline=None)
+def test_what_is_sealed_is_what_was_written_wherever_a_stretch_begins_and_whatever_has_no_bytes(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], stretch: int
+) -> None:
+    """Two objects begin at one place, if the first of them has no bytes."""
+    objects: dict[str, tuple[Kind, bytes]] = {
+        f"{number:040}": ("blob", bytes([number]) * size) for number, size in enumerate(sizes)
+    }
+    data, frame = frame_bytes(objects, [], durable=False, at=0, chain=0)
+    file = tmp_path_factory.mktemp("segment") / "1"
+    file.write_bytes(data)
+    with _disk.opened(file) as opened:
+        found = dict(contents(opened, frame.objects, lambda: stretch))
+    assert found == {bytes.fromhex(name): content for name, content in objects.items()}

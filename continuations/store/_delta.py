@@ -70,12 +70,14 @@ class Deltas:
 
     def entry(self, name: bytes, base: bytes, target: bytes) -> bytes | None:
         """An object as it stands in a pack that tells it as a delta of the object of that name, if it is worth it."""
-        if len(target) < _SMALL:
+        whole = len(target)
+        if whole < _SMALL:
             return None
         made = self.delta(base, target)
-        if 4 * (len(name) + len(made)) > 3 * len(target):
+        size = len(made)
+        if 4 * (len(name) + size) > 3 * whole:
             return None
-        return head(ID_DELTA, len(made)) + name + deflated(made)
+        return head(ID_DELTA, size) + name + deflated(made)
 
 
 def _places(base: bytes, target: bytes, size: int) -> _Places | None:

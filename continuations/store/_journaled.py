@@ -143,4 +143,4 @@ class JournaledRefs(Refs):
 def _goes_on(found: str | None, moves: Sequence[RefMove]) -> bool:
     """Whether moves are one after the other, and go on from where a branch is, or have brought it there."""
     chained = all(one.new == other.old for one, other in pairwise(moves))
-    return chained and found in (moves[0].old, *(move.new for move in moves))
+    return chained and (found == moves[0].old or any(found == move.new for move in moves))

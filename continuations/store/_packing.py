@@ -4,7 +4,7 @@ import hashlib
 import secrets
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +24,7 @@ OFFSET_DELTA, ID_DELTA = 6, 7
 _SHORT = 64  # bytes: less of it gets hardly smaller
 _STORED = 0xFFFF  # bytes in one block that is not deflated
 _PLAIN = b"\x78\x01\x01"  # what zlib puts before a single such block
-_SIZES, _SUM = struct.Struct("<HH"), struct.Struct(">I")
+_SIZES = struct.Struct("<HH")
 _LARGE = 2**31
 _UNNAMED = b"caesura: no branch names these objects yet\n"
 _STANDS_FOR_OTHERS = b"caesura: it stands for packs that are about to go\n"
@@ -39,10 +39,16 @@ def packed(kind: Kind, data: bytes) -> bytes:
 def deflated(data: bytes) -> bytes:
     """A text as it stands in a pack: deflated, unless that would gain next to nothing."""
     size = len(data)
-    short = data if size < _SHORT else deflate(data)
-    if len(short) >= size and size <= _STORED:
-        return b"".join((_PLAIN, _SIZES.pack(size, size ^ _STORED), data, _SUM.pack(adler32(data))))
-    return short
+    if size >= _SHORT:
+        short = deflate(data)
+        if len(short) < size or size > _STORED:
+            return short
+    return _before_stored(size) + data + adler32(data).to_bytes(4)
+
+
+@lru_cache(1024)
+def _before_stored(size: int) -> bytes:
+    return _PLAIN + _SIZES.pack(size, size ^ _STORED)
 
 
 @lru_cache(4096)
@@ -63,10 +69,13 @@ def after_head(entry: bytes) -> int:
     Raises:
         ValueError: they have no end.
     """
-    for at, byte in enumerate(entry, 1):
-        if byte < 0x80:
-            return at
-    raise ValueError("its size is cut short")
+    at = 0
+    try:
+        while entry[at] > 0x7F:
+            at += 1
+    except IndexError:
+        raise ValueError("its size is cut short") from None
+    return at + 1
 
 
 def write_pack(
@@ -91,8 +100,8 @@ def write_pack(
     """
     pack, index = temporary(objects), temporary(objects)
     try:
-        trailer, places = _write(pack, count, entries)
-        _disk.write(index, index_of(places, trailer), 0o444)
+        trailer, places, checksums = _write(pack, count, entries)
+        _disk.write(index, index_of(places, checksums, trailer), 0o444)
         if durable:
             _disk.sync(pack)
             _disk.sync(index)
@@ -203,13 +212,13 @@ def left_keepers(objects: Path, why: bytes = _STANDS_FOR_OTHERS) -> Iterator[Pat
 
 def _write(
     file: Path, count: int, entries: Iterable[tuple[bytes, bytes]]
-) -> tuple[bytes, dict[bytes, tuple[int, int]]]:
-    """Write the pack itself; its checksum, and each object's checksum and place, by id."""
-    places: dict[bytes, tuple[int, int]] = {}
+) -> tuple[bytes, Mapping[bytes, int], Sequence[int]]:
+    """Write the pack itself; its checksum, each object's place, by id, and the checksum of each, in the same order."""
+    places, checksums = dict[bytes, int](), list[int]()
     growing = _disk.begin(file, 0o444)
     try:
         digest = hashlib.sha1(usedforsecurity=False)
-        for chunk in _chunks(count, entries, places):
+        for chunk in _chunks(count, entries, places, checksums):
             digest.update(chunk)
             _disk.grow(growing, chunk)
         if len(places) != count:
@@ -217,58 +226,59 @@ def _write(
         _disk.grow(growing, digest.digest())
     finally:
         _disk.end(growing)
-    return digest.digest(), places
+    return digest.digest(), places, checksums
 
 
 def _chunks(
-    count: int, entries: Iterable[tuple[bytes, bytes]], places: dict[bytes, tuple[int, int]]
+    count: int, entries: Iterable[tuple[bytes, bytes]], places: dict[bytes, int], checksums: list[int]
 ) -> Iterator[bytes]:
-    """The bytes of a pack, many at a time; `places` is filled on the way."""
+    """The bytes of a pack, many at a time; `places` and `checksums` are filled on the way."""
     parts = [b"PACK" + struct.pack(">II", 2, count)]
-    at, held = len(parts[0]), 0
+    at = len(parts[0])
+    enough = at + _CHUNK
     for name, entry in entries:
         if name in places:
             raise ValueError(f"object {name.hex()} is given twice")
         if entry[0] >> 4 & 7 == ID_DELTA:
             entry = _placed(entry, at, places)
-        places[name] = (crc32(entry), at)
+        places[name] = at
+        checksums.append(crc32(entry))
         parts.append(entry)
         at += len(entry)
-        held += len(entry)
-        if held >= _CHUNK:
+        if at >= enough:
             yield b"".join(parts)
-            parts, held = [], 0
+            parts, enough = [], at + _CHUNK
     yield b"".join(parts)
 
 
-def _placed(entry: bytes, at: int, places: Mapping[bytes, tuple[int, int]]) -> bytes:
+def _placed(entry: bytes, at: int, places: Mapping[bytes, int]) -> bytes:
     """A delta of what stands before it in the pack, told by how far: a base's id does not deflate."""
     begins = after_head(entry)
     base = places.get(entry[begins : begins + 20])
     if base is None:
         return entry
-    back = at - base[1]
-    far = [back & 0x7F]
+    back = at - base
+    far, bits = back & 0x7F, 8
     while back := back >> 7:
         back -= 1
-        far.append(back & 0x7F | 0x80)
-    kind = entry[0] & 0x8F | OFFSET_DELTA << 4
-    return bytes([kind, *entry[1:begins], *reversed(far)]) + entry[begins + 20 :]
+        far, bits = far | (back & 0x7F | 0x80) << bits, bits + 8
+    kind = entry[0] ^ (ID_DELTA ^ OFFSET_DELTA) << 4
+    return bytes((kind,)) + entry[1:begins] + far.to_bytes(bits >> 3) + entry[begins + 20 :]
 
 
-def index_of(places: dict[bytes, tuple[int, int]], trailer: bytes) -> bytes:
-    """The index of a pack, in its second version."""
-    names = sorted(places)
+def index_of(places: Mapping[bytes, int], checksums: Iterable[int], trailer: bytes) -> bytes:
+    """The index of a pack, in its second version, by where each object is, and the checksum of each, in that order."""
+    names, sums = sorted(places), dict(zip(places, checksums, strict=True))
     found = [places[name] for name in names]
     fanout = [bisect_left(names, bytes((byte,))) for byte in range(1, 256)]
-    large = [at for _, at in found if at >= _LARGE]
+    large = [at for at in found if at >= _LARGE]
     wider = iter(range(_LARGE, _LARGE + len(large)))  # pointers to wider places further down
-    small = [at if at < _LARGE else next(wider) for _, at in found]
+    small = [at if at < _LARGE else next(wider) for at in found]
     parts = [
         b"\xfftOc\x00\x00\x00\x02",
         struct.pack(">256I", *fanout, len(names)),
         b"".join(names),
-        struct.pack(f">{len(names)}I", *[checksum for checksum, _ in found]),
+        struct.pack(f">{len(names)}I", *[sums[name] for name in names]),
         struct.pack(f">{len(names)}I", *small),
         struct.pack(f">{len(large)}Q", *large),
         trailer,

@@ -6,7 +6,7 @@ whoever does it again does the same: the same segment makes the same pack, and a
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from io import FileIO
 from pathlib import Path
@@ -123,12 +123,12 @@ class Sealer:
         return _Ready(segment, pack, listed, files)
 
     def _pack(self, segment: Segment, *, within: bool) -> Path | None:
-        places = sorted(segment.objects.items(), key=lambda item: item[1][1], reverse=True)
+        places = segment.objects
         try:
             file = _disk.opened(segment.path)
         except FileNotFoundError:  # somebody else has sealed it
             return None
-        found = shortened(_contents(file, places, self._stretch))
+        found = shortened(contents(file, places, self._stretch))
         keep = self._still_there(segment, within=within)
         try:
             with file, suppress(_Sealed):
@@ -240,8 +240,8 @@ class Sealer:
                 _disk.unlink(file)
 
 
-def _contents(
-    file: FileIO, places: Iterable[tuple[bytes, Place]], size: Callable[[], int]
+def contents(
+    file: FileIO, places: Mapping[bytes, Place], size: Callable[[], int]
 ) -> Iterator[tuple[bytes, tuple[Kind, bytes]]]:
     """The objects at places of a segment, the last place first; a stretch of the file of some size is read at a time.
 
@@ -251,13 +251,15 @@ def _contents(
     Raises:
         Damaged: the file is shorter by now, or an earlier version has written what is no object.
     """
-    stretch, begin = b"", 0
-    for name, (kind, at, length) in places:
-        end = at + length
-        if not begin <= at <= end <= begin + len(stretch):
+    stretch, begin, end = b"", 0, 0
+    for name in sorted(places, key=lambda name: places[name][1], reverse=True):
+        kind, at, length = places[name]
+        if at < begin or at + length > end:  # where one before it has no bytes, that comes first
             time.sleep(_TURN)
+            end = at + length
             begin = max(0, min(at, end - size()))
             stretch = os.pread(file.fileno(), end - begin, begin)
             if len(stretch) < end - begin:
                 raise Damaged("the file was cut short")
-        yield name, content(kind, stretch[at - begin : end - begin], MAX_OBJECT)
+        data = stretch[at - begin : at - begin + length]
+        yield name, (content(kind, data, MAX_OBJECT) if kind is None else (kind, data))
