@@ -3,6 +3,7 @@
 import builtins
 import io
 import os
+import sys
 import weakref
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -326,6 +328,31 @@ def test_sealing_writes_each_step_once_and_as_much_for_it_in_a_long_loop(tmp_pat
     few, many = sealed(100) / 100, sealed(400) / 400
     assert few < 500
     assert many < few
+
+
+def test_what_sealing_asks_of_python_for_a_step_is_a_hundred_and_fifty_calls(tmp_path: Path) -> None:
+    """Who makes steps meanwhile waits for as long."""
+
+    def calls(steps: int) -> int:
+        asked = Counter[str]()
+
+        def note(_: FrameType, event: str, __: object) -> None:
+            asked[event] += 1
+
+        path = tmp_path / f"{steps}.git"
+        with closing(GitStore.open(path, create=True, durability="crash", visibility="sealed")) as store:
+            commit = written(store, 1)
+            for length in range(2, steps + 2):
+                commit = written(store, length, commit)
+            before = sys.getprofile()
+            sys.setprofile(note)
+            try:
+                store.seal()
+            finally:
+                sys.setprofile(before)
+        return asked["call"] + asked["c_call"]
+
+    assert calls(400) - calls(100) < 300 * 150
 
 
 def test_what_somebody_holds_is_not_read_again_and_all_else_is_let_go(tmp_path: Path) -> None:

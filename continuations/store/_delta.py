@@ -7,12 +7,13 @@ from operator import itemgetter
 
 import msgspec
 
-from ._packing import ID_DELTA, deflated, head
+from ._packing import ID_DELTA, deflated, head, stored
 
 DEPTH = 50
 """How many deltas there may be between an object and one that stands whole: as many as git makes itself."""
 
 _SMALL = 64  # bytes: no delta of less is worth it
+_SHORT = 128  # bytes: a delta of less is ids, most of it, and gets smaller by a seventh at best
 _INSERTED = 127  # bytes that one instruction can insert
 _COPIED = 0xFFFFFF
 _SAME = 8  # bytes in a row: no fewer are copied
@@ -77,7 +78,7 @@ class Deltas:
         size = len(made)
         if 4 * (len(name) + size) > 3 * whole:
             return None
-        return head(ID_DELTA, size) + name + deflated(made)
+        return head(ID_DELTA, size) + name + (stored(made) if size < _SHORT else deflated(made))
 
 
 def _places(base: bytes, target: bytes, size: int) -> _Places | None:

@@ -43,7 +43,12 @@ def deflated(data: bytes) -> bytes:
         short = deflate(data)
         if len(short) < size or size > _STORED:
             return short
-    return _before_stored(size) + data + adler32(data).to_bytes(4)
+    return stored(data)
+
+
+def stored(data: bytes) -> bytes:
+    """A short text as it stands in a pack, not deflated."""
+    return _before_stored(len(data)) + data + adler32(data).to_bytes(4)
 
 
 @lru_cache(1024)
