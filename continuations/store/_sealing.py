@@ -1,7 +1,8 @@
 """Sealing: what the journal holds is brought to where git looks, and then taken out of the journal.
 
 Each segment becomes one pack; then the branches are put where it has brought them; then it goes. Killed in between,
-whoever does it again does the same: the same segment makes the same pack, and a branch that is there is there.
+whoever does it again does the same: the same segment makes a pack of the same objects, and a branch that is there is
+there.
 """
 
 import os
@@ -71,7 +72,7 @@ class Sealer:
         with self._turns.take(_refs.LOCK_SECONDS):
             segments = self._journal.rotate()
             if not segments:
-                # Of somebody who died, where who came after them has made another pack, as a later version may.
+                # Of somebody who died, where who came after them has made another pack: ISA-L may, and a later version.
                 tidy_kept(self._objects, sealed=True)
                 self._tidy()
                 return
