@@ -33,7 +33,8 @@ from caesura.continuations import (
 from caesura.continuations.store import _disk
 from caesura.continuations.store._exclusive import MARK
 from caesura.continuations.store._journal import FOLDER
-from caesura.continuations.store._layout import message_path
+from caesura.continuations.store._layout import WIDTH, message_path
+from caesura.continuations.store._vanished import about_to_erase
 from tests.strategies import ADA, AGENT, EPOCH, ROBOT, WORKERS
 
 OPS = loop_name("ops")
@@ -94,6 +95,19 @@ def written(store: GitStore, length: int, before: Commit | None = None) -> Commi
     commit = store.write(state, parents=parents, message=f"{length}", author=ADA, committer=ROBOT)
     store.move(OPS, None if before is None else before.id, commit.id)
     return commit
+
+
+def inflations(patch: pytest.MonkeyPatch) -> list[str]:
+    """What is inflated from now on, by how."""
+    inflated = list[str]()
+
+    def counted(name: str, inflate: Callable[..., Any], *given: Any) -> Any:
+        inflated.append(name)
+        return inflate(*given)
+
+    for name in ("decompress", "decompressobj"):
+        patch.setattr(isal_zlib, name, partial(counted, name, getattr(isal_zlib, name)))
+    return inflated
 
 
 def step(
@@ -293,20 +307,34 @@ def test_a_sealed_loop_is_read_by_inflating_each_of_its_objects_once(
         state = replace(begun.state, messages=tuple(User(content=f"{number}") for number in range(length)))
         head = store.write(state, parents=(begun.id,), message="all", author=ADA, committer=ROBOT)
         store.move(OPS, begun.id, head.id)
-    inflated = list[str]()
-
-    def counted(name: str, inflate: Callable[..., Any], *given: Any) -> Any:
-        inflated.append(name)
-        return inflate(*given)
-
-    for name in ("decompress", "decompressobj"):
-        monkeypatch.setattr(isal_zlib, name, partial(counted, name, getattr(isal_zlib, name)))
+    inflated = inflations(monkeypatch)
     with closing(GitStore.open(path)) as fresh:
         assert fresh.read(head.id).state == state
     paths = [message_path(number) for number in range(length)]
     folders = {path[:depth] for path in paths for depth in range(len(path))}
     # The commit, its tree, the record and the agent; the last folder again, for the next step is added to it.
     assert len(inflated) == length + len(folders) + 4 + 1
+
+
+def test_commits_are_read_one_after_the_other_without_reading_again_what_they_have_in_common(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, steps = tmp_path / "r.git", 4 * WIDTH
+    with closing(GitStore.open(path, create=True, durability="crash", visibility="sealed")) as store:
+        commits = [written(store, 1)]
+        for length in range(2, steps + 1):
+            commits.append(written(store, length, commits[-1]))
+        states = [commit.state for commit in commits]
+    inflated = inflations(monkeypatch)
+    with closing(GitStore.open(path)) as fresh:
+        for commit, state in zip(reversed(commits), reversed(states), strict=True):
+            assert fresh.read(commit.id).state == state
+        # Of each commit what is its own, and the messages in its last folder; of the first all.
+        assert len(inflated) < steps + steps * (WIDTH // 2 + 12)
+        about_to_erase(path)  # what was there before need not be there now
+        inflated.clear()
+        assert fresh.read(commits[-1].id).state == states[-1]
+        assert len(inflated) > steps
 
 
 def test_sealing_writes_each_step_once_and_as_much_for_it_in_a_long_loop(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from ._errors import too_large
 from ._folders import Folders, lay_out
 from ._format import FILE, FOLDER, Entry, RawCommit, entry_bytes, is_id, tree_bytes
 from ._kept import Kept
-from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WORKSPACE, message_file
+from ._layout import CHILDREN, DEFINITION, MESSAGES, RECORD, WIDTH, WORKSPACE, message_file
 from ._objects import Batch, Objects
 from ._protocol import Commit, NotALoop
 from ._revisions import Revisions
@@ -39,8 +39,9 @@ from ._vanished import Found
 
 _CHECKED, _TREES = 256, 64
 _AT_ONCE = 2**16  # bytes of messages that are decoded together
-_KEPT, _KEPT_SIZE = 16, 32 * 2**20
-"""Commits that are kept though nobody holds their continuations, and how many bytes these may have together."""
+_KEPT, _FOLDERS, _KEPT_SIZE = 16, 1024, 32 * 2**20
+"""Commits that are kept though nobody holds their continuations, folders of messages that are, and how many bytes each
+of both may have together."""
 _PARTS = ((FILE, DEFINITION), (FOLDER, CHILDREN), (FILE, RECORD), (FOLDER, MESSAGES), (FOLDER, WORKSPACE))
 _HEADS = {name: entry_bytes(Entry(mode, name, "")) for mode, name in _PARTS}
 """The entries of a commit's tree, in git's order, but for the ids that these end with."""
@@ -94,6 +95,9 @@ class Commits:
         self._trees = Trees(objects, kept=_TREES)
         self._remembered: dict[CommitId, _Remembered] = {}
         self._kept = Kept[CommitId, _Known](_KEPT, _KEPT_SIZE)
+        # The messages in whole folders that were read, and their bytes, by the folder and how many erasures there had
+        # been: a loop's commits have them in common.
+        self._common = Kept[tuple[str, int], tuple[Sequence[Message], int]](_FOLDERS, _KEPT_SIZE)
         self._checked: OrderedDict[CommitId, _Checked] = OrderedDict()
         self._turn = RLock()
 
@@ -102,6 +106,7 @@ class Commits:
         with self._turn:
             self._remembered.clear()
             self._kept.clear()
+            self._common.clear()
             self._checked.clear()
 
     def read(self, commit: CommitId) -> Commit:
@@ -214,7 +219,7 @@ class Commits:
         if base is not None and added is not None:
             before, weight.messages = base.laid.folders, base.laid.weight.messages
         elif base is not None:  # compacted: of what is there already nothing need be written, or synced, again
-            there = {blob.hex() for blob in self._trees.messages(base.laid.folders.tree)}
+            there = {blob.hex() for _, blobs in self._trees.messages(base.laid.folders.tree) for blob in blobs}
         texts = [encode_message(message) for message in (messages if added is None else added)]
         weight.messages += sum(map(len, texts))
         blobs = [batch.add("blob", text) for text in texts]
@@ -239,7 +244,7 @@ class Commits:
         since = self._found.erasures()
         raw = self._commit(commit, above)
         weight = Weight()
-        state = self._load(commit, raw, above, weight)
+        state = self._load(commit, raw, above, weight, since)
         parents = tuple(map(CommitId, raw.parents))
         found = Commit(id=commit, state=state, parents=parents, author=raw.author, message=raw.message)
         tree = self._trees.read(raw.tree)
@@ -284,21 +289,34 @@ class Commits:
         weight.definition = len(definition)
         return tree, record, decode_definition(definition)
 
-    def _load(self, commit: CommitId, raw: RawCommit, above: int, weight: Weight) -> Continuation:
+    def _load(self, commit: CommitId, raw: RawCommit, above: int, weight: Weight, since: int) -> Continuation:
         tree, record, definition = self._record(commit, raw, weight)
         return Continuation(
             **{name: getattr(record, name) for name in Record.__struct_fields__},
             definition=definition,
-            messages=self._messages(folder_in(tree, MESSAGES), weight),
+            messages=self._messages(folder_in(tree, MESSAGES), weight, since),
             children=self._children(tree, raw, above, weight),
         )
 
-    def _messages(self, tree: str, weight: Weight) -> Messages:
-        before, found = weight.size, list[Message]()
-        names = [*self._trees.messages(tree)]  # all first: in turn with the messages, a folder takes twice as long
+    def _messages(self, tree: str, weight: Weight, since: int) -> Messages:
+        before, found, sizes = weight.size, list[Message](), list[int]()
+        folders = [*self._trees.messages(tree)]  # all first: in turn with the messages, one takes twice as long
+        for folder, _ in folders:
+            known = self._common.get((folder, since))
+            if known is None:
+                break
+            found += known[0]
+            weight.add(known[1])
+        first = len(found)
+        names = [blob for _, blobs in folders[first // WIDTH :] for blob in blobs]
         for files in _some_at_once(self._objects.blobs(names)):
-            weight.add(sum(map(len, files)))
+            sizes += map(len, files)
+            weight.add(sum(sizes[len(found) - first :]))
             found += decode_messages(files, len(found), message_file)
+        for at in range(0, len(names) - WIDTH + 1, WIDTH):
+            size = sum(sizes[at : at + WIDTH])
+            messages = tuple(found[first + at : first + at + WIDTH])
+            self._common.keep((folders[(first + at) // WIDTH][0], since), (messages, size), size)
         weight.messages = weight.size - before
         return Messages(found)
 

@@ -118,8 +118,9 @@ class Trees:
             self._kept.keep(name, entries, 1 + len(entries))
         return entries
 
-    def messages(self, tree: str) -> Iterator[bytes]:
-        """The ids of the messages' blobs, in bytes, in order; the files must be exactly those that the layout says.
+    def messages(self, tree: str) -> Iterator[tuple[str, Sequence[bytes]]]:
+        """The folders that hold messages, in order, each with the ids of these, in bytes: exactly those that the layout
+        says, and so all but the last one are full.
 
         Raises:
             Unreadable: they are not.
@@ -134,7 +135,7 @@ class Trees:
             number += len(blobs)
             if number > MAX_MESSAGES:
                 raise too_large(f"{MESSAGES}/", "more messages than can be read", f"{MAX_MESSAGES:,}")
-            yield from blobs
+            yield leaf, blobs
 
     def _blobs(self, leaf: str, above: str) -> Sequence[bytes]:
         """The blobs in a folder of messages; the folder is not remembered, for it takes more memory than they do."""
