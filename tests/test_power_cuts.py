@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from msgspec.structs import replace
@@ -35,9 +35,10 @@ from caesura.continuations import (
     loop_name,
     start,
 )
-from caesura.continuations.store import _journal, _journaled, _later, _refs
+from caesura.continuations.store import _journal, _journaled, _later, _refs, _sealing
 from caesura.continuations.store._journal import FOLDER
 from caesura.continuations.store._objects import Batch, Objects
+from caesura.continuations.store._packing import write_pack
 from tests.damage import git
 from tests.power import Call, Disk, Pool, Recorder
 from tests.strategies import ADA, AGENT, EPOCH, NESTED, ROBOT, WORKERS, World
@@ -502,16 +503,30 @@ def test_a_step_that_is_to_outlast_a_power_cut_does_so_whatever_steps_before_it_
             check(cut, known)
 
 
-def test_a_segment_that_need_not_be_synced_is_if_a_later_one_builds_on_it(recorded: Recorded) -> None:
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_segment_that_need_not_be_synced_is_if_a_later_one_builds_on_it(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
     def work(store: Acknowledging) -> None:
         hasty = GitStore.open(store.location, durability="crash", visibility="sealed")
         first = hasty.write(STATE, parents=(), message="m", author=ADA, committer=ROBOT)
         hasty.move(OPS, None, first.id)
-        journal = hasty._journal  # as who is about to seal it, and has not yet
-        journal.rotate()
         state = replace(STATE, messages=(*STATE.messages, User(content="more")))
         second = store.write(state, parents=(first.id,), message="m", author=ADA, committer=ROBOT)
-        store.move(OPS, first.id, second.id)
+        build_on_it = partial(store.move, OPS, first.id, second.id)
+        if when == "before":
+            hasty._journal.rotate()  # as who is about to seal it, and has not yet
+            build_on_it()
+        else:
+
+            def packed(*given: Any, **named: Any) -> Path:
+                made = write_pack(*given, **named)
+                build_on_it()
+                return made
+
+            with monkeypatch.context() as patched:
+                patched.setattr(_sealing, "write_pack", packed)
+                hasty.seal()
         hasty.close()
 
     for cut, known in recorded(work, "power-cut", "sealed").cuts(samples=10):

@@ -387,7 +387,7 @@ class Journal:
 
     @property
     def durable(self) -> bool:
-        """Whether any step in it is to outlast a power cut."""
+        """Whether any step in it is to outlast a power cut, as far as it was read."""
         with self._turn:
             return any(segment.durable for segment in self._segments)
 

@@ -214,6 +214,7 @@ class Sealer:
         """What was not synced of a segment, as its steps need not outlast a power cut, is if later ones are to."""
         if segment.durable:
             return
+        self._journal.catch_up()  # others may have added to it since
         if self._journal.durable:
             _disk.sync_all()
             segment.durable = True
