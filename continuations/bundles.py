@@ -12,7 +12,7 @@ from .erasing import held_by
 from .history import History, LoopExists
 from .leases import check_undriven
 from .missing import NoSuchLoop, missing
-from .store import BadBundle, Move, Moved, Store, Torn
+from .store import BadBundle, Move, Moved, Store
 from .verify import verify
 
 
@@ -53,7 +53,7 @@ def write_bundle(store: Store, loops: tuple[LoopName, ...], file: Path) -> Mappi
             raise missing(store, loop)
     for name, fault in torn.items():
         if root_of(name) in loops:
-            raise Torn(str(fault), hint=fault.hint)
+            raise fault
     chosen = {name: head for name, head in heads.items() if root_of(name) in loops}
     store.keeper().bundle(chosen, file)
     return chosen

@@ -97,7 +97,7 @@ class _Walk:
             chosen = [name for name in names if name in there or name in torn]
             for name in chosen:
                 if name in torn:
-                    self._fault(name, CommitId(""), str(torn[name]), self._hint(name))
+                    self._fault(name, CommitId(""), str(torn[name]), self._hint(name, torn[name]))
                 else:
                     self._branch(name, there[name])
             for name in chosen:
@@ -134,7 +134,9 @@ class _Walk:
             chosen |= found
         return sorted(chosen)
 
-    def _hint(self, loop: LoopName) -> str:
+    def _hint(self, loop: LoopName, error: SavedStateError) -> str:
+        if not isinstance(error, Torn):
+            return error.hint
         return self._mend.format(root_of(loop) if self._mend is _BACK else loop)
 
     def _fault(self, loop: str, commit: CommitId, what: str, hint: str) -> None:
@@ -166,7 +168,7 @@ class _Walk:
             # What is in many commits is told once.
             if str(error) not in self._told:
                 self._told.add(str(error))
-                self._fault(loop, commit, str(error), self._hint(loop) if isinstance(error, Torn) else error.hint)
+                self._fault(loop, commit, str(error), self._hint(loop, error))
             return
         said = trailers(found.message)
         own = found.parents[0] if found.parents and said.get("Event", ("",))[0] not in FIRST else None

@@ -147,7 +147,7 @@ def test_a_file_that_may_not_be_read_hides_no_request_and_hinders_no_decision(tm
         file.chmod(0o644)
 
 
-@pytest.mark.parametrize("kept", ["files", "packs"])
+@pytest.mark.parametrize("kept", ["files", "packs", "branch"])
 def test_what_may_not_be_read_is_not_called_damaged_and_nothing_goes_back_because_of_it(
     tmp_path: Path, kept: str
 ) -> None:
@@ -158,13 +158,14 @@ def test_what_may_not_be_read_is_not_called_damaged_and_nothing_goes_back_becaus
             assert shell("gc").status == 0
     head = git(repo, "rev-parse", "loops/other")
     before = {file: file.read_bytes() for file in repo.rglob("*") if file.is_file()}
-    (file,) = repo.glob("objects/pack/*.idx") if kept == "packs" else [file_of(repo, head)]
+    places = {"files": [file_of(repo, head)], "branch": [repo / "refs/heads/loops/other"]}
+    (file,) = places.get(kept) or repo.glob("objects/pack/*.idx")
     file.chmod(0)
     said, hint = f"could not be read: Permission denied: {file}.", f"ls -ld {file}"
     try:
         _is_refused(file, "r")
         status, out, err = caesura(shell, "loops")
-        assert (status, "own" in out) == (1, kept == "files")  # the others are none the worse
+        assert (status, "own" in out) == (1, kept != "packs")  # the others are none the worse
         for told in (err, caesura(shell, "show", "other")[2], caesura(shell, "verify")[1]):
             assert said in told
             assert hint in told

@@ -18,7 +18,6 @@ from .._errors import SavedStateError
 from .._ids import BadName, CommitId, LoopName, loop_name, root_of
 from .._trailers import trailers
 from . import _disk
-from ._errors import Torn
 from ._exclusive import keeping_up, sealing
 from ._forgetter import Forgetter, unclean
 from ._format import Malformed, commit_bytes, read_commit, read_tree
@@ -174,18 +173,17 @@ class Eraser:
         """The refs of loops with all that is nested in them, and where each is.
 
         Raises:
-            Torn: one points nowhere.
+            Torn, Withheld: one points nowhere, or may not be read.
             Unavailable: one is checked out.
         """
         family: dict[str, str] = {}
         for place in PLACES:
             for name, head in self._refs.loops(place):
                 if root_of(name) in roots:
-                    if isinstance(head, Torn):
+                    if not isinstance(head, str):
                         raise head
-                    if head is not None:
-                        check_unused(self._folder, place + name, bare=self._bare)
-                        family[place + name] = head
+                    check_unused(self._folder, place + name, bare=self._bare)
+                    family[place + name] = head
         return family
 
     def _content(self, family: Mapping[str, str]) -> "_Content":

@@ -17,7 +17,6 @@ from .._state import Continuation
 from .._text import one_line
 from ._commits import Commits, Laid
 from ._early import Early
-from ._errors import Torn
 from ._exclusive import Turns, common
 from ._forgetter import check_there
 from ._format import commit_bytes, is_id
@@ -178,7 +177,7 @@ class GitStore(Store):
         return {name: CommitId(head) for name, head in loops if isinstance(head, str)}
 
     def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
-        return {name: fault for name, fault in self._refs.loops(folder_of(archived)) if isinstance(fault, Torn)}
+        return {name: fault for name, fault in self._refs.loops(folder_of(archived)) if not isinstance(fault, str)}
 
     def waiting(self) -> Iterator[LoopName]:
         return self._waiting.loops()

@@ -134,7 +134,7 @@ class Store(Protocol):
         ...
 
     def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
-        """The branches of loops that point nowhere, by name, and what is wrong with each. `heads` leaves them out."""
+        """The branches of loops that point nowhere, or may not be read, by name, with why. `heads` leaves them out."""
         ...
 
     def head(self, loop: LoopName, *, archived: bool = False) -> CommitId | None:

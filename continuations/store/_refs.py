@@ -13,7 +13,7 @@ from threading import RLock
 from typing import Literal, TypeVar
 
 from . import _disk, _unsynced
-from ._errors import Torn, torn
+from ._errors import Torn, Withheld, torn
 from ._exclusive import Held, Locks, Turns
 from ._format import is_id
 from ._guard import Guard
@@ -122,7 +122,7 @@ class Refs:
         """The names of the refs that begin with `prefix` (it ends in a slash), torn ones too, in order."""
         return (name for name, _ in self.entries(prefix))
 
-    def entries(self, prefix: str) -> Iterator[tuple[str, str | Torn]]:
+    def entries(self, prefix: str) -> Iterator[tuple[str, str | Torn | Withheld]]:
         """The refs that begin with `prefix`, in order, each with the id that it holds, or its fault."""
         # In this order: what git packs in the meantime is in the list by then.
         own = self.own(prefix)
@@ -132,7 +132,7 @@ class Refs:
             if held is not None:
                 yield name, held
 
-    def own(self, prefix: str) -> dict[str, str | Torn | None]:
+    def own(self, prefix: str) -> dict[str, str | Torn | Withheld | None]:
         """The refs that begin with `prefix` and have files of their own, or are in the journal, with what they hold."""
         # In this order: what is sealed in the meantime has a file by then.
         heads = {} if self._journal is None else self._journal.heads()
@@ -150,10 +150,10 @@ class Refs:
         with self._reading:
             return self._packed.view()
 
-    def _held(self, name: str) -> str | Torn | None:
+    def _held(self, name: str) -> str | Torn | Withheld | None:
         try:
             return self.get(name)
-        except Torn as fault:
+        except (Torn, Withheld) as fault:
             return fault
 
     def _loose(self, folder: Path, above: str, prefix: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from .._errors import CaesuraError
 from .._ids import BadName, LoopName, loop_name
 from . import _disk
-from ._errors import Torn
+from ._errors import Torn, Withheld
 from ._exclusive import Held, Locks, settle
 from ._format import is_id
 from ._journaled import JournaledRefs
@@ -34,7 +34,7 @@ class Swap(NamedTuple):
 class JointRefs(JournaledRefs):
     """A repository's refs, which can also be moved several at once."""
 
-    def loops(self, folder: str, above: LoopName | None = None) -> Iterator[tuple[LoopName, str | Torn]]:
+    def loops(self, folder: str, above: LoopName | None = None) -> Iterator[tuple[LoopName, str | Torn | Withheld]]:
         """The loops that have branches in a folder, or those nested in one, each with its head, or its fault."""
         for ref, head in self.entries(folder if above is None else f"{folder}{above}."):
             with suppress(BadName):  # somebody's own branch beside ours
