@@ -16,6 +16,7 @@ from caesura.continuations import (
     Json,
     ModelFailed,
     ModelReplied,
+    NoSuchLoop,
     Reply,
     Saved,
     ToolAsked,
@@ -93,7 +94,7 @@ def _instructions(definition: AgentSpec) -> str:
 
 
 async def run_tool(services: Services, agent: Agent, saved: Saved, call: Call) -> AnyEvent | None:
-    """Make one attempt at a call that this worker has claimed; None if another has taken the loop over since."""
+    """Make one attempt at a call that this worker has claimed; None if it is another's since, or its loop is gone."""
     token = trio.lowlevel.current_trio_token()
     workspace = None if saved.state.workspace is None else await services.sync(services.files.folder, saved)
 
@@ -113,7 +114,9 @@ async def run_tool(services: Services, agent: Agent, saved: Saved, call: Call) -
     tool = agent.tool(call.tool)
     # A machine that slept since the claim: somebody may have been asked what became of it.
     if call.started is not None and services.now() - call.started > TERM:
-        now = (await services.sync(services.history.load, saved.loop)).state.call(call.id)
+        now: Call | None = None
+        with suppress(NoSuchLoop):
+            now = (await services.sync(services.history.load, saved.loop)).state.call(call.id)
         if now is None or (now.state, now.attempt, now.runner) != (call.state, call.attempt, call.runner):
             return None
     ended = (

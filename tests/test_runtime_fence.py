@@ -14,6 +14,7 @@ from caesura.continuations import (
     History,
     LoopName,
     MemoryStore,
+    Move,
     Resumed,
     Status,
     Unavailable,
@@ -22,7 +23,7 @@ from caesura.continuations import (
     idempotency_key,
     loop_name,
 )
-from caesura.runtime import Agent, LeaseLost, Retry, ToolContext, tool
+from caesura.runtime import Agent, BranchGone, LeaseLost, Retry, ToolContext, tool
 from tests.models import ADA, NOON, World, ask_for, call_of, lines, results, say
 
 X = loop_name("x")
@@ -103,6 +104,20 @@ async def test_a_worker_that_slept_after_its_claim_starts_nothing_that_another_h
     else:
         assert (await world.run()).status is Status.COMPLETED
     assert ran == ([] if taken_over else ["work"])
+
+
+async def test_a_worker_that_slept_after_its_claim_is_told_that_the_branch_was_deleted_meanwhile() -> None:
+    store, time = Fenced(), [NOON]
+    world, ran = working(store, now=lambda: time[0])
+
+    def asleep() -> None:
+        time[0] += dt.timedelta(hours=1)
+        store.move_all([Move(loop=X, old=store.head(X), new=None)], "deleted")
+
+    store.after = asleep
+    with pytest.raises(BranchGone):
+        await world.run()
+    assert ran == []
 
 
 async def test_a_call_whose_claim_could_not_be_written_does_not_start() -> None:
