@@ -1,6 +1,7 @@
 """Erasing beside loops that work on files: what was looked at is in no commit yet, and may be erased with another's."""
 
 import datetime as dt
+import errno
 import shutil
 from collections.abc import Callable
 from contextlib import closing
@@ -18,6 +19,7 @@ from caesura.continuations import (
     Moved,
     Started,
     Status,
+    Unavailable,
     User,
     Visibility,
     Workspace,
@@ -136,8 +138,9 @@ async def test_files_that_a_tool_wrote_are_written_again_if_another_was_erased_t
     store.close()
 
 
+@pytest.mark.parametrize("ends", ["well", "in an error"])
 async def test_files_that_were_looked_at_while_others_go_are_not_taken_to_be_there(
-    store: Beset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Beset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
     roots = [tmp_path / "one", tmp_path / "two"]
     for root in roots:
@@ -152,8 +155,16 @@ async def test_files_that_were_looked_at_while_others_go_are_not_taken_to_be_the
         if not found:
             found.append(Files(history).begin(roots[1])[1])
 
+    def refused(_: _forgetter.Forgetter) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
     monkeypatch.setattr(_forgetter, "about_to_erase", counted)
-    erase()
+    if ends == "well":
+        erase()
+    else:
+        monkeypatch.setattr(_forgetter.Forgetter, "_forget_caches", refused)
+        with pytest.raises(Unavailable, match="Not all of it is gone yet"):
+            erase()
     started = Started(
         at=EPOCH, definition=SPEC, prompt=User(content="Go."), nonce="n", worker=WORKERS[0], workspace=found[0]
     )

@@ -176,6 +176,15 @@ class Forgetter:
     def _forget(self, doomed: set[str]) -> int:
         _unsynced.stand(self._folder, durable=True)  # what takes its place, too
         about_to_erase(self._folder)  # who is about to name one of them looks again
+        try:
+            gone = self._forget_everywhere(doomed)
+        finally:
+            about_to_erase(self._folder)  # and who has seen one of them since
+        self._objects.close()
+        self._check_none_half(of_git=True)
+        return len(gone)
+
+    def _forget_everywhere(self, doomed: set[str]) -> set[str]:
         tidy_kept(self._folder / "objects")
         gone, known = self._forget_loose(doomed), set[Path]()
         # Git may repack a project meanwhile: it puts what is in some packs into others, or into files of its own.
@@ -186,10 +195,7 @@ class Forgetter:
             gone |= self._forget_loose(doomed)
         if gone:
             self._forget_caches()
-        about_to_erase(self._folder)  # and who has seen one of them since
-        self._objects.close()
-        self._check_none_half(of_git=True)
-        return len(gone)
+        return gone
 
     def _indexes(self) -> set[Path]:
         """The indexes of the packs, but for those that git is making: these have other names, and are let alone."""
