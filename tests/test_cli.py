@@ -538,6 +538,16 @@ class TestErrorsAndHelp:
             assert "should not have happened" not in done.stderr
             assert "Traceback" not in done.stderr
             assert done.returncode == status
+        (shell.folder / "looks.py").write_text(
+            "import pathlib, subprocess, sys\nfrom caesura import Agent\n"
+            "look = 'import os; [os.fstat(number) for number in range(3)]'\n"
+            "done = subprocess.run([sys.executable, '-c', look])\n"
+            "pathlib.Path('found').write_text(str(done.returncode))\n"
+        )
+        script = f'exec "$@" {closed}'
+        command = ["sh", "-c", script, "sh", sys.executable, "-m", "caesura", "run", "looks.py", "hi"]
+        subprocess.run(command, cwd=shell.folder, env=shell.environment, capture_output=True, check=False)
+        assert (shell.folder / "found").read_text() == "0", "what an agent's code starts has a stream less"
 
 
 @pytest.mark.parametrize(

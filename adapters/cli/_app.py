@@ -36,10 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _open_streams() -> None:
     """Open what whoever started the process has closed of the three streams, on nothing, as git does.
 
-    Else a file of the repository would be opened in its place, and what is meant for a person be written into it.
+    Else a file of the repository would be opened in its place, and what is meant for a person be written into it; also
+    by what is started from here, which has them too.
     """
     free = os.open(os.devnull, os.O_RDWR)
     while free <= _STDERR:
+        os.set_inheritable(free, True)
         free = os.dup(free)
     os.close(free)
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
