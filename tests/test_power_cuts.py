@@ -276,6 +276,25 @@ def kept_up(store: Acknowledging) -> None:
     begin(store, "ops", store.head(OPS))
 
 
+def test_upkeep_takes_no_file_of_an_object_away_for_one_in_a_pack_that_nobody_has_waited_for(
+    recorded: Recorded,
+) -> None:
+    def work(store: Acknowledging) -> None:
+        begin(store, "ops", None)
+        hasty = GitStore.open(store.location, durability="crash", visibility="sealed")
+        other = hasty.write(STATE, parents=(), message="other", author=ADA, committer=ROBOT)
+        hasty.move(loop_name("other"), None, other.id)
+        hasty.close()
+        store.upkeep().run(thorough=True)
+
+    for cut, known in recorded(work).cuts(samples=10):
+        store = GitStore.open(cut)
+        for loop, head in known.items():
+            assert store.heads()[loop] == head
+            store.read(head)
+        store.close()
+
+
 def begin(store: Acknowledging, name: str, before: CommitId | None) -> CommitId:
     """One step, from nothing or from a commit."""
     parents = () if before is None else (before,)

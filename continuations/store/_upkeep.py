@@ -174,7 +174,7 @@ class GitUpkeep(Upkeep):
                     if pack.offset(bytes.fromhex(name)) is not None and pack.read(bytes.fromhex(name), MAX_OBJECT):
                         doubles.add(name)
                 pack.close()
-                for file in (pack.file, index) if doubles else ():  # who made it need not have waited
+                for file in (pack.file, index, index.parent) if doubles else ():  # who made it need not have waited
                     _disk.sync(file)
                 found |= doubles
         return found
