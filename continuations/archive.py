@@ -68,7 +68,7 @@ class Archive(Care):
         there = _family(self._store.heads(archived=archived), root)
         if root not in here and root not in there:
             raise missing(self._store, root)
-        if there and (root in here or not here.keys().isdisjoint(there)):
+        if not here.keys().isdisjoint(there):  # what is nested, and got its branch since, may be there without the root
             raise taken(root)
         moves: list[Move] = []
         for name, head in here.items():

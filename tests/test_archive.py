@@ -7,8 +7,10 @@ import msgspec
 import pytest
 
 from caesura.continuations import (
+    CommitId,
     GitStore,
     LoopExists,
+    LoopName,
     Loops,
     Move,
     Nested,
@@ -85,6 +87,36 @@ def test_a_decision_in_a_nested_loop_that_gets_its_branch_meanwhile_is_there_onc
         loops.archive("ops")
         loops.restore("ops")
     assert decided not in [one.id for one in world.loops.pending("ops")]
+    world.end(lambda _: "approve")
+    assert world.loops.verify().faults == ()
+
+
+@pytest.mark.parametrize("archived_again", [False, True])
+def test_a_decision_in_a_nested_loop_that_comes_as_its_root_is_archived_hinders_nobody_from_restoring_it(
+    store: GitStore, world: World, archived_again: bool
+) -> None:
+    folder = Path(store.location)
+    for name in store.heads():
+        if name != OPS:
+            git(folder, "update-ref", "-d", f"refs/heads/loops/{name}")
+
+    class Early(GitStore):
+        """Somebody archives the root just before the nested loop that was decided on gets its branch."""
+
+        def move(self, loop: LoopName, old: CommitId | None, new: CommitId) -> None:
+            if old is None:
+                world.loops.archive("ops")
+            super().move(loop, old, new)
+
+    decided = next(one for one in world.loops.pending("ops") if one.loop != "ops")
+    with Loops(Early.open(folder)) as loops:
+        loops.approve(decided, by=ADA)
+    assert store.heads().keys() == {decided.loop}
+    if archived_again:
+        world.loops.archive("ops")
+        assert not store.heads()
+    world.loops.restore("ops")
+    assert decided.id not in [one.id for one in world.loops.pending("ops")]
     world.end(lambda _: "approve")
     assert world.loops.verify().faults == ()
 
