@@ -1,17 +1,20 @@
 """What durability asks of the disk, and how it is chosen: in code, and in the settings."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pygit2
 import pytest
 
 from caesura.adapters.cli._config import BadConfig, find_config
 from caesura.adapters.cli._options import place
-from caesura.continuations import BadSetting, Durability, GitStore, Loops, Status, Visibility
+from caesura.continuations import BadSetting, Durability, GitStore, Loops, Status, Visibility, loop_name
 from caesura.continuations.store import _disk
+from caesura.continuations.store._make import make
 from caesura.runtime import Agent, Runtime
 from tests.models import ADA, ScriptedModel, say
-from tests.repositories import git
+from tests.repositories import STATE, git
 
 
 @pytest.fixture
@@ -90,6 +93,25 @@ def test_the_settings_choose(tmp_path: Path) -> None:
     file.write_text('durability = "maybe"\n')
     with pytest.raises(BadConfig, match="maybe"):
         find_config(tmp_path)
+
+
+def test_a_repository_that_is_not_synced_says_so_though_who_made_it_died_over_it(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "r.git"
+
+    def initialize(path: Path) -> None:
+        pygit2.init_repository(str(path), bare=True)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(folder, initialize, durable=False)
+    synced: list[Path] = []
+    with pytest.MonkeyPatch.context() as patch, closing(GitStore.open(folder, create=True)) as store:
+        patch.setattr(_disk, "sync_all", lambda: synced.append(folder))
+        commit = store.write(STATE, parents=(), message="m", author=ADA, committer=ADA)
+        store.move(loop_name("x"), None, commit.id)
+    assert synced == [folder]
 
 
 @pytest.mark.parametrize("setting", ["durability", "visibility"])

@@ -46,11 +46,11 @@ def make(folder: Path, initialize: Callable[[Path], object], *, durable: bool) -
             return
         for left in folder.glob("*.lock"):
             left.unlink()
+        if not durable:  # first: who comes once it is made, after one who died over it, must know
+            _unsynced.stand(folder, durable=False)
         (folder / "config").write_text(_SETTINGS)
         initialize(folder)
         if durable:
             for path in (*folder.rglob("*"), folder, *(one.parent for one in missing)):
                 with suppress(FileNotFoundError):  # another process uses it by now, and is done with that file
                     _disk.sync(path)
-        else:
-            _unsynced.stand(folder, durable=False)
