@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from caesura.continuations import Commit, CommitId, GitStore, User, loop_name
 from caesura.continuations.store import Move, Unavailable, Upkept, _disk, _upkeep
 from caesura.continuations.store._delta import Deltas
-from caesura.continuations.store._exclusive import Held, exclusive
+from caesura.continuations.store._exclusive import Held, in_turn
 from caesura.continuations.store._packs import applied
 from tests.repositories import STATE, git, overwrite
 from tests.strategies import ADA, NESTED, ROBOT, World
@@ -593,7 +593,7 @@ def test_what_is_to_take_a_locked_files_place_stays_where_it_was_prepared(tmp_pa
     GitStore.open(folder, create=True).close()
     prepared, lock = tmp_path / "prepared", folder / "packed-refs.lock"
     prepared.write_text("new")
-    with exclusive(folder) as locks:
+    with in_turn(folder) as locks:
         lock.touch()
         with pytest.raises(Held):
             locks.take("packed-refs", prepared)

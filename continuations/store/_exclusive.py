@@ -277,29 +277,6 @@ class Turns:
 
 
 @contextmanager
-def exclusive(folder: Path, *, durable: bool = True) -> Iterator[Locks]:
-    """Be the only process of ours that takes git's own locks in a repository.
-
-    Raises:
-        BlockingIOError: another process does just that. It takes milliseconds; try again.
-    """
-    file = os.open(folder / MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(error.errno, f"another process holds the lock on {folder / MARK}") from None
-        locks = Locks(folder, durable)
-        locks.clear()
-        try:
-            yield locks
-        finally:
-            locks.release()
-    finally:
-        os.close(file)
-
-
-@contextmanager
 def in_turn(folder: Path) -> Iterator[Locks]:
     """Be the only process of ours that changes a repository, once.
 
