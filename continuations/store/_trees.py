@@ -7,7 +7,7 @@ from threading import Lock
 import msgspec
 
 from .._codec import Unreadable
-from .._ids import BadName, TreeId, split_address
+from .._ids import TreeId
 from .._state import Record
 from ._errors import too_large, torn
 from ._folders import HEADS, Folders
@@ -178,14 +178,6 @@ def _folder(entry: Entry, *path: str) -> str:
     if not entry.is_folder or entry.id == EMPTY:
         raise damaged(f"{MESSAGES}/{'/'.join(path)} {'holds no message' if entry.is_folder else 'is not a folder'}")
     return entry.id
-
-
-def can_be_call(name: str) -> bool:
-    """Whether a child's folder is named as a call can be."""
-    try:
-        return split_address(f"x.{name}")[1] == name
-    except BadName:
-        return False
 
 
 def check_workspace(record: Record, entry: Entry | None) -> None:
