@@ -310,8 +310,9 @@ class Commits:
         first = len(found)
         names = [blob for _, blobs in folders[first // WIDTH :] for blob in blobs]
         for files in _some_at_once(self._objects.blobs(names)):
-            sizes += map(len, files)
-            weight.add(sum(sizes[len(found) - first :]))
+            lengths = [*map(len, files)]
+            weight.add(sum(lengths))
+            sizes += lengths
             found += decode_messages(files, len(found), message_file)
         for at in range(0, len(names) - WIDTH + 1, WIDTH):
             size = sum(sizes[at : at + WIDTH])

@@ -386,7 +386,7 @@ class Journal:
             _disk.sync(kept)
 
     @property
-    def durable(self) -> bool:
+    def holds_durable(self) -> bool:
         """Whether any step in it is to outlast a power cut, as far as it was read."""
         with self._turn:
             return any(segment.durable for segment in self._segments)

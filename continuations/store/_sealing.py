@@ -215,7 +215,7 @@ class Sealer:
         if segment.durable:
             return
         self._journal.catch_up()  # others may have added to it since
-        if self._journal.durable:
+        if self._journal.holds_durable:
             _disk.sync_all()
             segment.durable = True
         else:
