@@ -6,6 +6,7 @@ the call that started it, so one scheme names loops, calls and gates at any dept
 
 import hashlib
 import re
+from functools import cache
 from typing import NewType
 
 from ._errors import CallerError
@@ -131,13 +132,16 @@ def digest(data: bytes) -> Digest:
     return Digest(hashlib.sha256(data).hexdigest()[:16])
 
 
-_SHA1 = hashlib.sha1(usedforsecurity=False)  # copied: OpenSSL looks for it anew whenever one is begun
+@cache
+def _begun(kind: str) -> "hashlib._Hash":
+    """A hash of what comes first in an object's header, to be copied: OpenSSL looks for SHA-1 anew for each new one."""
+    return hashlib.sha1(b"%s " % kind.encode(), usedforsecurity=False)
 
 
 def object_id(kind: str, data: bytes) -> str:
     """The id that git gives an object."""
-    hashed = _SHA1.copy()
-    hashed.update(header(kind, len(data)))
+    hashed = _begun(kind).copy()
+    hashed.update(b"%d\x00" % len(data))
     hashed.update(data)
     return hashed.hexdigest()
 

@@ -167,6 +167,24 @@ def test_the_first_loop_of_a_bare_repository_becomes_its_head(store: GitStore, f
     assert git(folder, "symbolic-ref", "HEAD") == "refs/heads/loops/first"
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["file", "list"])
+def test_the_head_stays_as_long_as_its_branch_is_there_and_is_the_next_new_loop_then(
+    store: GitStore, folder: Path, *, packed: bool
+) -> None:
+    begun(store, "first")
+    begun(store, "second")
+    if packed:
+        git(folder, "pack-refs", "--all")
+    begun(store, "third")
+    assert git(folder, "symbolic-ref", "HEAD") == "refs/heads/loops/first"
+    git(folder, "update-ref", "-d", "refs/heads/loops/first")  # by somebody else, while the store is open
+    begun(store, "fourth")
+    assert git(folder, "symbolic-ref", "HEAD") == "refs/heads/loops/fourth"
+    git(folder, "symbolic-ref", "HEAD", "refs/heads/loops/second")
+    begun(store, "fifth")
+    assert git(folder, "symbolic-ref", "HEAD") == "refs/heads/loops/second"
+
+
 def test_a_new_loop_does_not_wait_for_who_has_locked_the_head_and_the_next_one_becomes_it(
     store: GitStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

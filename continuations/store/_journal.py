@@ -173,7 +173,11 @@ class Journal:
         """Where the branches are that the journal holds."""
         with self._turn:
             self.catch_up()
-            return dict(self._heads)
+            return self.known_heads()
+
+    def known_heads(self) -> Mapping[str, str]:
+        """`heads`, as far as the journal was read."""
+        return dict(self._heads)
 
     def object(self, name: str, limit: int) -> tuple[Kind, bytes] | None:
         """An object's kind and its bytes, by its id, as far as the journal was read.
@@ -187,8 +191,7 @@ class Journal:
                 return found
             raw = bytes.fromhex(name)
             for segment in reversed(self._segments):
-                place = segment.objects.get(raw)
-                if place is not None:
+                if (place := segment.objects.get(raw)) is not None:
                     kind, at, size = place
                     return content(kind, segment.read(at, size), limit)
             return None
@@ -230,13 +233,10 @@ class Journal:
         return bool(gone or frames or there - known)
 
     def _there(self) -> set[int]:
-        return {int(name) for name in self._names() if name.isdecimal()}
-
-    def _names(self) -> list[str]:
         # Who takes what may not be looked at for nothing adds a step where others have gone on.
         with or_refused("The journal could not be read"), suppress(FileNotFoundError, NotADirectoryError):
-            return sorted(path.name for path in self.folder.iterdir())
-        return []
+            return {int(path.name) for path in self.folder.iterdir() if path.name.isdecimal()}
+        return set()
 
     def _note(self, frame: Frame, begin: int) -> None:
         self.steps += len(frame.moves)

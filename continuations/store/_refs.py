@@ -336,7 +336,7 @@ class Refs:
         parts = ref.split("/")
         above = ["/".join(parts[:count]) for count in range(2, len(parts))]
         # In this order: what git packs in the meantime is in the list by then.
-        held = {} if self._journal is None else self._journal.heads()
+        held = {} if self._journal is None else self._journal.known_heads()  # nobody adds to it now
         files = [one for one in above if os.path.isfile(self._path(one))]  # noqa: PTH113  # as below
         folder = os.path.isdir(self._path(ref))  # noqa: PTH112  # each new loop asks: a Path takes longer
         packed, below = self.packed(), f"{ref}/"

@@ -5,6 +5,7 @@ they are into the packed refs, then these are replaced by a copy in which all of
 whoever would move one meanwhile.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -34,6 +35,8 @@ class Swap(NamedTuple):
 class JointRefs(JournaledRefs):
     """A repository's refs, which can also be moved several at once."""
 
+    _named_by_head = ""  # as it was found
+
     def loops(self, folder: str, above: LoopName | None = None) -> Iterator[tuple[LoopName, str | Torn | Withheld]]:
         """The loops that have branches in a folder, or those nested in one, each with its head, or its fault."""
         for ref, head in self.entries(folder if above is None else f"{folder}{above}."):
@@ -43,11 +46,21 @@ class JointRefs(JournaledRefs):
     def see_to_head(self, ref: str) -> None:
         """Let ``HEAD`` be a branch that there is, if it can be so now: `git log` and `git clone` start from it."""
         with suppress(CaesuraError, OSError):
+            if self._named_by_head and self._is_there(self._named_by_head):
+                return  # who has it name another branch since sees to that
             head = self.read("HEAD")
-            if head is None or is_id(head) or (self._journal is not None and self._journal.known(head)):
+            if head is None or is_id(head):
                 return
-            if self.get(head) is None:
+            if not self._is_there(head):
                 self.set_head(ref)
+                head = ref
+            self._named_by_head = head
+
+    def _is_there(self, ref: str) -> bool:
+        """Whether there is such a ref, whatever it holds, by the journal as far as it was read."""
+        if self._journal is not None and self._journal.known(ref):
+            return True
+        return os.path.isfile(self._path(ref)) or self.packed().find(ref) is not None  # noqa: PTH113  # each new loop asks
 
     def swap_all(self, swaps: Sequence[Swap], note: str = "", check: Callable[[], None] = lambda: None) -> None:
         """Move refs, all of them or none: so also for whoever looks after a crash or a power cut.
