@@ -43,6 +43,8 @@ _ELSEWHERE = dict.fromkeys(set(Continuation.__struct_fields__) - set(Record.__st
 """What of a continuation has files of its own: unset, it is left out of its record."""
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
+_NO_CONTENT = b'"content": ""'
+
 
 def encode_record(state: Continuation) -> bytes:
     """The bytes of ``continuation.json``."""
@@ -56,7 +58,12 @@ def encode_definition(definition: AgentSpec) -> bytes:
 
 def encode_message(message: Message) -> bytes:
     """The bytes of one message's file."""
-    return _pretty(message)
+    content = message.content
+    if not isinstance(content, str):
+        return _pretty(message)
+    # A long text is not searched for what is to be indented. Of the fields that may hold more, none is before it.
+    before, empty, after = _pretty(replace(message, content="")).partition(_NO_CONTENT)
+    return b"".join((before, empty[:-2], _encoder.encode(content), after))
 
 
 def decode_record(data: bytes) -> Record:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from caesura.continuations import (
     AgentSpec,
@@ -68,6 +69,12 @@ def test_a_state_is_json_for_whoever_asks_msgspec(steps: list[Step]) -> None:
     state = last(steps)
     made = json.loads(msgspec.json.encode(state, enc_hook=tuple))
     assert made["messages"] == [json.loads(encode_message(message)) for message in state.messages]
+
+
+@given(messages, st.sampled_from(["", '"content": ""', "[{", "\n  "]))
+def test_a_message_has_a_line_for_each_field_whatever_its_text_is(message: Message, text: str) -> None:
+    for one in (message, replace(message, content=text)):
+        assert encode_message(one) == msgspec.json.format(msgspec.json.encode(one), indent=2) + b"\n"
 
 
 @given(messages)
