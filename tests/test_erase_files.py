@@ -138,7 +138,7 @@ async def test_files_that_a_tool_wrote_are_written_again_if_another_was_erased_t
     store.close()
 
 
-@pytest.mark.parametrize("ends", ["well", "in an error"])
+@pytest.mark.parametrize("ends", ["well", "in an error", "killed"])
 async def test_files_that_were_looked_at_while_others_go_are_not_taken_to_be_there(
     store: Beset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
@@ -158,9 +158,17 @@ async def test_files_that_were_looked_at_while_others_go_are_not_taken_to_be_the
     def refused(_: _forgetter.Forgetter) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
+    def interrupted(_: Path) -> int:
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(_forgetter, "about_to_erase", counted)
     if ends == "well":
         erase()
+    elif ends == "killed":
+        with monkeypatch.context() as patched:
+            patched.setattr(_forgetter, "erased", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                erase()
     else:
         monkeypatch.setattr(_forgetter.Forgetter, "_forget_caches", refused)
         with pytest.raises(Unavailable, match="Not all of it is gone yet"):

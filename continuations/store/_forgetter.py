@@ -20,7 +20,7 @@ from ._packs import Pack
 from ._plumbing import GitFailed, git, pack_of, take_over
 from ._protocol import Moved, Unavailable
 from ._refused import or_refused
-from ._vanished import about_to_erase, erasures
+from ._vanished import about_to_erase, erased
 
 _HALF = "Try again in a moment; if nothing works here, delete it."
 
@@ -31,7 +31,7 @@ def check_there(folder: Path, commits: Collection[str], since: int | None) -> No
     Raises:
         Moved: something of them is gone.
     """
-    if commits and since != erasures(folder):
+    if commits and since != erased(folder):
         given = "".join(f"{one}\n" for one in commits).encode()
         try:
             git(folder, "rev-list", "--objects", "--quiet", "--stdin", given=given)
@@ -179,7 +179,7 @@ class Forgetter:
         try:
             gone = self._forget_everywhere(doomed)
         finally:
-            about_to_erase(self._folder)  # and who has seen one of them since
+            erased(self._folder)  # and who has seen one of them since
         self._objects.close()
         self._check_none_half(of_git=True)
         return len(gone)

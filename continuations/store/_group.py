@@ -21,6 +21,7 @@ from ._protocol import Unavailable
 from ._refs import moved
 from ._sealing import Sealer
 from ._shared import Work
+from ._vanished import erased
 
 _MOST = 4096
 """Moves in one frame."""
@@ -251,7 +252,7 @@ class Group:
 
     def _write(self, batch: Iterable[_Asked], locks: Locks) -> None:
         self._journal.catch_up()
-        erased = self._journal.erasures()  # nobody else erases anything now
+        count = erased(self._journal.repository)  # nobody else erases anything now
         heads: dict[str, str] = {}
         guarded: list[str] = []
         moves: list[RefMove] = []
@@ -259,7 +260,7 @@ class Group:
             move = asked.move
             try:
                 now = heads.get(move.ref) or self._journal.known(move.ref)
-                if asked.since != erased:
+                if asked.since != count:
                     asked.plain = False
                 elif now is None:
                     asked.plain = self._hold(move, locks)

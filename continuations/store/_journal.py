@@ -32,7 +32,7 @@ from ._frames import (
     read_header,
 )
 from ._refused import or_refused
-from ._vanished import about_to_erase, erasures
+from ._vanished import about_to_erase
 
 FOLDER, TORN = "caesura.journal", "torn-"
 """The folder in the repository that the journal is in; with what a file's name begins there that keeps a torn end."""
@@ -130,7 +130,7 @@ class Journal:
     """A repository's journal; its methods are for any thread at any time, but those that say that they are not."""
 
     def __init__(self, repository: Path, *, durable: bool) -> None:
-        self.folder, self._repository = repository / FOLDER, str(repository)
+        self.folder, self.repository = repository / FOLDER, str(repository)
         self._durable = durable
         self._turn = RLock()
         self._segments: list[Segment] = []
@@ -267,10 +267,6 @@ class Journal:
 
     # Writing, for whoever has exclusive access ---------------------------------------------------------------------
 
-    def erasures(self) -> int:
-        """How often something was erased in the repository, or taken back."""
-        return erasures(self._repository)
-
     def append(self, moves: Sequence[RefMove]) -> None:
         """Add a frame with moves and the objects that are kept for it, if there are any, after a `catch_up`.
 
@@ -290,7 +286,7 @@ class Journal:
             if not objects and not moves:
                 return
             segment, growing = self._writable()
-        _unsynced.stand(self._repository, durable=self._durable)
+        _unsynced.stand(self.repository, durable=self._durable)
         data, frame = frame_bytes(objects, moves, durable=self._durable, at=segment.end, chain=segment.chain)
         begin, written = segment.end, False
         try:

@@ -20,12 +20,25 @@ def erasures(folder: Path | str) -> int:
 
 
 def about_to_erase(folder: Path) -> None:
-    """Count one more: before anything goes, and again once it is gone, for who has seen it in between.
+    """Count one more, before anything goes; the number is odd then, until it is `erased`. For whoever has exclusive
+    access.
 
     Raises:
         OSError: the disk is full, or may not be written.
     """
-    _disk.append(folder / _COUNT, b".")
+    _disk.append(folder / _COUNT, b".." if erasures(folder) % 2 else b".")
+
+
+def erased(folder: Path | str) -> int:
+    """`erasures`, for whoever has exclusive access: nothing is under way. What was, and ended somehow, is counted once
+    more, for who has seen something before it went.
+
+    Raises:
+        OSError: the disk is full, or may not be written.
+    """
+    if erasures(folder) % 2:
+        _disk.append(Path(folder) / _COUNT, b".")
+    return erasures(folder)
 
 
 class Found:
