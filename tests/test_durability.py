@@ -10,8 +10,10 @@ import pytest
 from caesura.adapters.cli._config import BadConfig, find_config
 from caesura.adapters.cli._options import place
 from caesura.continuations import BadSetting, Durability, GitStore, Loops, Status, Visibility, loop_name
-from caesura.continuations.store import _disk
+from caesura.continuations.store import _disk, _sealing
+from caesura.continuations.store._exclusive import Turns
 from caesura.continuations.store._make import make
+from caesura.continuations.store._packing import write_pack
 from caesura.runtime import Agent, Runtime
 from tests.models import ADA, ScriptedModel, say
 from tests.repositories import STATE, git
@@ -111,7 +113,79 @@ def test_a_repository_that_is_not_synced_says_so_though_who_made_it_died_over_it
         patch.setattr(_disk, "sync_all", lambda: synced.append(folder))
         commit = store.write(STATE, parents=(), message="m", author=ADA, committer=ADA)
         store.move(loop_name("x"), None, commit.id)
-    assert synced == [folder]
+    assert folder in synced
+
+
+# Whom it keeps waiting -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unsynced(tmp_path: Path) -> Path:
+    """A repository in which nothing need be on the disk: a step that is to outlast a power cut waits for all of it."""
+    folder = tmp_path / "r.git"
+    GitStore.open(folder, create=True, durability="crash").close()
+    return folder
+
+
+@pytest.fixture
+def free(unsynced: Path, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether others could move a branch, each time that all was waited for."""
+    found: list[bool] = []
+
+    def look() -> None:
+        with closing(Turns(unsynced, durable=False)) as turns:
+            try:
+                with turns.take(0):
+                    found.append(True)
+            except BlockingIOError:
+                found.append(False)
+
+    monkeypatch.setattr(_disk, "sync_all", look)
+    return found
+
+
+def begin(store: GitStore, loop: str) -> None:
+    commit = store.write(STATE, parents=(), message=loop, author=ADA, committer=ADA)
+    store.move(loop_name(loop), None, commit.id)
+
+
+@pytest.mark.parametrize("visibility", ["step", "sealed"])
+def test_while_a_step_waits_for_what_others_have_not_synced_others_go_on(
+    unsynced: Path, free: list[bool], visibility: Visibility
+) -> None:
+    with closing(GitStore.open(unsynced, visibility=visibility)) as store:
+        begin(store, "x")
+        assert free == [True, False]
+        begin(store, "y")
+    assert free == [True, False]
+
+
+def test_while_an_erasure_waits_for_what_others_have_not_synced_others_go_on(unsynced: Path, free: list[bool]) -> None:
+    with closing(GitStore.open(unsynced, durability="crash")) as store:
+        begin(store, "x")
+        Loops(store).erase("x", by=ADA)
+    assert free == [True, False]
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_while_sealing_waits_for_what_was_not_synced_others_go_on(
+    unsynced: Path, free: list[bool], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    def packed(*given: Any, **named: Any) -> Path:
+        monkeypatch.setattr(_sealing, "write_pack", write_pack)
+        made = write_pack(*given, **named)
+        begin(lasting, "y")
+        return made
+
+    hasty = GitStore.open(unsynced, durability="crash", visibility="sealed")
+    with closing(hasty), closing(GitStore.open(unsynced, visibility="sealed")) as lasting:
+        begin(hasty, "x")
+        if when == "before":
+            begin(lasting, "y")
+        else:
+            monkeypatch.setattr(_sealing, "write_pack", packed)
+        hasty.seal()
+        assert free == [True, False] * (1 if when == "before" else 2)
 
 
 @pytest.mark.parametrize("setting", ["durability", "visibility"])

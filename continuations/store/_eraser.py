@@ -17,7 +17,7 @@ from .._codec import decode_definition, decode_message, decode_record
 from .._errors import SavedStateError
 from .._ids import BadName, CommitId, LoopName, loop_name, root_of
 from .._trailers import trailers
-from . import _disk
+from . import _disk, _unsynced
 from ._exclusive import keeping_up, sealing
 from ._forgetter import Forgetter, unclean
 from ._format import Malformed, commit_bytes, read_commit, read_tree
@@ -160,6 +160,7 @@ class Eraser:
         Raises:
             Locked: upkeep is at work, or steps are being sealed.
         """
+        _unsynced.lighten(self._folder, durable=True)  # as the forgetter waits for all of it
         with keeping_up(self._folder) as first, sealing(self._folder, alone=True) as still:
             if not first:
                 raise Locked("Upkeep is at work in the repository.", hint="Try again once 'caesura gc' is done.")

@@ -231,6 +231,7 @@ class Group:
     def _lead(self, batch: _Batch) -> None:
         place = Place()
         try:
+            self._refs.lighten()
             with place.over:
                 locks = self._turns.begin(place, _refs.LOCK_SECONDS)
                 try:

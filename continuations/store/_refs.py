@@ -243,6 +243,7 @@ class Refs:
 
     def _until_free(self, ref: str, change: Callable[[Locks], None], *more: str) -> None:
         """`_patiently`, for who says themselves what could not be done if the system refuses something."""
+        self.lighten()
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:
@@ -254,6 +255,10 @@ class Refs:
                 if time.monotonic() > deadline:
                     raise self.fault(ref, error, *more) from error
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # jitter, not a secret
+
+    def lighten(self) -> None:
+        """Before exclusive access is asked for: wait for most of what there is to wait for, and keep nobody by that."""
+        _unsynced.lighten(self._folder, durable=self._durable)
 
     def fault(self, ref: str, error: Exception, *more: str) -> Exception:
         """What is wrong, for who could not write a ref, and more: the disk, or a lock that was waited for in vain."""

@@ -76,8 +76,11 @@ class Sealer:
                 tidy_kept(self._objects, sealed=True)
                 self._tidy()
                 return
-        with self._prepared(segments) as ready, self._turns.take(_refs.LOCK_SECONDS) as locks:
-            self._finish(ready, locks)
+        with self._prepared(segments) as ready:
+            if any(map(self._lags, segments)):
+                _disk.sync_all()  # most of what `_stand` would let everybody wait for
+            with self._turns.take(_refs.LOCK_SECONDS) as locks:
+                self._finish(ready, locks)
 
     def seal_within(self, locks: Locks) -> None:
         """Seal all there is, with exclusive access."""
@@ -104,6 +107,7 @@ class Sealer:
 
     def _prepare(self, segment: Segment, *, within: bool) -> _Ready:
         """Make the pack of a segment, kept from git for now, and what its branches are to be put in place with."""
+        segment.durable = segment.durable or self._journal.holds_durable  # for `_stand` to wait for nothing
         files: dict[str, Path] = {}
         try:
             pack, listed = self._pack(segment, within=within), self._refs.listed(segment.moves, self._new())
@@ -212,14 +216,16 @@ class Sealer:
 
     def _stand(self, segment: Segment) -> None:
         """What was not synced of a segment, as its steps need not outlast a power cut, is if later ones are to."""
-        if segment.durable:
-            return
-        self._journal.catch_up()  # others may have added to it since
-        if self._journal.holds_durable:
+        if self._lags(segment):
             _disk.sync_all()
             segment.durable = True
-        else:
+        elif not segment.durable:
             _unsynced.stand(self._repository, durable=False)
+
+    def _lags(self, segment: Segment) -> bool:
+        """Whether a segment was not synced, and holds what later steps that are to outlast a power cut build upon."""
+        self._journal.catch_up()  # others may have added to it since
+        return not segment.durable and self._journal.holds_durable
 
     def _release(self, segment: Segment, pack: Path | None) -> None:
         """Let git have what is sealed, in this order: until then it is in the journal, or safe from git, or both."""

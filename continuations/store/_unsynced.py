@@ -18,9 +18,19 @@ def stand(folder: Path | str, *, durable: bool) -> None:
     Raises:
         OSError: the disk is full, or may not be written.
     """
-    noted = os.access(f"{folder}/{_MARK}", os.F_OK)  # each step asks: a Path takes longer
+    noted = _noted(folder)
     if durable and noted:
         _disk.sync_all()
         _disk.unlink(Path(folder) / _MARK)
     elif not durable and not noted:
         _disk.append(Path(folder) / _MARK, b"")
+
+
+def lighten(folder: Path | str, *, durable: bool) -> None:
+    """Before exclusive access is asked for: wait for most of what `stand` would then let everybody wait for."""
+    if durable and _noted(folder):
+        _disk.sync_all()
+
+
+def _noted(folder: Path | str) -> bool:
+    return os.access(f"{folder}/{_MARK}", os.F_OK)  # each step asks: a Path takes longer
