@@ -57,7 +57,7 @@ class Archive(Care):
                 # Somebody may decide on one of them, which has its branch only then: what they decide goes along.
                 with suppress(Moved):
                     self._store.move_all(moves, "archived" if archived else "restored")
-        raise Moved(f"Other writers kept moving {root}.", hint="Try again; nothing was changed.")
+        raise Moved(f"Other writers kept moving {root}.", hint="Try again: it goes on with what is left.")
 
     def _moves(self, root: LoopName, *, archived: bool) -> list[Move]:
         """What takes a loop, or what is left of it, from the one place to the other; nothing if it is there."""

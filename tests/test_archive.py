@@ -13,10 +13,12 @@ from caesura.continuations import (
     LoopName,
     Loops,
     Move,
+    Moved,
     Nested,
     NoSuchLoop,
     StillDriven,
     Unavailable,
+    archive,
     claim_of,
     loop_name,
     utc_now,
@@ -119,6 +121,18 @@ def test_a_decision_in_a_nested_loop_that_comes_as_its_root_is_archived_hinders_
     assert decided.id not in [one.id for one in world.loops.pending("ops")]
     world.end(lambda _: "approve")
     assert world.loops.verify().faults == ()
+
+
+def test_whoever_is_kept_from_it_for_too_long_is_told_to_go_on_with_what_is_left(
+    store: GitStore, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "_ATTEMPTS", 1)
+    with pytest.raises(Moved) as told:  # though nobody was in its way: nobody has looked what is left
+        world.loops.archive("ops")
+    assert told.value.hint == "Try again: it goes on with what is left."
+    assert store.heads() == {}
+    monkeypatch.undo()
+    world.loops.archive("ops")
 
 
 def test_an_archived_loop_is_shown_and_forked_by_its_name(store: GitStore, world: World) -> None:
