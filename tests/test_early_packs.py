@@ -302,6 +302,24 @@ def test_who_may_not_let_go_of_what_is_left_leaves_it(
     assert kept(folder) == []
 
 
+def test_who_slept_for_a_day_does_not_name_what_git_has_deleted_meanwhile(
+    store: GitStore, folder: Path, tmp_path: Path
+) -> None:
+    workspaces, root = store.workspaces(), tmp_path / "files"
+    waits = written(store, looked(store, root, "b"))
+    os.utime(kept(folder)[0], (0, 0))
+    with closing(GitStore.open(folder)) as other:
+        other.seal()
+    repack(folder)
+    with pytest.raises(Moved, match="git has deleted it as no branch led to it"):
+        store.move(X, None, waits.id)
+    again = workspaces.look(workspaces.begin(root), "", lambda _: False)
+    made = written(store, Workspace(tree=again.tree))
+    store.move(X, None, made.id)
+    store.close()
+    check(folder, made)
+
+
 @pytest.mark.parametrize("suffix", [".pack", ".idx"])
 def test_half_a_pack_goes_a_day_later(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str

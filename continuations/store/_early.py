@@ -1,11 +1,12 @@
 """Packs of what no branch leads to yet. Git may delete such in a project, so they are kept from it until one does."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from ._packing import is_early, let_go_of
+from ._vanished import about_to_let_go
 
 _AGE = 24 * 3600.0  # seconds: what is older is of a process that died, or of files that no commit came to hold
 
@@ -49,9 +50,11 @@ class Early:
                     done.append(pack)
         return done
 
-    def let_go(self, packs: Iterable[Path]) -> None:
+    def let_go(self, packs: Collection[Path]) -> None:
         """Let git have packs, or leave that to the next one who may."""
-        for pack in packs:
-            with suppress(OSError):
+        with suppress(OSError):
+            if not self._named.keys() >= set(packs):  # whose they are may have slept, and be about to name them
+                about_to_let_go(self._folder.parent.parent)
+            for pack in packs:
                 let_go_of(pack)
                 self._named.pop(pack, None)
