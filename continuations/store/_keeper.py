@@ -167,6 +167,8 @@ class _Unpacked(Bundle):
             pack = pack_of(self._aside, self._aside, heads.values(), reached=True)
         except GitFailed as error:
             raise Unavailable(f"The bundle could not be unpacked: {error}.", hint="Import it again.") from error
+        if self._durable:
+            _disk.sync_all()  # who has brought here what is not in the pack, and moved no branch, need not have waited
         if pack is None:
             return  # there is nothing in it that is not here
         with or_refused("The bundle could not be unpacked"):

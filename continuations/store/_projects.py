@@ -13,6 +13,7 @@ from .._errors import CallerError
 from .._ids import CommitId, TreeId
 from .._text import one_line
 from .._workspace import LINK, PLAIN, SCRIPT, Origin
+from . import _disk
 from ._early import Early
 from ._errors import TooLarge, Torn
 from ._exclusive import in_turn
@@ -110,6 +111,8 @@ class Projects:
             new = {name: made for name, made in taking.trees.items() if _found(self._objects, name, "tree") is None}
             if new:
                 packs.append(self._objects.write_packed(new, early=self._early.needed))
+            if self._durable and (borrow or taking.found or len(new) < len(taking.trees)):
+                _disk.sync_all()  # who has brought the rest, and came to no step that names it, need not have waited
             self._early.add(tree, packs)
             self._found.note(tree, since)
         except (GitFailed, OSError) as error:
@@ -203,6 +206,7 @@ class _Taking:
         self._theirs, self._ours, self._holds_secret = theirs, ours, holds_secret
         self._read, self._written = Trees(theirs), Trees(ours)
         self.missing: set[str] = set()
+        self.found = False  # whether any was here
         self.trees = Batch()
         self.held_back: list[str] = []
         self._size = 0
@@ -233,6 +237,7 @@ class _Taking:
         try:
             here = _found(self._ours, blob, "blob")
             data = self._theirs.get(blob, "blob") if here is None else here
+            self.found = self.found or here is not None
         except TooLarge:
             raise TooLarge(
                 f"{one_line(path)} is too large; a file of a loop can have {MAX_OBJECT:,} bytes.",
