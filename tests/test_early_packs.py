@@ -194,6 +194,14 @@ def test_where_objects_are_precious_nothing_need_be_kept(tmp_path: Path) -> None
         made = written(store, looked(store, tmp_path / "files", "b"))
         assert kept(tmp_path / "r.git") == []
         store.move(X, None, made.id)
+        with Loops(store) as loops:
+            heads = loops.export_bundle("x", file=tmp_path / "bundle")
+    with closing(GitStore.open(tmp_path / "other.git", create=True)) as other:
+        with other.keeper().unbundle(tmp_path / "bundle") as bundle:
+            bundle.take(heads)
+            assert kept(tmp_path / "other.git") == []  # or it would be, for ever, if this process died now
+            other.move(X, None, heads[X])
+        assert other.read(made.id) == made
 
 
 # Killed in between ----------------------------------------------------------------------------------------------------

@@ -367,8 +367,8 @@ class GitStore(Store):
 
     def keeper(self) -> Keeper:
         self._commits.close()  # what is forgotten must not come back from here
-        opened, bare = GitStore.open, self._repo.is_bare
-        return GitKeeper(self._folder, self._objects, self._refs, opened, self.seal, bare=bare, durable=self._durable)
+        what = (self._folder, self._objects, self._refs, GitStore.open, self.seal)
+        return GitKeeper(*what, bare=self._repo.is_bare, durable=self._durable, early=self._early.needed)
 
     def lost(self) -> Iterator[tuple[str, str]]:
         return lost(self._folder, self._objects)

@@ -22,7 +22,10 @@ from ._together import JointRefs
 
 
 class GitKeeper(Keeper):
-    """Keeps and forgets the loops of one repository; `opened` opens another as a store, `seal` lets git see all."""
+    """Keeps and forgets the loops of one repository; `opened` opens another as a store, `seal` lets git see all.
+
+    `early` is whether git may delete what it sees in no branch yet.
+    """
 
     def __init__(
         self,
@@ -34,8 +37,9 @@ class GitKeeper(Keeper):
         *,
         bare: bool,
         durable: bool,
+        early: bool,
     ) -> None:
-        self._objects, self._opened, self._durable = folder / "objects", opened, durable
+        self._objects, self._opened, self._durable, self._early = folder / "objects", opened, durable, early
         self._pool, self._refs, self._reader, self._seal = objects, refs, CheckedReader(objects), seal
         self._eraser = Eraser(folder, objects, refs, bare=bare)
 
@@ -124,7 +128,7 @@ class GitKeeper(Keeper):
                         f"{file} cannot be read: {error}.", hint="Nothing was imported. Have it made and sent anew."
                     ) from error
             store = self._opened(aside)
-            bundle = _Unpacked(aside, self._objects, store, durable=self._durable)
+            bundle = _Unpacked(aside, self._objects, store, durable=self._durable, early=self._early)
             try:
                 yield bundle
             finally:
@@ -154,8 +158,8 @@ def _unpacked(file: Path, objects: Path) -> Iterator[Path]:
 class _Unpacked(Bundle):
     """A bundle's objects and branches in a repository beside the one that they are for."""
 
-    def __init__(self, aside: Path, objects: Path, store: Store, *, durable: bool) -> None:
-        self._aside, self._objects, self._store, self._durable = aside, objects, store, durable
+    def __init__(self, aside: Path, objects: Path, store: Store, *, durable: bool, early: bool) -> None:
+        self._aside, self._objects, self._store, self._durable, self._early = aside, objects, store, durable, early
         self._taken: list[Path] = []
 
     @property
@@ -172,7 +176,8 @@ class _Unpacked(Bundle):
         if pack is None:
             return  # there is nothing in it that is not here
         with or_refused("The bundle could not be unpacked"):
-            self._taken.append(take_over(pack, self._objects, durable=self._durable, early=True))
+            taken = take_over(pack, self._objects, durable=self._durable, early=self._early)
+            self._taken += [taken] if self._early else []
 
     def let_go(self) -> None:
         """Let git have what was taken: branches lead to it by now, or it is of no use."""
