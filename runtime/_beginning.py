@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
-from caesura.continuations import LoopExists, LoopName, Saved, Started, root_name
+from caesura.continuations import LoopExists, LoopName, Moved, Saved, Started, root_name
 
 from ._services import Services
 
@@ -40,7 +40,12 @@ def begin(
             services.files.began(new, saved)
         return saved
 
-    while loop is None:
-        with suppress(LoopExists):
-            return make(root_name(f"{event.definition.name}-{secrets.token_hex(2)}"))
-    return make(root_name(loop))
+    try:
+        while loop is None:
+            with suppress(LoopExists):
+                return make(root_name(f"{event.definition.name}-{secrets.token_hex(2)}"))
+        return make(root_name(loop))
+    except (LoopExists, Moved):
+        if new is not None:
+            services.history.store.workspaces().give_up(new)
+        raise

@@ -90,6 +90,11 @@ def healthy(store: GitStore) -> None:
     assert Loops(store).verify().faults == ()
 
 
+def prepared(store: GitStore) -> list[Path]:
+    """What is kept of folders for loops that are about to be made."""
+    return list(Path(store.location).glob("caesura.workspaces/new~*"))
+
+
 @pytest.mark.parametrize("from_project", [False, True])
 async def test_a_loop_does_not_begin_with_files_that_were_erased_with_another(
     store: Beset, tmp_path: Path, from_project: bool
@@ -107,6 +112,7 @@ async def test_a_loop_does_not_begin_with_files_that_were_erased_with_another(
         with pytest.raises(Moved, match="was erased"):
             await runtime.run("writer", "Write.", workspace=roots[1], origin=origin)
         healthy(store)
+        assert prepared(store) == []
         outcome = await runtime.run("writer", "Write.", loop=LOOP, workspace=roots[1], origin=origin)
     assert outcome.status is Status.COMPLETED
     healthy(store)

@@ -118,6 +118,11 @@ class Workspaces:
         _disk.sync(file)
         _disk.sync(file.parent)
 
+    def give_up(self, new: LoopName) -> None:
+        """The loop that was prepared for was not made, and will not be."""
+        self._known.pop(new, None)
+        shutil.rmtree(self._folder / new, ignore_errors=True)
+
     def claim(self, loop: LoopName, nonce: str) -> None:
         """See to a loop's folder if a process died as soon as it had made the loop."""
         for new in self._folder.glob(f"{_NEW}*/{_FOR}"):
