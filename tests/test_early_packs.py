@@ -99,19 +99,41 @@ def test_what_was_kept_is_gits_once_it_sees_the_step(store: GitStore, folder: Pa
     check(folder, second)
 
 
-def test_files_that_are_taken_from_another_project_are_there_when_a_step_names_them(
-    store: GitStore, folder: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """Another project."""
     git(tmp_path, "init", "--quiet", "theirs")
     for number in range(FILES):
         (tmp_path / "theirs" / str(number)).write_text(f"d {number}")
     git(tmp_path / "theirs", "add", ".")
     git(tmp_path / "theirs", "-c", "user.name=A", "-c", "user.email=a@x", "commit", "--quiet", "-m", "d")
-    tree, _ = store.projects().take(f"{tmp_path / 'theirs'}@HEAD", lambda _: False)
+    return tmp_path / "theirs"
+
+
+def test_files_that_are_taken_from_another_project_are_there_when_a_step_names_them(
+    store: GitStore, folder: Path, theirs: Path
+) -> None:
+    tree, _ = store.projects().take(f"{theirs}@HEAD", lambda _: False)
     repack(folder)
     made = written(store, Workspace(tree=tree))
     store.move(X, None, made.id)
     repack(folder)
+    store.close()
+    check(folder, made)
+
+
+def test_files_that_were_here_in_a_pack_are_not_named_once_git_has_deleted_it(
+    store: GitStore, folder: Path, theirs: Path
+) -> None:
+    git(folder, "fetch", "--quiet", str(theirs), "HEAD")  # no branch leads to it
+    tree, _ = store.projects().take(f"{theirs}@HEAD", lambda _: False)
+    repack(folder)
+    with pytest.raises(Moved, match="git has deleted it as no branch led to it"):
+        store.move(X, None, written(store, Workspace(tree=tree)).id)
+    again, _ = store.projects().take(f"{theirs}@HEAD", lambda _: False)
+    assert again == tree
+    made = written(store, Workspace(tree=tree))
+    store.move(X, None, made.id)
     store.close()
     check(folder, made)
 

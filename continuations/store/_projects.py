@@ -84,6 +84,7 @@ class Projects:
         """
         project, commit = Project.named(text)
         since = self._found.erasures()
+        self._objects.refresh()  # a pack that is held open shows what git has deleted
         theirs = Objects(project.objects)
         taking = _Taking(theirs, self._objects, holds_secret)
         try:
@@ -111,10 +112,14 @@ class Projects:
             new = {name: made for name, made in taking.trees.items() if _found(self._objects, name, "tree") is None}
             if new:
                 packs.append(self._objects.write_packed(new, early=self._early.needed))
-            if self._durable and (borrow or taking.found or len(new) < len(taking.trees)):
+            found = taking.found or len(new) < len(taking.trees)
+            if self._durable and (borrow or found):
                 _disk.sync_all()  # who has brought the rest, and came to no step that names it, need not have waited
             self._early.add(tree, packs)
-            self._found.note(tree, since)
+            if found and self._early.needed:
+                self._found.doubt(tree)  # git deletes a pack that holds the rest, if no branch leads to it
+            else:
+                self._found.note(tree, since)
         except (GitFailed, OSError) as error:
             raise Unavailable(
                 f"The files of {project.path} could not be taken: {error}.", hint="Check permissions and free space."

@@ -9,7 +9,7 @@ from . import _disk
 from ._kept import Kept
 
 _COUNT = "caesura.erased"
-_TREES = 1024
+_TREES, _DOUBTED = 1024, -1
 
 
 def erasures(folder: Path | str) -> int:
@@ -75,6 +75,11 @@ class Found:
         """All that is in a tree was there after so many."""
         with self._turn:
             self._trees.keep(tree, max(since, self._trees.get(tree) or 0), 1)
+
+    def doubt(self, tree: str) -> None:
+        """Something in a tree may go though nothing is erased: who names it asks git."""
+        with self._turn:
+            self._trees.keep(tree, _DOUBTED, 1)
 
     def since(self, tree: str) -> int:
         """After how many it was; of a tree that nobody has noted, that is known of the time before the first."""
