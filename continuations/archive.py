@@ -61,11 +61,9 @@ class Archive(Care):
 
     def _moves(self, root: LoopName, *, archived: bool) -> list[Move]:
         """What takes a loop, or what is left of it, from the one place to the other; nothing if it is there."""
-        torn = [fault for name, fault in self._store.torn(archived=not archived).items() if root_of(name) == root]
-        if torn:
-            raise torn[0]
-        here = _family(self._store.heads(archived=not archived), root)
-        there = _family(self._store.heads(archived=archived), root)
+        here, there = self._family(root, archived=not archived), self._family(root, archived=archived)
+        for fault in self._store.torn(root, archived=not archived).values():
+            raise fault
         if root not in here and root not in there:
             raise missing(self._store, root)
         if not here.keys().isdisjoint(there):  # what is nested, and got its branch since, may be there without the root
@@ -76,9 +74,11 @@ class Archive(Care):
             moves.append(Move(loop=name, old=None, new=head, archived=archived))
         return moves
 
-
-def _family(heads: Mapping[LoopName, CommitId], root: LoopName) -> Mapping[LoopName, CommitId]:
-    return {name: head for name, head in heads.items() if root_of(name) == root}
+    def _family(self, root: LoopName, *, archived: bool) -> Mapping[LoopName, CommitId]:
+        """The heads of a loop and of what is nested in it, those that are in one of the two places."""
+        head = self._store.head(root, archived=archived)
+        own = {} if head is None else {root: head}
+        return {**own, **self._store.heads(root, archived=archived)}
 
 
 def root_loop(loop: str) -> LoopName:

@@ -23,6 +23,7 @@ from caesura.continuations import (
     loop_name,
     utc_now,
 )
+from caesura.continuations.store._refs import Refs
 from tests.repositories import git
 from tests.strategies import ADA, NESTED, WORKERS, World
 
@@ -168,6 +169,24 @@ def test_what_is_driven_is_not_archived_nor_is_a_nested_loop_alone(store: GitSto
         world.loops.archive(nested)
     with pytest.raises(NoSuchLoop):
         world.loops.archive("nothing")
+
+
+def test_for_one_loop_of_many_to_go_and_come_back_no_other_is_looked_at(
+    store: GitStore, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(9):
+        world.loops.fork("ops", f"other-{number}")
+    looked, stored = list[str](), Refs.stored
+
+    def asked(self: Refs, ref: str) -> str | None:
+        looked.append(ref)
+        return stored(self, ref)
+
+    world.loops.fork("ops", "mine")
+    monkeypatch.setattr(Refs, "stored", asked)
+    world.loops.archive("mine")
+    world.loops.restore("mine")
+    assert set(looked) - {"HEAD"} == {"refs/heads/loops/mine", "refs/archive/loops/mine"}
 
 
 def test_head_names_a_branch_that_is_there(store: GitStore, world: World) -> None:

@@ -97,9 +97,8 @@ class Eraser:
             done.append(Erased(tombstones=tombstones, gone=gone, shared=shared))
 
         self._alone(change)
-        left = next((name for name, head in self._refs.loops(LOOPS) if isinstance(head, str)), None)
-        if left is not None and self._bare:
-            self._refs.see_to_head(LOOPS + left)
+        if self._bare:
+            self._refs.see_to_head()
         return done[-1]
 
     def check_erasable(self, roots: Iterable[LoopName], check: Callable[[Iterable[LoopName]], None]) -> None:

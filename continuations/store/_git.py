@@ -176,8 +176,9 @@ class GitStore(Store):
         loops = self._refs.loops(folder_of(archived), above)
         return {name: CommitId(head) for name, head in loops if isinstance(head, str)}
 
-    def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
-        return {name: fault for name, fault in self._refs.loops(folder_of(archived)) if not isinstance(fault, str)}
+    def torn(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
+        loops = self._refs.loops(folder_of(archived), above)
+        return {name: fault for name, fault in loops if not isinstance(fault, str)}
 
     def waiting(self) -> Iterator[LoopName]:
         return self._waiting.loops()
@@ -237,9 +238,8 @@ class GitStore(Store):
             check = partial(check_there, self._folder, fresh, min(read) if len(read) == len(fresh) > 0 else None)
             self._refs.swap_all(swaps, f"caesura: {one_line(note)}", check)
             self._let_go(*fresh)
-        left = next(iter(self.heads()), None)
-        if left is not None and self._repo.is_bare:
-            self._refs.see_to_head(LOOPS + left)
+        if self._repo.is_bare:
+            self._refs.see_to_head()
 
     def lease(self, root: LoopName) -> Lease | None:
         with _trouble("The lease could not be read", "Check the repository's permissions."):

@@ -67,7 +67,7 @@ class MemoryStore(Store):
     def waiting(self) -> Iterator[LoopName]:
         return (name for name, head in sorted(self._heads.items()) if _waits(self._commits[head].state))
 
-    def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
+    def torn(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
         return {}
 
     def head(self, loop: LoopName, *, archived: bool = False) -> CommitId | None:

@@ -133,7 +133,7 @@ class Store(Protocol):
         """
         ...
 
-    def torn(self, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
+    def torn(self, above: LoopName | None = None, *, archived: bool = False) -> Mapping[LoopName, SavedStateError]:
         """The branches of loops that point nowhere, or may not be read, by name, with why. `heads` leaves them out."""
         ...
 

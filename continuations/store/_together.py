@@ -19,6 +19,7 @@ from ._errors import Torn, Withheld
 from ._exclusive import Held, Locks, settle
 from ._format import is_id
 from ._journaled import JournaledRefs
+from ._layout import LOOPS
 from ._leads import worktrees
 from ._packed import PACKED
 from ._protocol import Moved, Unavailable
@@ -43,8 +44,11 @@ class JointRefs(JournaledRefs):
             with suppress(BadName):  # somebody's own branch beside ours
                 yield loop_name(ref.removeprefix(folder)), head
 
-    def see_to_head(self, ref: str) -> None:
-        """Let ``HEAD`` be a branch that there is, if it can be so now: `git log` and `git clone` start from it."""
+    def see_to_head(self, ref: str | None = None) -> None:
+        """Let ``HEAD`` be a branch that there is, if it can be so now: `git log` and `git clone` start from it.
+
+        If it names none, it is to name this one, or else the first loop's.
+        """
         with suppress(CaesuraError, OSError):
             if self._named_by_head and self._is_there(self._named_by_head):
                 return  # who has it name another branch since sees to that
@@ -52,8 +56,12 @@ class JointRefs(JournaledRefs):
             if head is None or is_id(head):
                 return
             if not self._is_there(head):
-                self.set_head(ref)
-                head = ref
+                loops = (LOOPS + name for name, found in self.loops(LOOPS) if isinstance(found, str))
+                left = ref or next(loops, None)
+                if left is None:
+                    return
+                self.set_head(left)
+                head = left
             self._named_by_head = head
 
     def _is_there(self, ref: str) -> bool:
