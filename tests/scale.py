@@ -7,12 +7,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from caesura.continuations import CallId, CommitId, Gate, GitStore, LoopName, User, loop_name
-from tests.repositories import STATE
+from caesura.continuations.store import Move
+from tests.repositories import STATE, git
 from tests.strategies import ADA, EPOCH, ROBOT
 
 _WAITS = replace(STATE, gate=Gate(id=CallId("gate-1"), kind="pause", reason="paused", since=EPOCH))
@@ -28,6 +30,16 @@ def many(path: Path, count: int, waiting: int) -> None:
     chosen = set(random.Random(0).sample(range(count), waiting))  # noqa: S311 - to be the same in each run
     lines = (f"{heads[number in chosen]} refs/heads/loops/{name_of(number)}\n" for number in range(count))
     (path / "packed-refs").write_text("# pack-refs with: peeled fully-peeled sorted \n" + "".join(lines))
+
+
+def spread(path: Path) -> None:
+    """Give each branch that is in the list a file of its own, in the place of the list."""
+    packed = path / "packed-refs"
+    (path / "refs/heads/loops").mkdir()
+    for line in packed.read_text().splitlines()[1:]:
+        head, _, name = line.partition(" ")
+        (path / name).write_text(f"{head}\n")
+    packed.unlink()
 
 
 def name_of(number: int) -> LoopName:
@@ -85,6 +97,31 @@ def measured(path: Path, count: int, waiting: int) -> Iterator[tuple[str, float]
         yield "list all", _timed(store.heads)
 
 
+def compared(path: Path, count: int, waiting: int) -> Iterator[tuple[str, float]]:
+    """The same in both layouts of branches, each with its milliseconds: the median of a few."""
+    many(path, count, waiting)
+    for layout in ("list", "files"):
+        if layout == "files":
+            spread(path)
+        chosen = [name_of(number) for number in random.Random(1).sample(range(count), 20)]  # noqa: S311 - as above
+        with closing(GitStore.open(path, durability="crash")) as store:
+            yield f"{layout}: first look", _timed(lambda: look(path))
+            yield f"{layout}: a look at what waits", _median(lambda: look(path))
+            yield f"{layout}: list all", _median(store.heads)
+            yield f"{layout}: git for-each-ref", _median(lambda: for_each_ref(path))
+            doomed = iter([Move(loop=name, old=store.head(name), new=None) for name in chosen])
+            yield f"{layout}: delete one", _median(partial(_delete, store, doomed))
+            yield f"{layout}: git update-ref -d", _median(partial(_delete_by_git, path, doomed))
+
+
+def _delete(store: GitStore, doomed: Iterator[Move]) -> None:
+    store.move_all([next(doomed)], "deleted")
+
+
+def _delete_by_git(path: Path, doomed: Iterator[Move]) -> None:
+    git(path, "update-ref", "-d", f"refs/heads/loops/{next(doomed).loop}")
+
+
 def move(store: GitStore, moves: Iterable[tuple[LoopName, CommitId | None, CommitId]]) -> None:
     """Move branches, one after the other."""
     for loop, old, new in moves:
@@ -102,12 +139,13 @@ def _folder() -> Iterator[Path]:
 
 
 def main() -> None:
-    """Print a table for these numbers of loops, one in a hundred of which waits."""
-    counts = [int(word) for word in sys.argv[1:]] or [1_000, 100_000, 1_000_000]
+    """Print a table for these numbers of loops, one in a hundred of which waits; after `layouts`, of both of these."""
+    both = sys.argv[1:2] == ["layouts"]
+    counts = [int(word) for word in sys.argv[1 + both :]] or [1_000, 100_000, 1_000_000]
     columns: list[dict[str, float]] = []
     for count in counts:
         with _folder() as folder:
-            columns.append(dict(measured(folder / "r.git", count, count // 100)))
+            columns.append(dict((compared if both else measured)(folder / "r.git", count, count // 100)))
     sys.stdout.write(f"{'ms':36}" + "".join(f"{count:>12,}" for count in counts) + "\n")
     for name in columns[0]:
         sys.stdout.write(f"{name:36}" + "".join(f"{column[name]:12.3f}" for column in columns) + "\n")

@@ -30,7 +30,11 @@ def gc(
     or a pack, goes once the new pack was written, synced and read back. Steps that git does not see yet it sees from
     then on. It is safe beside everything that works with the loops, and beside git's own commands.
 
-    With --json: {"objects", "packs", "branches", "before": {"objects", "packs", "branches", "size"}, "after": {...}}.
+    Git's own setting gc.packRefs says whether branches are put into the list of them, as it does to 'git gc': true (the
+    default), false, or notbare. It is heeded when loops are driven, too.
+
+    With --json: {"objects", "packs", "branches", "left", "before": {"objects", "packs", "branches", "size"},
+    "after": {...}}; "left" says why branches keep files of their own, or is null.
     """
     with place(repo).store() as store:
         if not dry_run:
@@ -54,10 +58,16 @@ def _page(done: Upkept, *, dry: bool) -> Page:
         f"{count(done.packs, 'pack')} into one" if done.packs else "",
         f"{_branches(done.branches)} into the list of them" if done.branches else "",
     ]
-    if not any(told):
-        return page.add("There is nothing to do. ", _held(done.after))
-    page.add("would put " if dry else "put ", ", ".join(filter(None, told)))
-    return page if dry else page.add(("before: ", "dim"), _held(done.before)).add(("after: ", "dim"), _held(done.after))
+    if any(told):
+        page.add("would put " if dry else "put ", ", ".join(filter(None, told)))
+    else:
+        page.add("There is nothing to do. ", _held(done.after))
+    if done.left:
+        left = f"{_branches(done.after.branches)} with files of their own: {done.left}"
+        page.add("would leave " if dry else "left ", left)
+    if any(told) and not dry:
+        page.add(("before: ", "dim"), _held(done.before)).add(("after: ", "dim"), _held(done.after))
+    return page
 
 
 def _held(held: Holdings) -> str:

@@ -39,7 +39,6 @@ from ._protocol import (
     Durability,
     Lease,
     Move,
-    NoPerson,
     NoSuchRevision,
     NotALoop,
     Store,
@@ -50,7 +49,7 @@ from ._reader import CheckedReader
 from ._refused import or_refused, refused, unopened
 from ._revisions import Revisions
 from ._sealing import Sealer
-from ._settings import check_promised, logged, person, precious
+from ._settings import apart, check_promised, logged, logged_as, own, person, precious
 from ._shared import Work
 from ._together import JointRefs, Swap, check_unused
 from ._trees import Trees
@@ -58,8 +57,6 @@ from ._upkeep import GitUpkeep
 from ._vanished import Found, erasures
 from ._waiting import Waiting
 from ._workspaces import Workspaces
-
-_OWN = 4  # libgit2's level of a person's own configuration; above it are the repository's
 
 
 class GitStore(Store):
@@ -78,6 +75,7 @@ class GitStore(Store):
         self._turns = Turns(self._folder, durable=durable)
         self._journal = Journal(self._folder, durable=durable)
         self._objects = Objects(self._folder / "objects", durable=durable, journal=self._journal)
+        self._who = partial(logged_as, config)
         self._refs = JointRefs(
             self._folder,
             folder,
@@ -89,7 +87,8 @@ class GitStore(Store):
         )
         self._precious = precious(config)
         self._early = Early(self._folder / "objects", needed=not self._precious)
-        self._sealer = Sealer(self._folder, self._journal, self._refs, self._turns, self._early)
+        self._apart = partial(_apart, repository.path, bare=repository.is_bare)
+        self._sealer = Sealer(self._folder, self._journal, self._refs, self._turns, self._early, self._apart)
         self._refs.unseal = self._sealer.seal_within
         sealed = visibility == "sealed"
         self._group = Group(self._journal, self._refs, self._turns, self._sealer) if sealed else None
@@ -339,14 +338,7 @@ class GitStore(Store):
         return person(self._repo.config)
 
     def setting(self, name: str) -> str | None:
-        own = [entry for entry in self._repo.config if entry.name == name and entry.level <= _OWN]
-        return max(own, key=lambda entry: entry.level).value if own else None
-
-    def _who(self) -> str:
-        """Whom a branch's log names."""
-        with suppress(NoPerson):
-            return one_line(str(self.person()))
-        return "caesura <caesura@localhost>"
+        return own((entry.level, entry.value) for entry in self._repo.config if entry.name == name)
 
     def workspaces(self) -> Workspaces:
         return self._workspaces
@@ -385,7 +377,16 @@ class GitStore(Store):
         refs = JointRefs(
             self._folder, self._folder, logging="no", durable=True, who=self._who, journal=None, turns=self._turns
         )
-        return GitUpkeep(self._folder, refs, LOOPS, alone=self._precious, breathe=breathe, progress=progress)
+        alone, asked = self._precious, self._apart
+        return GitUpkeep(self._folder, refs, LOOPS, alone=alone, apart=asked, breathe=breathe, progress=progress)
+
+
+def _apart(repository: str, *, bare: bool) -> str | None:
+    """Why branches are to keep files of their own, as it is set now; for any thread."""
+    try:
+        return apart(pygit2.Repository(repository).config, bare=bare)
+    except pygit2.GitError as error:
+        return f"git's configuration cannot be read: {error}"
 
 
 @contextmanager

@@ -15,11 +15,15 @@ class Holdings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Upkept(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done: objects that got into a pack, packs that became one, branches that went into the list of them."""
+    """What was done: objects that got into a pack, packs that became one, branches that went into the list of them.
+
+    `left` is why branches keep files of their own, where git's configuration has it so.
+    """
 
     objects: int = 0
     packs: int = 0
     branches: int = 0
+    left: str | None = None
     before: Holdings = Holdings()
     after: Holdings = Holdings()
 

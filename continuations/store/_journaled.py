@@ -1,7 +1,7 @@
 """Refs that the journal moves: taken over from git, and put where it has brought them."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
@@ -91,9 +91,11 @@ class JournaledRefs(Refs):
         self._log(last.ref, found, last.new, last.note)
         return True
 
-    def listed(self, moves: Mapping[str, Sequence[RefMove]], file: Path) -> Listed | None:
+    def listed(
+        self, moves: Mapping[str, Sequence[RefMove]], file: Path, apart: Callable[[], str | None]
+    ) -> Listed | None:
         """Write a copy of the list of packed refs with those branches of root loops that have no files of their own,
-        and are where the journal took them over; None if that is not worth it.
+        and are where the journal took them over; None if that is not worth it, or they are to be kept `apart`.
 
         That of a nested loop goes when its result is taken, and to take one from the list, it is written again.
         """
@@ -103,7 +105,7 @@ class JournaledRefs(Refs):
                 of_a_root = ref.startswith(LOOPS) and "." not in ref
                 if of_a_root and not lexists(self._path(ref)) and _goes_on(there := before.find(ref), chain):
                     fit[ref], found[ref] = chain, there
-            if len(fit) >= MANY and before.size <= _EACH * len(fit):
+            if len(fit) >= MANY and before.size <= _EACH * len(fit) and apart() is None:
                 _disk.write(file, before.replaced({ref: chain[-1].new for ref, chain in fit.items()}))
                 return Listed(file, before, fit, found)
         return None

@@ -47,9 +47,18 @@ class _Sealed(Exception):
 class Sealer:
     """Seals the journal of a repository. Any process may, at any time, whoever wrote the journal."""
 
-    def __init__(self, repository: Path, journal: Journal, refs: JournaledRefs, turns: Turns, early: Early) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        journal: Journal,
+        refs: JournaledRefs,
+        turns: Turns,
+        early: Early,
+        apart: Callable[[], str | None],
+    ) -> None:
+        """`apart` says why branches keep files of their own, if they do."""
         self._repository, self._objects, self._journal = repository, repository / "objects", journal
-        self._refs, self._turns, self._early = refs, turns, early
+        self._refs, self._turns, self._early, self._apart = refs, turns, early, apart
 
     def seal(self) -> None:
         """Seal what was acknowledged by now. Writers are kept waiting for its beginning and its end alone.
@@ -110,7 +119,8 @@ class Sealer:
         segment.durable = segment.durable or self._journal.holds_durable  # for `_stand` to wait for nothing
         files: dict[str, Path] = {}
         try:
-            pack, listed = self._pack(segment, within=within), self._refs.listed(segment.moves, self._new())
+            pack = self._pack(segment, within=within)
+            listed = self._refs.listed(segment.moves, self._new(), self._apart)
             try:
                 if listed is not None and segment.durable:
                     _disk.sync(listed.file)

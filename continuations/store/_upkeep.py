@@ -57,11 +57,15 @@ class GitUpkeep(Upkeep):
         loops: str,
         *,
         alone: bool,
+        apart: Callable[[], str | None],
         breathe: Breathe,
         progress: Callable[[int, int], None],
     ) -> None:
-        """`alone`: git itself tidies up nothing there. `breathe` is called often, and may end it by raising."""
-        self._folder, self._refs, self._alone = folder, refs, alone
+        """`alone`: git itself tidies up nothing there. `apart` says why branches keep files of their own, if they do.
+
+        `breathe` is called often, and may end it by raising.
+        """
+        self._folder, self._refs, self._alone, self._apart = folder, refs, alone, apart
         self._where = folder / "objects"
         objects = Objects(self._where)
         self._branches = Branches(folder, loops, breathe, Waiting(folder, objects, refs, loops).follow)
@@ -70,7 +74,9 @@ class GitUpkeep(Upkeep):
 
     def due(self) -> bool:
         sampled = sum(_entries(self._where / name) for name in _SAMPLED)
-        return sampled * 256 > LOOSE * len(_SAMPLED) or len(self._small()) > PACKS or self._branches.count() > BRANCHES
+        if sampled * 256 > LOOSE * len(_SAMPLED) or len(self._small()) > PACKS:
+            return True
+        return self._apart() is None and self._branches.count() > BRANCHES
 
     def holdings(self) -> Holdings:
         packs = list((self._where / "pack").glob("pack-*.pack"))
@@ -93,9 +99,11 @@ class GitUpkeep(Upkeep):
                 self._tidy()
             objects = self._pack_loose(bound=0 if thorough else LOOSE, dry=dry)
             packs = self._roll_up(bound=1 if thorough else PACKS, dry=dry)
-            branches = self._branches.pack(bound=0 if thorough else BRANCHES, dry=dry)
+            most, left = 0 if thorough else BRANCHES, self._apart()
+            branches = 0 if left else self._branches.pack(bound=most, dry=dry)
             after = before if dry else self.holdings()
-            return Upkept(objects=objects, packs=packs, branches=branches, before=before, after=after)
+            left = left if after.branches > most else None
+            return Upkept(objects=objects, packs=packs, branches=branches, left=left, before=before, after=after)
 
     def _tidy(self) -> None:
         """Take away what somebody who died has left, and git does not know: packs without an index, and the reverse."""
