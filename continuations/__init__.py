@@ -22,7 +22,7 @@ from ._calls import (
 )
 from ._changes import Change, Changes, Difference, Severity, Treatment, as_lines, differences
 from ._child_files import FileConflict
-from ._codec import NewerFormat, TooDeep, Unreadable, decode_message, encode_message
+from ._codec import NewerFormat, TooDeep, Unreadable, WrongType, decode_message, encode_message
 from ._compaction import compaction_fault, estimate_tokens, messages_digest, with_decisions, without_results
 from ._describe import Description, describe
 from ._effects import (
@@ -442,6 +442,7 @@ __all__ = [
     "WorkerId",
     "Workspace",
     "WouldWrite",
+    "WrongType",
     "address",
     "as_lines",
     "call_text",

@@ -30,6 +30,10 @@ class TooDeep(CallerError):
     """A value nests too deep to be written."""
 
 
+class WrongType(CallerError, TypeError):
+    """What was given is of another type than what belongs there: bytes in the place of a text, say."""
+
+
 class _Version(msgspec.Struct):
     format: int
 
@@ -41,6 +45,7 @@ _definition = msgspec.json.Decoder(AgentSpec)
 _message: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 _ELSEWHERE = dict.fromkeys(set(Continuation.__struct_fields__) - set(Record.__struct_fields__), msgspec.UNSET)
 """What of a continuation has files of its own: unset, it is left out of its record."""
+_BYTES = (bytes, bytearray, memoryview)  # which JSON would have as a text of other signs
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _NO_CONTENT = b'"content": ""'
@@ -156,7 +161,9 @@ def encodable(value: V) -> V:
 
     Raises:
         TooDeep: JSON in it nests deeper than `MAX_NESTING`.
+        WrongType: something in it is of another type than the value's own says.
     """
+    _check_types(value)
     try:
         data = _encoder.encode(value)
     except RecursionError:
@@ -168,6 +175,19 @@ def encodable(value: V) -> V:
     if brackets(data) > MAX_NESTING:
         _check_nesting(value)
     return value
+
+
+def _check_types(value: msgspec.Struct) -> None:
+    """Written as it is, a value of another type would be read as something else, or not at all."""
+    try:
+        with suppress(RecursionError):
+            msgspec.convert(msgspec.to_builtins(value, builtin_types=_BYTES), type(value))
+    except (msgspec.ValidationError, TypeError) as error:
+        what = str(error)
+        raise WrongType(
+            f"What was given cannot be kept: {what[0].lower()}{what[1:]}.",
+            hint="Give a text as a str: what is in bytes becomes one by .decode().",
+        ) from error
 
 
 def _check_nesting(value: object) -> None:

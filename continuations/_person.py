@@ -19,8 +19,9 @@ def person(text: str) -> Person:
     Raises:
         BadPerson: it is something else.
     """
-    match = re.fullmatch(r"\s*([^<>\n]*[^<>\s])\s*<([^<>\s]+)>\s*", text[:_LONGEST])
+    named = text[:_LONGEST] if isinstance(text, str) else ""
+    match = re.fullmatch(r"\s*([^<>\n]*[^<>\s])\s*<([^<>\s]+)>\s*", named)
     if match is None:
-        said = one_line(text)
+        said = one_line(str(text))
         raise BadPerson(f"{said!r} does not name a person.", hint="Write it as 'Ada Lovelace <ada@example.com>'.")
     return Person(name=match[1], email=match[2])

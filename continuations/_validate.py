@@ -12,6 +12,21 @@ class InvalidAnswer(CallerError):
     """An answer, or an edited argument, does not have the form that was asked for."""
 
 
+def written(value: Json, what: str) -> str:
+    """A value as JSON; by `what` it is told.
+
+    Raises:
+        InvalidAnswer: it is no JSON.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidAnswer(
+            f"{what} cannot be written as JSON: {error}.",
+            hint="Nothing was decided. JSON has texts, but no bytes.",
+        ) from error
+
+
 def misfit(value: Json, schema: Json) -> str | None:
     """How a value misses a schema, in one sentence that names the place; None if it fits.
 

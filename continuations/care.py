@@ -79,7 +79,7 @@ class Care:
         return replace(done, plan=replace(plan, refs=lost), kept=(*kept, *done.kept))
 
     def _person(self, by: Person | str | None) -> Person:
-        who = self._store.person() if by is None else person(by) if isinstance(by, str) else by
+        who = self._store.person() if by is None else by if isinstance(by, Person) else person(by)
         return self._history.storable(who)
 
 

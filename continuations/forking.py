@@ -1,6 +1,5 @@
 """Forking: a new loop from any commit, other than its source in what was asked for, and in nothing else."""
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,7 +20,7 @@ from ._specs import Amendment
 from ._state import Child, Continuation
 from ._text import one_line
 from ._trailers import trailers
-from ._validate import check_edit
+from ._validate import check_edit, written
 from ._variation import Variation
 from ._varied import last_reply, unanswered
 from .archive import Archive
@@ -169,7 +168,9 @@ class Forking(Archive):
             call = find(state, _own(call_id, names))
             clean: Json = redaction.json(arguments)
             check_edit(state.tool(call), call.tool, clean)
-            yield Edited(at=self._now(), call=call.id, arguments=json.dumps(clean, ensure_ascii=False), by=who)
+            yield Edited(
+                at=self._now(), call=call.id, arguments=written(clean, "What stands for the arguments"), by=who
+            )
         for call_id, content in varied.results.items():
             yield Overridden(at=self._now(), call=_own(call_id, names), content=content, by=who)
 

@@ -85,7 +85,7 @@ class History:
         Every event becomes that before it is applied, so that state, digests and commits are made of what is stored.
 
         Raises:
-            TooDeep: JSON in it nests deeper than it could be read again.
+            TooDeep, WrongType: JSON in it nests deeper than it could be read again; a part is of another type.
         """
         return self.redaction.value(encodable(value))
 

@@ -1,7 +1,6 @@
 """Loops: list, decide, answer, tell, pause, cancel and fork. Needs no model, no agent's code and no event loop."""
 
 import datetime as dt
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -19,7 +18,7 @@ from ._moves import NotApplicable
 from ._redact import Redaction
 from ._requests import Request, requests
 from ._specs import AgentSpec
-from ._validate import InvalidAnswer, check_answer, check_edit
+from ._validate import InvalidAnswer, check_answer, check_edit, written
 from .adoption import Adoption
 from .compacting import Compacting
 from .exporting import Exporting
@@ -202,6 +201,7 @@ class Loops(Keep, Forking, Adoption, Compacting, Exporting, Unseen):
             NotEntitled, RequestExpired: by its policy your word does not count, or no longer.
             NoSigningKey, SigningFailed: it must be signed, and cannot be.
             InvalidAnswer: the edited arguments do not fit the tool, or no decision reaches so far.
+            WrongType: the note is no text.
         """
         if arguments is not None and always != "call":
             raise InvalidAnswer(
@@ -246,7 +246,7 @@ class Loops(Keep, Forking, Adoption, Compacting, Exporting, Unseen):
         loop, call_id = split_address(address)
         saved = self._history.load(loop)
         arguments = self._history.redaction.json(arguments)
-        edited = None if arguments is None else json.dumps(arguments, ensure_ascii=False)
+        edited = None if arguments is None else written(arguments, "What stands for the arguments")
 
         def decide() -> Saved:
             shown = request if isinstance(request, Request) else self.request(address)
@@ -291,7 +291,7 @@ class Loops(Keep, Forking, Adoption, Compacting, Exporting, Unseen):
         loop, call_id = split_address(address)
         who = self._person(by)
         value = self._history.redaction.json(value)
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text = value if isinstance(value, str) else written(value, "The answer")
 
         def settle() -> Saved:
             shown = self.request(address) if isinstance(request, str) else request
@@ -312,6 +312,7 @@ class Loops(Keep, Forking, Adoption, Compacting, Exporting, Unseen):
         Raises:
             NoSuchLoop: there is none of that name.
             NotApplicable: it failed or was cancelled, or it ended within another loop.
+            WrongType: the message is no text, nor parts of one.
         """
         name = loop_name(loop)
         said, nested = User(content=message), parent_name(name) is not None

@@ -40,6 +40,8 @@ from caesura.continuations import (
     ToolRequest,
     ToolStarted,
     User,
+    Variation,
+    WrongType,
     loop_name,
     person,
 )
@@ -396,6 +398,41 @@ def test_anything_can_be_said_in_a_note_or_an_answer(store: Store, text: str) ->
     world.loops.pause("x", text, by=ADA)
     world.loops.cancel("x", text, by=ADA)
     assert world.loops.info("x").status is Status.CANCELLED
+
+
+@pytest.mark.parametrize("given", [b"Go on.", bytearray(b"Go on."), 7, [b"Go on."]])
+def test_what_is_no_text_is_refused_wherever_a_text_belongs_and_nothing_is_done(store: Store, given: Any) -> None:
+    world = asking("order", "ask", store=store)
+    loops, before = world.loops, store.heads()
+    refused = pytest.raises(WrongType, match=r"^What was given cannot be kept: expected `.*`, got `.*`")
+    for call in (
+        lambda: loops.tell("x", given, by=ADA),
+        lambda: loops.approve("x.order-1", note=given, by=ADA),
+        lambda: loops.reject("x.order-1", given, by=ADA),
+        lambda: loops.pause("x", given, by=ADA),
+        lambda: loops.cancel("x", given, by=ADA),
+        lambda: loops.fork("x", "y", Variation(tell=given), by=ADA),
+        lambda: loops.fork("x", "y", Variation(instructions=given), by=ADA),
+        lambda: loops.fork("x", "y", Variation(reword={1: given}), by=ADA),
+    ):
+        with refused as error:
+            call()
+        assert ".decode()" in error.value.hint
+    assert store.heads() == before
+    assert len(loops.pending("x")) == 2
+
+
+def test_what_json_cannot_hold_is_no_answer_and_no_argument(store: Store) -> None:
+    world = asking("order", "ask", store=store)
+    loops, before = world.loops, store.heads()
+    said = r"cannot be written as JSON: .*bytes"
+    with pytest.raises(InvalidAnswer, match=said):
+        loops.answer("x.ask-1", b"yes", by=ADA)
+    with pytest.raises(InvalidAnswer, match=said):
+        loops.approve("x.order-1", arguments={"item": b"milk"}, by=ADA)
+    with pytest.raises(BadPerson, match="Ada"):
+        loops.tell("x", "Go on.", by=b"Ada Lovelace <ada@example.com>")  # type: ignore[arg-type]
+    assert store.heads() == before
 
 
 # Looking -------------------------------------------------------------------------------------------------------------

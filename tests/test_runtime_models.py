@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from caesura.continuations import Assistant, Image, ImageUrl, Reply, Status, Text, ToolRequest, User
+from caesura.continuations import Assistant, Image, ImageUrl, Reply, Status, Text, ToolRequest, User, WrongType
 from caesura.runtime import Agent, BadAgent, ModelRequest, ModelUnavailable, Runtime, Streamed, Thinking, tool
 from tests.models import ADA, World, ask_for, check_results, lines, request, results, say
 
@@ -194,3 +194,12 @@ async def test_a_models_name_is_no_model_and_an_agents_name_no_agent(tmp_path: P
             async with Runtime.open(tmp_path / "x.git", agents=agents, model=model):
                 pass
     assert not (tmp_path / "x.git").exists()
+
+
+async def test_a_prompt_that_is_no_text_begins_no_loop(tmp_path: Path) -> None:
+    given: Any = b"Ship it."
+    world = World(tmp_path / "r.git", Agent("a"), lines(say("done")))
+    with pytest.raises(WrongType, match=r"expected `str.*`, got `bytes`"):
+        await world.run(given)
+    assert world.loops().all() == []
+    assert world.model.requests == []
