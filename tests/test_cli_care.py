@@ -174,7 +174,7 @@ def test_gc_says_what_it_would_do_does_it_and_has_nothing_more_to_do(shell: Shel
     would = shell("gc", "-n", "--json").json
     assert snapshot(repository(shell)) == before
     done = shell("gc", "--json").json
-    assert (done["objects"], done["branches"]) == (would["objects"], would["branches"])
+    assert (done["objects"], done["packs"], done["branches"]) == (would["objects"], 0, would["branches"])
     assert done["before"] == would["before"]
     assert done["after"] == {**done["after"], "objects": 0, "packs": 1, "branches": 0}
     assert shell("gc").out.startswith(
@@ -182,6 +182,24 @@ def test_gc_says_what_it_would_do_does_it_and_has_nothing_more_to_do(shell: Shel
     )
     assert shell("verify").out.endswith(": no fault\n")
     assert shell("approve", "onboard.it-1.order-1", "--yes").status == 0
+
+
+def test_gc_counts_the_packs_that_were_there_before_whatever_it_makes_meanwhile(shell: Shell) -> None:
+    for packs in (0, 1, 1):
+        shell("tell", "onboard", "Hello.")
+        would, before = shell("gc", "-n", "--json").json, shell("gc", "-n").out
+        told = shell("gc").out.splitlines()
+        assert (would["packs"], would["before"]["packs"]) == (packs, packs)
+        assert before == f"would {told[0]}\n"
+        assert ("objects and 1 pack into one" if packs else "objects into packs") in told[0]
+        assert f", {'1 pack' if packs else '0 packs'}, " in told[1]
+        assert ", 1 pack, " in told[2]
+    shell("tell", "onboard", "Hello.")
+    git(repository(shell), "repack", "--quiet")
+    would, told = shell("gc", "-n").out, shell("gc").out.splitlines()
+    assert would == f"would {told[0]}\n"
+    assert "objects and 2 packs into one" in told[0]
+    assert ", 2 packs, " in told[1]
 
 
 def test_gc_brings_to_git_what_a_process_that_died_had_not_sealed(shell: Shell) -> None:

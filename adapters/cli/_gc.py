@@ -54,8 +54,7 @@ def gc(
 def _page(done: Upkept, *, dry: bool) -> Page:
     page = Page()
     told = [
-        f"{count(done.objects, 'object')} into packs" if done.objects else "",
-        f"{count(done.packs, 'pack')} into one" if done.packs else "",
+        _into_packs(done),
         f"{_branches(done.branches)} into the list of them" if done.branches else "",
     ]
     if any(told):
@@ -68,6 +67,13 @@ def _page(done: Upkept, *, dry: bool) -> Page:
     if any(told) and not dry:
         page.add(("before: ", "dim"), _held(done.before)).add(("after: ", "dim"), _held(done.after))
     return page
+
+
+def _into_packs(done: Upkept) -> str:
+    objects = count(done.objects, "object") if done.objects else ""
+    if not done.packs:
+        return objects and f"{objects} into packs"
+    return f"{' and '.join(filter(None, (objects, count(done.packs, 'pack'))))} into one"
 
 
 def _held(held: Holdings) -> str:

@@ -17,6 +17,7 @@ class Holdings(msgspec.Struct, frozen=True, kw_only=True):
 class Upkept(msgspec.Struct, frozen=True, kw_only=True):
     """What was done: objects that got into a pack, packs that became one, branches that went into the list of them.
 
+    Of packs, those are counted that were there `before`: not what objects got into meanwhile.
     `left` is why branches keep files of their own, where git's configuration has it so.
     """
 

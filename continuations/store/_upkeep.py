@@ -97,12 +97,14 @@ class GitUpkeep(Upkeep):
             before = self.holdings()
             if not dry:
                 self._tidy()
+            there = set(self._packs())
             objects = self._pack_loose(bound=0 if thorough else LOOSE, dry=dry)
-            packs = self._roll_up(bound=1 if thorough else PACKS, dry=dry)
+            merged = self._roll_up(bound=1 if thorough else PACKS, dry=dry, more=bool(objects))
             most, left = 0 if thorough else BRANCHES, self._apart()
             branches = 0 if left else self._branches.pack(bound=most, dry=dry)
             after = before if dry else self.holdings()
             left = left if after.branches > most else None
+            packs = len(there & merged)
             return Upkept(objects=objects, packs=packs, branches=branches, left=left, before=before, after=after)
 
     def _tidy(self) -> None:
@@ -207,21 +209,24 @@ class GitUpkeep(Upkeep):
             and not any(index.with_suffix(suffix).exists() for suffix in _OTHERS)
         ]
 
-    def _roll_up(self, *, bound: int, dry: bool) -> int:
-        """Make one pack of all, or, by itself, of the smallest, so that each that is left is twice as large."""
+    def _roll_up(self, *, bound: int, dry: bool, more: bool) -> set[Path]:
+        """Make one pack of all, or, by itself, of the smallest, so that each that is left is twice as large.
+
+        The indexes of those that it was made of. `more`: where nothing is done, there would be another one by now.
+        """
         small = self._small() if bound > 1 else self._small(math.inf)
         if dry:
-            return len(_due(small, bound))
-        done = 0
+            return set(small if more and bound == 1 else _due(small, bound))
+        done = set[Path]()
         if bound > 1:
             # First those that take a good deal less than a second: this much is done, however soon the rest is ended.
             done = self._merge(_due(small, bound, _COPIED), self._packing)
             if done:
                 small = self._small()
-        return done + self._merge(_due(small, bound), self._merging)
+        return done | self._merge(_due(small, bound), self._merging)
 
-    def _merge(self, indexes: list[Path], merging: Repacking) -> int:
-        """Make one pack of those that are whole; how many they were."""
+    def _merge(self, indexes: list[Path], merging: Repacking) -> set[Path]:
+        """Make one pack of those that are whole; which they were."""
         chosen: list[Pack] = []
         try:
             for index in indexes:
@@ -232,7 +237,7 @@ class GitUpkeep(Upkeep):
             for pack in chosen:
                 pack.close()
 
-    def _replace(self, packs: list[Pack], merging: Repacking) -> int:
+    def _replace(self, packs: list[Pack], merging: Repacking) -> set[Path]:
         while len(packs) > 1:
             try:
                 made = self._merged(packs, merging)
@@ -255,8 +260,8 @@ class GitUpkeep(Upkeep):
                     _disk.unlink(pack.file.with_suffix(suffix))
             # Not before: git that repacked all meanwhile may have made one of these anew, and taken this one away.
             _disk.unlink(keeper(made.file))
-            return len(packs)
-        return 0
+            return {pack.file.with_suffix(".idx") for pack in packs}
+        return set()
 
     def _merged(self, packs: list[Pack], merging: Repacking) -> Pack | None:
         """One pack of several: what is a delta in a larger one stays as it is, and of the rest more become deltas."""
