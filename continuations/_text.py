@@ -1,7 +1,9 @@
 """Text for people: safe on a terminal, one line where one line is wanted, clipped where it must be short."""
 
 import json
+import os
 import re
+import shlex
 import textwrap
 from functools import lru_cache
 
@@ -70,6 +72,20 @@ def _inner(arguments: str) -> str:
     if not isinstance(values, dict):
         return arguments
     return ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
+
+
+def quoted(word: object) -> str:
+    """A word of a command as a shell takes it, in one line whatever is in it: a path may hold a newline."""
+    text = str(word)
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(map(_in_ansi_quotes, text)) + "'"
+
+
+def _in_ansi_quotes(sign: str) -> str:
+    if sign.isprintable():
+        return f"\\{sign}" if sign in "\\'" else sign
+    return "".join(f"\\{byte:03o}" for byte in os.fsencode(sign))
 
 
 def span(seconds: int) -> str:

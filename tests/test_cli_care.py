@@ -148,6 +148,16 @@ def test_a_repair_from_a_copy_is_told_to_a_program(shell: Shell) -> None:
     assert shell("repair", "--from", "nowhere").status == 2
 
 
+def test_of_a_copy_that_is_none_it_is_said_what_to_name_and_not_how_to_make_a_repository(shell: Shell) -> None:
+    torn(shell)
+    (shell.folder / "empty").mkdir()
+    for copy, said in (("nowhere", "There is no repository at nowhere."), ("empty", "empty is not a git repository.")):
+        told = shell("repair", "--from", copy, "--yes")
+        assert told.status == 2
+        assert told.err.startswith(f"error: {said}\nhint: Name the folder of a copy that is whole: ")
+        assert "init" not in told.err
+
+
 def test_what_cannot_be_repaired_is_said_with_what_else_to_do(shell: Shell) -> None:
     first = git(repository(shell), "rev-list", "--max-parents=0", "loops/onboard").splitlines()
     for commit in first:

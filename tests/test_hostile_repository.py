@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import shlex
 import subprocess
 import unicodedata
 import urllib.request
@@ -48,6 +47,7 @@ from caesura.continuations import (
     loop_name,
     misfit,
     printable,
+    quoted,
     start,
     utc_now,
 )
@@ -252,7 +252,7 @@ def git(folder: Path, *words: str) -> str:
     return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("folder", [".caesura", "a $(b) 'c'; d"])
+@pytest.mark.parametrize("folder", [".caesura", "a $(b) 'c'; d", "a\nb", "a\tb\\n\x1b[31m 'c' \u202e é"])
 def test_every_command_that_is_shown_means_the_same_to_a_shell(
     repository: Path, folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,9 +262,10 @@ def test_every_command_that_is_shown_means_the_same_to_a_shell(
     commands = [line.partition("  #")[0].rstrip() for line in lines if line.startswith("caesura ")]
     assert len(commands) > 10
     for command in commands:
-        words = shlex.split(command)
+        said = subprocess.run(["bash", "-c", rf"printf '%s\0' {command}"], capture_output=True, check=True).stdout
+        words = said.decode().split("\0")[:-1]
         assert (words[0], words[-2:]) == ("caesura", ["--repo", folder]), command
-        plain = command.replace(shlex.quote(folder), "")
+        plain = command.replace(quoted(folder), "")
         assert not set(plain) & set("$`;&|<>\\'"), command
 
 

@@ -218,7 +218,7 @@ def test_a_strangers_lock_is_never_removed(store: GitStore, folder: Path, monkey
         (folder / "caesura.lock.refs%heads%loops%x").write_text(content)  # of one of ours that died before it locked
         with pytest.raises(Locked, match=str(lock)) as refused:
             store.move(X, commit, commit)
-        assert f"rm '{lock}'" in refused.value.hint
+        assert refused.value.hint.endswith(f": rm {lock}")
         assert lock.read_text() == content
     lock.unlink()
     store.move(X, commit, commit)

@@ -1,14 +1,13 @@
 """The demo: the first time it starts a loop, from then on it goes on with it."""
 
 import os
-import shlex
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from caesura.continuations import NoSuchLoop, Unavailable, loop_name
+from caesura.continuations import NoSuchLoop, Unavailable, loop_name, quoted
 
 from ._drive import drive
 from ._options import Json, Repo, place, shown
@@ -61,6 +60,6 @@ def demo(
             err(Page().add(PROMPT).add())
     status = drive(task, perform, name, json=json)
     if status == 0 and not json:
-        log = f"git -C {shlex.quote(shown(where.repo))} log --graph --oneline --branches='loops/*'"
+        log = f"git -C {quoted(shown(where.repo))} log --graph --oneline --branches='loops/*'"
         err(Page().add().add(("what happened: ", "dim"), (log, "green")))
     return status

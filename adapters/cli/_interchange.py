@@ -1,7 +1,6 @@
 """Export and import: continuations of agent-continuations, and loops whole in bundles."""
 
 import json as jsonlib
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from caesura.continuations import (
     count,
     is_bundle,
     parent_name,
+    quoted,
     root_of,
 )
 
@@ -115,7 +115,7 @@ def _returned(made: ExportedBranch, *, json: bool) -> None:
         write_json(msgspec.to_builtins(made))
         return
     page = Page()
-    where, project = f"{made.branch} in {shown(Path(made.project))}", shlex.quote(made.project)
+    where, project = f"{made.branch} in {shown(Path(made.project))}", quoted(made.project)
     if made.commit == made.was:
         out(page.add(where, (" has all of it already", "dim"), f", at {made.commit[:10]}."))
     else:

@@ -1,10 +1,9 @@
 """Commands to paste: what to type next, with the options that this process was given itself."""
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from caesura.continuations import LoopName, root_of
+from caesura.continuations import LoopName, quoted, root_of
 
 
 def _unknown(_: LoopName) -> str:
@@ -25,7 +24,7 @@ class Paste:
 
     def __call__(self, *words: str, raw: str = "") -> str:
         """A command for the same repository; `raw` follows as it is."""
-        return " ".join(part for part in ("caesura", shlex.join(words), raw, self.repo) if part)
+        return " ".join(part for part in ("caesura", " ".join(map(quoted, words)), raw, self.repo) if part)
 
     def resume(self, loop: LoopName) -> str:
         """How to go on with the root of a loop."""
@@ -35,4 +34,4 @@ class Paste:
 
 def option(name: str, value: object) -> str:
     """An option and its value; empty if there is none."""
-    return "" if value is None else f"{name} {shlex.quote(str(value))}"
+    return "" if value is None else f"{name} {quoted(value)}"

@@ -46,7 +46,7 @@ from ._protocol import (
     Visibility,
 )
 from ._reader import CheckedReader
-from ._refused import or_refused, refused, unopened
+from ._refused import opened_copy, or_refused, refused, unopened
 from ._revisions import Revisions
 from ._sealing import Sealer
 from ._settings import apart, check_promised, logged, logged_as, own, person, precious
@@ -352,7 +352,7 @@ class GitStore(Store):
         return CheckedReader(self._objects)
 
     def mender(self, copy: str | os.PathLike[str] | None = None) -> Mender:
-        other = None if copy is None else GitStore.open(copy)
+        other = None if copy is None else opened_copy(GitStore.open, copy)
         found = None if other is None else (other._objects, other._refs)
         self.seal()
         return GitMender(self._folder, self._objects, self._refs, LOOPS, found)

@@ -3,14 +3,18 @@
 import errno
 import os
 import re
-import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from .._errors import CaesuraError
+from .._text import quoted
 from ._errors import Withheld, torn
 from ._protocol import Unavailable
+
+T = TypeVar("T")
+Place = str | os.PathLike[str]
 
 _LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What says nothing of the file: the process, or the machine, has too much in hand."""
@@ -20,6 +24,10 @@ _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
 
 _OTHERS = re.compile(r"repository path '(.+)' is not owned by current user")
 """What git says of a repository that is not safe to open; it names the folder that must be said to be."""
+
+
+_NOTHING = "Make one with 'caesura init', or name another with --repo or CAESURA_REPO."
+_ELSE = "Name another with --repo; 'caesura init' makes one where nothing is, or in an empty folder."
 
 
 def refused(what: str, error: OSError) -> Unavailable:
@@ -40,11 +48,11 @@ def _hint(number: int | None, near: Path | None) -> str:
         case _ if near is None:
             return "Check the repository's permissions and free space."
         case number if number in _FORBIDDEN:
-            return f"See whose it is, and who may read or write it: ls -ld {shlex.quote(str(near))}"
+            return f"See whose it is, and who may read or write it: ls -ld {quoted(near)}"
         case errno.EROFS:
-            return f"It is mounted to be read only: findmnt -T {shlex.quote(str(near))}"
+            return f"It is mounted to be read only: findmnt -T {quoted(near)}"
         case errno.ENOSPC | errno.EDQUOT:
-            return f"Make room there, then try again: df {shlex.quote(str(near))}"
+            return f"Make room there, then try again: df {quoted(near)}"
         case errno.EMFILE:
             return "Let the process open more of them: 'ulimit -n' says how many it may."
         case _:
@@ -58,24 +66,29 @@ def unopened(folder: Path, said: str = "") -> Unavailable:
         OSError: it may not be looked into.
     """
     if not folder.exists():
-        return Unavailable(
-            f"There is no repository at {folder}.",
-            hint="Make one with 'caesura init', or name another with --repo or CAESURA_REPO.",
-        )
+        return Unavailable(f"There is no repository at {folder}.", hint=_NOTHING)
     others = _OTHERS.search(said)
     if others is not None:
         return Unavailable(
             f"{folder} is another user's, and git opens no such repository unasked.",
-            hint=f"If you trust them: git config --global --add safe.directory {shlex.quote(others[1])}",
+            hint=f"If you trust them: git config --global --add safe.directory {quoted(others[1])}",
         )
     for head in (folder / "HEAD", folder / ".git" / "HEAD"):  # what may not be looked at is to git as if not there
         with suppress(FileNotFoundError, NotADirectoryError):
             head.stat()
     why = f": {said}" if said and not said.startswith("Repository not found") else ""
-    return Unavailable(
-        f"{folder} is not a git repository{why}.",
-        hint="Name another with --repo; 'caesura init' makes one where nothing is, or in an empty folder.",
-    )
+    return Unavailable(f"{folder} is not a git repository{why}.", hint=_ELSE)
+
+
+def opened_copy(opened: Callable[[Place], T], copy: Place) -> T:
+    """What opens a repository opens a copy of one: where there is none, the hint is about the copy."""
+    try:
+        return opened(copy)
+    except Unavailable as error:
+        if error.hint not in (_NOTHING, _ELSE):
+            raise
+        hint = "Name the folder of a copy that is whole: a clone of the repository, or a backup. Nothing was changed."
+        raise Unavailable(str(error), hint=hint) from error
 
 
 def unread(what: str, file: str | Path, error: OSError) -> CaesuraError:
