@@ -1,7 +1,6 @@
 """Text for people: safe on a terminal, one line where one line is wanted, clipped where it must be short."""
 
 import json
-import os
 import re
 import shlex
 import textwrap
@@ -85,7 +84,8 @@ def quoted(word: object) -> str:
 def _in_ansi_quotes(sign: str) -> str:
     if sign.isprintable():
         return f"\\{sign}" if sign in "\\'" else sign
-    return "".join(f"\\{byte:03o}" for byte in os.fsencode(sign))
+    errors = "surrogateescape" if "\udc80" <= sign <= "\udcff" else "surrogatepass"  # a byte of a path, or nonsense
+    return "".join(f"\\{byte:03o}" for byte in sign.encode("utf-8", errors))
 
 
 def span(seconds: int) -> str:

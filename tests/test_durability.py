@@ -160,6 +160,20 @@ def test_while_a_step_waits_for_what_others_have_not_synced_others_go_on(
     assert free == [True, False]
 
 
+def test_where_both_kinds_take_turns_others_go_on_from_the_second_time(unsynced: Path, free: list[bool]) -> None:
+    hasty = GitStore.open(unsynced, durability="crash")
+    with closing(hasty), closing(GitStore.open(unsynced, visibility="sealed")) as lasting:
+        begin(lasting, "x")
+        begin(lasting, "y")
+        free.clear()
+        begin(hasty, "z")
+        begin(lasting, "second")
+        assert free == [False]
+        begin(hasty, "third")
+        begin(lasting, "fourth")
+        assert free == [False, True, False]
+
+
 def test_while_an_erasure_waits_for_what_others_have_not_synced_others_go_on(unsynced: Path, free: list[bool]) -> None:
     with closing(GitStore.open(unsynced, durability="crash")) as store:
         begin(store, "x")

@@ -231,7 +231,8 @@ class Group:
     def _lead(self, batch: _Batch) -> None:
         place = Place()
         try:
-            self._refs.lighten()
+            if self._journal.waited:  # each step would ask
+                self._refs.lighten()
             with place.over:
                 locks = self._turns.begin(place, _refs.LOCK_SECONDS)
                 try:

@@ -143,6 +143,7 @@ class Journal:
         self._due: dict[str, tuple[Kind, bytes]] = {}
         # The objects of commits that no branch was moved to yet, whoever's frame has taken them.
         self._unmoved: dict[str, Mapping[str, tuple[Kind, bytes]]] = {}
+        self.waited = True  # with the last frame, for what others had not synced; so may the first
         self._growing: _disk.Growing | None = None
         self._grows = self._settled = -1
 
@@ -286,7 +287,7 @@ class Journal:
             if not objects and not moves:
                 return
             segment, growing = self._writable()
-        _unsynced.stand(self.repository, durable=self._durable)
+        self.waited = _unsynced.stand(self.repository, durable=self._durable)
         data, frame = frame_bytes(objects, moves, durable=self._durable, at=segment.end, chain=segment.chain)
         begin, written = segment.end, False
         try:

@@ -12,8 +12,10 @@ from . import _disk
 _MARK = "caesura.unsynced"
 
 
-def stand(folder: Path | str, *, durable: bool) -> None:
+def stand(folder: Path | str, *, durable: bool) -> bool:
     """Before a branch moves: wait until all that others lead to is on the disk; or else say that it may not be.
+
+    Whether there was anything to wait for.
 
     Raises:
         OSError: the disk is full, or may not be written.
@@ -24,6 +26,7 @@ def stand(folder: Path | str, *, durable: bool) -> None:
         _disk.unlink(Path(folder) / _MARK)
     elif not durable and not noted:
         _disk.append(Path(folder) / _MARK, b"")
+    return durable and noted
 
 
 def lighten(folder: Path | str, *, durable: bool) -> None:

@@ -36,9 +36,11 @@ def erased(folder: Path | str) -> int:
     Raises:
         OSError: the disk is full, or may not be written.
     """
-    if erasures(folder) % 2:
+    count = erasures(folder)
+    if count % 2:
         _disk.append(Path(folder) / _COUNT, b".")
-    return erasures(folder)
+        count += 1
+    return count
 
 
 def about_to_let_go(folder: Path) -> None:
