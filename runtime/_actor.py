@@ -254,8 +254,7 @@ class Actor:
         if state.gate is not None:
             self._under_way.drop(RETRY)  # behind a gate there is nothing to wait for
         self.seat.moved()
-        if gate_before != state.gate:
-            self._supervisor.wake_below(self)
+        self._supervisor.moved(self, gate=gate_before != state.gate)
 
     # What is outstanding -------------------------------------------------------------------------------------------
 

@@ -63,6 +63,7 @@ class Supervisor:
         self._wait = wait
         self._by_hand = by_hand
         self._actors: list[Actor] = []
+        self._asking: dict[Actor, set[Actor]] = {}  # those that go on once this one has looked again
         self._settled = trio.Event()
         self._failure: CaesuraError | None = None
 
@@ -175,20 +176,28 @@ class Supervisor:
         if resting and (self._actors[0].done or self.stopping or not self._wait):
             self._settled.set()
 
-    def wake_below(self, actor: Actor) -> None:
-        """A gate above them came or went: let everything nested in this loop look again."""
+    def moved(self, actor: Actor, *, gate: bool) -> None:
+        """An actor has seen its loop's newest state: let those look again that wait for it, or are below its `gate`."""
+        for one in self._asking.pop(actor, ()):
+            one.post()
+        if gate:
+            self._wake_below(actor)
+
+    def _wake_below(self, actor: Actor) -> None:
         for child in actor.children.values():
             child.post()
-            self.wake_below(child)
+            self._wake_below(child)
 
     async def stopped_above(self, actor: Actor) -> bool:
-        """Whether somebody has ended or paused a loop above one, and its actor has not seen that yet: it looks again.
+        """Whether somebody has ended or paused a loop above one, and its actor has not seen that yet: it looks again,
+        and then the one below, however long that takes.
 
         Who cancels ends what is nested by then: a loop that began since learns of it here, before its first effect.
         """
         above = list(actor.above())
         stopped = await self.services.step(self._stopped, above) if above else []
-        for one in (*stopped, actor) if stopped else ():
+        for one in stopped:
+            self._asking.setdefault(one, set()).add(actor)
             one.post()
         return bool(stopped)
 

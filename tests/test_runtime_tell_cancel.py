@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from caesura.continuations import (
     CommitId,
@@ -18,6 +19,8 @@ from caesura.continuations import (
     User,
 )
 from caesura.runtime import Agent, tool
+from caesura.runtime._actor import Actor
+from caesura.runtime._supervisor import Supervisor
 from tests.models import ADA, Held, World, ask_for, check_results, lines, results, rounds, say
 
 
@@ -217,3 +220,42 @@ async def test_what_is_nested_in_a_loop_does_nothing_after_that_was_stopped_thou
         assert (await world.resume()).status is Status.COMPLETED
         assert ran == ["charged"]
     store.close()
+
+
+@pytest.mark.parametrize("act", ["cancel", "pause"])
+async def test_what_is_nested_in_a_stopped_loop_whose_actor_is_busy_asks_once_and_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    ran, asked, actors, look, stopped = list[str](), list[str](), list[Actor](), Actor._look_again, Supervisor._stopped
+
+    @tool
+    async def charge() -> str:
+        ran.append("charged")
+        return "charged"
+
+    def looked(self: Supervisor, above: list[Actor]) -> list[Actor]:
+        asked.append("whether a loop above was stopped")
+        if len(asked) == 1:
+            getattr(world.loops(), act)("x", "no need", by=ADA)
+        return stopped(self, above)
+
+    async def busy(self: Actor) -> None:
+        while self.parent is None and len(asked) < 9 and not all(one.idle for one in actors if one.parent is not None):
+            await trio.testing.wait_all_tasks_blocked()
+        await look(self)
+
+    def made(self: Actor, *words: Any, **more: Any) -> None:
+        init(self, *words, **more)
+        actors.append(self)
+
+    init = Actor.__init__
+    monkeypatch.setattr(Actor, "__init__", made)
+    monkeypatch.setattr(Actor, "_look_again", busy)
+    monkeypatch.setattr(Supervisor, "_stopped", looked)
+    agent, script = nest([charge])
+    world = World(tmp_path / "r.git", agent, script, poll=1e6)  # nobody looks by themselves
+    with trio.fail_after(300):
+        outcome = await world.run()
+    assert outcome.status is (Status.CANCELLED if act == "cancel" else Status.SUSPENDED)
+    assert ran == []
+    assert len(asked) == 1
