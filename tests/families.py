@@ -1,12 +1,14 @@
 """Families for the tests: a lead whose children do things to files, and what is in the commits of all of them."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from caesura.continuations import Assistant, ChildFiles, Loops, Reply, User
+import trio
+
+from caesura.continuations import Assistant, ChildFiles, Loops, Reply, UnkeptFiles, User
 from caesura.runtime import Agent, ModelRequest, Outcome, Runtime, ToolContext, tool
-from tests.models import ScriptedModel, ask_for, results, say
+from tests.models import ADA, ScriptedModel, ask_for, results, say
 from tests.workspaces import LOOP, Kept, files_in, files_of, git, something_happens
 
 LOOP_REF = f"refs/heads/loops/{LOOP}"
@@ -120,3 +122,21 @@ def line(number: int, text: str) -> Do:
         (root / "text").write_text("".join(lines))
 
     return change
+
+
+def go_on(path: Path, drive: Callable[[], Awaitable[Outcome]], keep: Callable[[Loops], None]) -> None:
+    """Go on after a crash as a person would, until it has ended; what was changed in a folder by then, `keep` keeps."""
+    for _ in range(12):
+        try:
+            outcome = trio.run(drive)
+        except UnkeptFiles:
+            with Loops.open(path) as loops:
+                keep(loops)
+            continue
+        if outcome.status == "completed":
+            return
+        with Loops.open(path) as loops:
+            for request in outcome.pending:
+                assert request.kind == "outcome"
+                loops.answer(request, "It had ended.", by=ADA)
+    raise AssertionError("the loop never ends")

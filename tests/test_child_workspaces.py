@@ -19,8 +19,8 @@ from caesura.continuations import (
     Unavailable,
     UnkeptFiles,
 )
-from caesura.runtime import Agent, Committed, ModelRequest, Notice, Outcome, Runtime, ToolContext, tool
-from tests.families import TEXT, Do, Family, apart, chaos, ended, event_of, healthy, held, line, writes
+from caesura.runtime import Agent, Committed, ModelRequest, Notice, Runtime, ToolContext, tool
+from tests.families import TEXT, Do, Family, apart, chaos, ended, event_of, go_on, healthy, held, line, writes
 from tests.models import ADA, ScriptedModel, ask_for, say
 from tests.processes import Processes
 from tests.workspaces import (
@@ -434,27 +434,14 @@ async def test_a_merge_reads_steps_that_git_does_not_see_yet(path: Path, root: P
 # Whatever happens --------------------------------------------------------------------------------------------------
 
 
-def go_on(path: Path, root: Path) -> Outcome:
-    """Go on after a crash as a person would, until it has ended; what is in a folder by then is in a commit."""
-    for _ in range(12):
-        try:
-            outcome = trio.run(drive_family, path, root)
-        except UnkeptFiles:
-            with Loops.open(path) as loops:
-                for name in [LOOP, *(f"{LOOP}.writer-{number}" for number in range(1, 5))]:
-                    if git(path, "branch", "--list", f"loops/{name}"):
-                        place = Path(loops.files(name).folder)
-                        if loops.show(name).state.ending is None and loops.files(name).changes:
-                            loops.keep_files(name, by=ADA)
-                            assert apart(files_in(place), held(path, name)) == []
-            continue
-        if outcome.status == "completed":
-            return outcome
-        with Loops.open(path) as loops:
-            for request in outcome.pending:
-                assert request.kind == "outcome"
-                loops.answer(request, "It had ended.", by=ADA)
-    raise AssertionError("the loop never ends")
+def keep(loops: Loops, path: Path) -> None:
+    """Keep what is in the folders of those that have not ended."""
+    for name in [LOOP, *(f"{LOOP}.writer-{number}" for number in range(1, 5))]:
+        if git(path, "branch", "--list", f"loops/{name}"):
+            place = Path(loops.files(name).folder)
+            if loops.show(name).state.ending is None and loops.files(name).changes:
+                loops.keep_files(name, by=ADA)
+                assert apart(files_in(place), held(path, name)) == []
 
 
 DEATHS = [
@@ -470,7 +457,7 @@ def test_a_kill_at_any_moment_loses_no_file_of_a_family(
 ) -> None:
     (ended_,) = processes.wait(processes.start(("tests.workspaces.family_driven", path, root, LOOP, death)))
     assert ended_.status in (-9, 0)
-    go_on(path, root)
+    go_on(path, partial(drive_family, path, root), partial(keep, path=path))
     assert apart(held(path), files_in(root)) == []
     with Loops.open(path) as loops:
         assert loops.files(LOOP).changes == ()

@@ -24,8 +24,8 @@ from caesura.continuations import (
     UnkeptFiles,
     Variation,
 )
-from caesura.runtime import Agent, ModelRequest, Outcome, Runtime, ToolContext, tool
-from tests.families import LOOP_REF, Do, Family, apart, chaos, ended, event_of, healthy, held, line, writes
+from caesura.runtime import Agent, ModelRequest, Runtime, ToolContext, tool
+from tests.families import LOOP_REF, Do, Family, apart, chaos, ended, event_of, go_on, healthy, held, line, writes
 from tests.models import ADA, GRACE, ScriptedModel, ask_for, say
 from tests.processes import Processes
 from tests.workspaces import LOOP, Kept, drive_family, files_in, files_of, git
@@ -762,23 +762,10 @@ async def test_files_whose_commits_are_lost_in_a_repair_stay_until_a_person_has_
 # Whatever happens --------------------------------------------------------------------------------------------------
 
 
-def go_on(path: Path, root: Path) -> Outcome:
-    """Go on after a crash as a person would, until it has ended; what is in the folder by then is in a commit."""
-    for _ in range(12):
-        try:
-            outcome = trio.run(partial(drive_family, path, root, workspace="share"))
-        except UnkeptFiles:
-            with Loops.open(path) as loops:
-                loops.keep_files(LOOP, by=ADA)
-                assert apart(files_in(root), held(path)) == []
-            continue
-        if outcome.status == "completed":
-            return outcome
-        with Loops.open(path) as loops:
-            for request in outcome.pending:
-                assert request.kind == "outcome"
-                loops.answer(request, "It had ended.", by=ADA)
-    raise AssertionError("the loop never ends")
+def keep(loops: Loops, path: Path, root: Path) -> None:
+    """Keep what is in the folder."""
+    loops.keep_files(LOOP, by=ADA)
+    assert apart(files_in(root), held(path)) == []
 
 
 DEATHS = [
@@ -804,7 +791,7 @@ def test_a_kill_at_any_moment_loses_no_file_of_a_shared_folder(
             loops.keep_files(LOOP, by=GRACE)
             assert apart(before, held(path)) == []
     assert apart(before, files_in(root)) == []
-    go_on(path, root)
+    go_on(path, partial(drive_family, path, root, workspace="share"), partial(keep, path=path, root=root))
     assert apart(held(path), files_in(root)) == []
     with Loops.open(path) as loops:
         assert loops.files(LOOP).changes == ()

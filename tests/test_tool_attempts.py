@@ -1,47 +1,22 @@
 """Attempts at a tool: each ends in one outcome, whatever the function does; and retries."""
 
-import dataclasses
-import datetime as dt
 import enum
 import functools
 import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
-import msgspec
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from caesura.continuations import CallId, LoopName
 from caesura.runtime._attempts import Failed, Returned
 from caesura.runtime._context import ToolContext
 from caesura.runtime._retry import Retry
 from caesura.runtime._tools import ToolTimeout, tool
-
-NOON = dt.datetime(2030, 1, 31, 12, tzinfo=dt.UTC)
-LOOP, CALL = LoopName("release"), CallId("order-1")
-
-
-def context(attempt: int = 1, report: Callable[[str], None] = lambda _: None) -> ToolContext:
-    return ToolContext(loop=LOOP, call=CALL, idempotency_key="k", attempt=attempt, report=report)
-
-
-class Colour(enum.Enum):
-    RED = "red"
-
-
-class Point(msgspec.Struct):
-    x: int
-    y: float = 0.0
-
-
-@dataclasses.dataclass
-class Box:
-    corner: Point
-    tags: list[str]
+from tests.arguments import NOON, Box, Colour, Point, context
 
 
 class Absent:

@@ -1,8 +1,6 @@
 """Tools: what a model is shown of a function, and what it may send."""
 
-import dataclasses
 import datetime as dt
-import enum
 import functools
 import inspect
 import json
@@ -17,39 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caesura.continuations import CallId, LoopName
 from caesura.runtime._attempts import Returned
 from caesura.runtime._context import ToolContext
 from caesura.runtime._proposed import ProposedCall
 from caesura.runtime._retry import Retry
 from caesura.runtime._signature import ToolDefinition
 from caesura.runtime._tools import BadArguments, ask, tool
-
-NOON = dt.datetime(2030, 1, 31, 12, tzinfo=dt.UTC)
-LOOP, CALL = LoopName("release"), CallId("order-1")
-
-
-def context(attempt: int = 1, report: Callable[[str], None] = lambda _: None) -> ToolContext:
-    return ToolContext(loop=LOOP, call=CALL, idempotency_key="k", attempt=attempt, report=report)
-
+from tests.arguments import CALL, LOOP, Box, Colour, Point, context
 
 # Signatures --------------------------------------------------------------------------------------------------------
-
-
-class Colour(enum.Enum):
-    RED = "red"
-    BLUE = "blue"
-
-
-class Point(msgspec.Struct):
-    x: int
-    y: float = 0.0
-
-
-@dataclasses.dataclass
-class Box:
-    corner: Point
-    tags: list[str]
 
 
 class Note(TypedDict):
