@@ -131,6 +131,21 @@ def test_a_configuration_that_is_damaged_meanwhile_keeps_branches_as_they_are(st
     assert (done.branches, files(folder), done.after.objects) == (0, [OPS], 0)
 
 
+def test_gits_own_maintenance_leaves_branches_their_files_with_both_settings_that_are_documented(
+    store: GitStore, folder: Path
+) -> None:
+    page = (Path(__file__).parents[1] / "docs/repository.md").read_text()
+    commands = [line.partition("#")[0].split()[1:] for line in page.splitlines() if line.startswith("git config ")]
+    assert len(commands) == 2
+    for loop, words in zip((OPS, X), commands, strict=True):
+        step(store, loop)
+        git(folder, *words)
+        git(folder, "maintenance", "run", "--quiet")
+        run(store)
+    git(folder, "gc", "--quiet")
+    assert files(folder) == [X], "the first setting alone does not keep git from it"
+
+
 def test_while_loops_are_driven_too_however_many_branches_there_are(
     store: GitStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
