@@ -314,6 +314,28 @@ def test_of_a_step_that_nobody_has_sealed_for_a_day_all_is_there(
     check(folder, made)
 
 
+@pytest.mark.parametrize("slept", VISIBILITIES)
+def test_who_wakes_up_while_what_it_kept_is_let_go_of_names_nothing_that_git_then_deletes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slept: Visibility
+) -> None:
+    with closing(GitStore.open(folder, visibility=slept)) as store, closing(GitStore.open(folder)) as other:
+        begun = written(store, looked(store, tmp_path / "files", "b"))
+        store.move(X, None, begun.id)
+        store.seal()
+        made = written(store, looked(store, tmp_path / "more", "c"))
+        os.utime(kept(folder)[0], (0, 0))
+        let_go = other._early.let_go
+
+        def named_first(packs: list[Path]) -> None:
+            store.move(OPS, None, made.id)  # all that was acknowledged before is sealed by now
+            let_go(packs)
+
+        monkeypatch.setattr(other._early, "let_go", named_first)
+        other.seal()
+        repack(folder)
+    check(folder, made)
+
+
 def test_who_may_not_let_go_of_what_is_left_leaves_it(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

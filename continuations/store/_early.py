@@ -1,12 +1,11 @@
 """Packs of what no branch leads to yet. Git may delete such in a project, so they are kept from it until one does."""
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from ._packing import is_early, let_go_of
-from ._vanished import about_to_let_go
 
 _AGE = 24 * 3600.0  # seconds: what is older is of a process that died, or of files that no commit came to hold
 
@@ -41,20 +40,22 @@ class Early:
 
     def done(self) -> list[Path]:
         """The packs that git may have as soon as it sees all the branches that there are now."""
-        old = time.time() - _AGE
-        done = list(self._named)
+        return list(self._named)
+
+    def left(self) -> list[Path]:
+        """The packs of others that are older than what a process at work is about to name."""
+        old, left = time.time() - _AGE, list[Path]()
         for file in self._folder.glob("pack-*.keep") if self.needed else ():
             pack = file.with_suffix(".pack")
             with suppress(OSError):
-                if pack not in self._trees and is_early(pack) and file.stat().st_mtime < old:
-                    done.append(pack)
-        return done
+                mine = pack in self._trees or pack in self._named
+                if not mine and is_early(pack) and file.stat().st_mtime < old:
+                    left.append(pack)
+        return left
 
-    def let_go(self, packs: Collection[Path]) -> None:
+    def let_go(self, packs: Iterable[Path]) -> None:
         """Let git have packs, or leave that to the next one who may."""
         with suppress(OSError):
-            if not self._named.keys() >= set(packs):  # whose they are may have slept, and be about to name them
-                about_to_let_go(self._folder.parent.parent)
             for pack in packs:
                 let_go_of(pack)
                 self._named.pop(pack, None)

@@ -24,6 +24,7 @@ from ._journaled import JournaledRefs, Listed
 from ._objects import MAX_OBJECT
 from ._owner import is_dead, mark
 from ._packing import keeper, tidy_kept, write_pack
+from ._vanished import about_to_let_go
 from ._versions import shortened
 
 _BRANCH = "branch-"
@@ -68,14 +69,24 @@ class Sealer:
             Torn: an earlier version has written what is no object.
             Unavailable: it cannot be written. Nothing was lost.
         """
-        named = self._early.done()
         try:
+            done = self._done()
             if self._journal.folder.is_dir():
                 with sealing(self._repository):  # what is read from a segment must not be erased before it is in a pack
                     self._seal()
-            self._early.let_go(named)
+            self._early.let_go(done)
         except OSError as error:
             raise self._refs.fault("What the journal holds", error) from error
+
+    def _done(self) -> list[Path]:
+        """The packs that git may have once what is in the journal by now is sealed."""
+        done, left = self._early.done(), self._early.left()
+        if left:
+            with suppress(OSError), self._turns.take(_refs.LOCK_SECONDS):
+                # Whose they are may have slept, and be about to name them: that is journaled by now, or asks git.
+                about_to_let_go(self._repository)
+                done += left
+        return done
 
     def _seal(self) -> None:
         with self._turns.take(_refs.LOCK_SECONDS):

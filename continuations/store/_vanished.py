@@ -44,7 +44,7 @@ def erased(folder: Path | str) -> int:
 
 
 def about_to_let_go(folder: Path) -> None:
-    """Count two more at once, before git may delete what was kept from it. For anybody.
+    """Count two more at once, before git may delete what was kept from it. For whoever has exclusive access.
 
     Raises:
         OSError: the disk is full, or may not be written.
