@@ -487,6 +487,23 @@ def test_files_that_the_repository_no_longer_has_are_read_again(bench: Bench) ->
     assert files_of(bench.repository, found.tree) == files_in(bench.root)
 
 
+def test_what_was_looked_at_and_never_kept_is_written_again_by_the_next_process(bench: Bench) -> None:
+    write(bench.root, a="1")
+    bench.spaces.settle(LOOP, bench.look().tree)
+    write(bench.root, a="2")
+    kept = bench.look().tree
+    bench.open()  # who has looked has died as soon as a commit held that
+    write(bench.root, a="3")
+    found = bench.look(kept=kept)
+    assert found.settled == kept
+    blob = git(bench.repository, "hash-object", "--stdin", stdin=b"3").decode().strip()
+    for name in (blob, found.tree):  # as git may some weeks later, for no branch leads to them
+        (bench.repository / "objects" / name[:2] / name[2:]).unlink()
+    bench.open()
+    assert bench.look(kept=kept) == found
+    assert files_of(bench.repository, found.tree) == files_in(bench.root)
+
+
 @pytest.mark.parametrize("junk", [b"", b"\x80", b"junk" * 99])
 def test_an_index_that_cannot_be_read_costs_only_time(bench: Bench, junk: bytes) -> None:
     write(bench.root, a="1", d__b="2")

@@ -22,7 +22,7 @@ from ._exclusive import in_turn, release_of
 from ._folder import FileChange, Occupied, Unkeepable, opened
 from ._format import Entry
 from ._ignore import own_rules
-from ._index import Index, load_index, save_index, seed
+from ._index import Index, Known, load_index, save_index, seed
 from ._looks import FOLDER, LOOKS, noted_in
 from ._merging import Merged, Merges
 from ._objects import Objects
@@ -352,8 +352,9 @@ class Workspaces:
 
     def _loaded(self, file: Path) -> Index:
         index = load_index(file)
-        if index.folders and not self._is_there(index.settled):
-            index.folders = {}  # what is gone from the repository must be read again
+        known = index.folders.get("", Known()).tree
+        if index.folders and not (known in ("", index.settled) and self._is_there(index.settled)):
+            index.folders = {}  # what is gone from the repository, or may be as no commit holds it, must be read again
         return index
 
     def _save(self, loop: LoopName, index: Index) -> None:
