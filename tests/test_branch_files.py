@@ -121,10 +121,14 @@ def test_what_is_set_while_a_repository_is_open_is_heeded_and_brings_no_branch_o
     assert (run(store).branches, files(folder)) == (1, [])
 
 
-def test_a_configuration_that_is_damaged_meanwhile_keeps_branches_as_they_are(store: GitStore, folder: Path) -> None:
+@pytest.mark.parametrize("line", ["[gc", "[include]\n\tpath = loop"], ids=["damaged", "not to be opened"])
+def test_a_configuration_that_cannot_be_read_meanwhile_keeps_branches_as_they_are(
+    store: GitStore, folder: Path, line: str
+) -> None:
     step(store)
+    (folder / "loop").symlink_to("loop")
     with (folder / "config").open("a") as config:
-        config.write("[gc\n")
+        config.write(f"{line}\n")
     done = run(store)
     assert done.left is not None
     assert done.left.startswith("git's configuration cannot be read: ")

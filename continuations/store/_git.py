@@ -385,7 +385,7 @@ def _apart(repository: str, *, bare: bool) -> str | None:
     """Why branches are to keep files of their own, as it is set now; for any thread."""
     try:
         return apart(pygit2.Repository(repository).config, bare=bare)
-    except pygit2.GitError as error:
+    except (pygit2.GitError, OSError) as error:
         return f"git's configuration cannot be read: {error}"
 
 
