@@ -1,6 +1,7 @@
 """The next command that a screen shows is the one that works."""
 
 import datetime as dt
+import subprocess
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,24 @@ def test_the_demo_is_gone_on_with_by_the_demo_and_so_is_a_fork_of_it(demo: Shell
     assert "go on: caesura demo\n" in demo("approve", AUTHORIZE, "--yes").out
     assert "caesura demo --loop alone" in demo("fork", "onboarding.it-1", "--name", "alone").err
     assert "then: caesura demo --loop alone" in demo("demo", "--loop", "alone").err
+
+
+def test_the_repository_is_named_as_whoever_asks_names_it(demo: Shell) -> None:
+    other = demo.folder / "an other"
+    other.mkdir()
+    above, within = Shell(other), Shell(demo.folder / "onboarding")
+    assert above("pending", "--repo", "../.caesura").out.endswith("then:\n  caesura demo --repo ../.caesura\n")
+    assert "then: caesura demo --repo ../.caesura\n" in within("demo", "--repo", "../.caesura").err
+    assert demo("pending").out.endswith("then:\n  caesura demo\n")
+    (demo.folder / ".caesura").rename(other / "a git")
+    assert "then: caesura demo --repo 'an other/a git'\n" in demo("demo", "--repo", "an other/a git").err
+    assert above("pending", "--repo", "a git").out.endswith("then:\n  caesura demo --repo 'a git'\n")
+
+
+def test_a_repository_that_an_earlier_version_kept_in_the_command_is_not_shown(demo: Shell) -> None:
+    for kept in ("caesura demo --repo ../its", "caesura demo --repo 'an other'"):
+        subprocess.run(["git", "-C", demo.folder / ".caesura", "config", "caesura.onboarding.resume", kept], check=True)
+        assert demo("pending").out.endswith("then:\n  caesura demo\n")
 
 
 def test_a_loop_that_a_process_drives_is_not_to_be_resumed(demo: Shell) -> None:

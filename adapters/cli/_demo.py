@@ -40,7 +40,7 @@ def demo(
     from caesura.adapters.openai import OpenAIModel
 
     where, name = place(repo), loop_name(loop)
-    again = where.paste("demo", raw="" if loop == "onboarding" else option("--loop", loop))
+    again = "caesura demo" if loop == "onboarding" else f"caesura demo {option('--loop', loop)}"
     where = replace(where, paste=replace(where.paste, known=lambda _: again))
     real = OpenAIModel(model or "gpt-5-mini") if model is not None or "OPENAI_API_KEY" in os.environ else None
     serve = scripted_model if real is None else lambda: nullcontext(real)

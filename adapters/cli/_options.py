@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -72,7 +72,7 @@ class Place:
 
     def remember(self, loop: LoopName) -> None:
         """Keep the command that goes on with a loop, for the next one to tell; not one with a secret in it."""
-        command = self.paste.resume(loop)
+        command = replace(self.paste, repo="").resume(loop)
         if self.config.redaction.text(command) == command:
             remember(self.repo, loop, command)
 

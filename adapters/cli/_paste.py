@@ -14,7 +14,8 @@ def _unknown(_: LoopName) -> str:
 class Paste:
     """Writes the next commands; `repo`, `agents` and `model` are the options to repeat in them, already quoted.
 
-    `known` tells the command that goes on with a loop, if there is a better one than these options make.
+    `known` tells the command that goes on with a loop, but for the repository, if there is a better one than these
+    options make.
     """
 
     repo: str = ""
@@ -29,7 +30,8 @@ class Paste:
     def resume(self, loop: LoopName) -> str:
         """How to go on with the root of a loop."""
         options = " ".join(part for part in (self.agents, self.model) if part)
-        return self.known(loop) or self("resume", root_of(loop), raw=options)
+        known = self.known(loop)
+        return f"{known} {self.repo}".rstrip() if known else self("resume", root_of(loop), raw=options)
 
 
 def option(name: str, value: object) -> str:

@@ -9,19 +9,20 @@ from pathlib import Path
 
 from caesura.continuations import LoopName, root_of
 
+_REPO = re.compile(r" --repo (?:'[^']*'|\S+)")
 _COMMAND = re.compile(r"caesura (?:resume|demo)(?: [A-Za-z0-9_./:=,'-]+)*")
 
 
 def remember(repo: Path, loop: LoopName, command: str) -> None:
-    """Keep the command that goes on with a loop."""
+    """Keep the command that goes on with a loop; the repository is not named in it, for it may move."""
     if recall(repo, loop) != command:
         _git(repo, f"caesura.{root_of(loop)}.resume", command)
 
 
 def recall(repo: Path, loop: LoopName) -> str:
-    """The command that goes on with a loop, if it is known; empty if not."""
+    """The command that goes on with a loop, but for the repository, if it is known; empty if not."""
     found = _git(repo, "--get", f"caesura.{root_of(loop)}.resume").strip()
-    return found if _COMMAND.fullmatch(found) else ""
+    return _REPO.sub("", found) if _COMMAND.fullmatch(found) else ""  # earlier versions kept it as it was named there
 
 
 def forget(repo: Path, loop: LoopName) -> None:

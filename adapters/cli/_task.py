@@ -14,7 +14,6 @@ from ._config import Api, Config
 from ._faults import BadUsage
 from ._options import Place
 from ._paste import Paste, option
-from ._remember import recall
 
 if TYPE_CHECKING:
     from caesura.runtime import Agent, Model
@@ -97,8 +96,7 @@ def task_of(
     try:
         return make_task(where, agents, agent, model=model, api=api)
     except (BadUsage, NoSuchAgent) as error:
-        known = recall(where.repo, loop)
-        last = f"It was driven last by: {known}" if known else ""
+        last = f"It was driven last by: {where.paste.resume(loop)}" if where.paste.known(loop) else ""
         if isinstance(error, BadUsage):
             raise BadUsage(str(error), hint=last or error.hint) from None
         renamed = f'if it was renamed, say so in caesura.toml: [changes] renamed = {{ {agent} = "NEW" }}.'
