@@ -1,6 +1,7 @@
 """A repository that may only be read: what reads does, and what would write names the file that it may not."""
 
 import ctypes
+import errno
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from caesura.adapters.cli._faults import Exit, fault_of
 from caesura.continuations.store._refused import refused
 from tests.cli_process import AGENTS, Shell
 from tests.damage import file_of, git
@@ -125,6 +127,12 @@ def test_a_disk_that_got_full_under_an_open_file_says_what_to_do() -> None:
     told = refused("The step could not be written", fault.value)
     assert str(told) == "The step could not be written: No space left on device."
     assert told.hint.startswith("Make room")
+
+
+def test_what_the_system_refuses_is_nobodys_wrong_usage_however_it_reaches_who_tells_it() -> None:
+    told = refused("The step could not be written", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert fault_of(told).status == Exit.FAILED
+    assert fault_of(ExceptionGroup("of several loops", [told])).status == Exit.FAILED
 
 
 def test_a_file_that_may_not_be_read_hides_no_request_and_hinders_no_decision(tmp_path: Path) -> None:

@@ -1403,6 +1403,23 @@ def test_what_had_to_be_taken_back_on_a_full_disk_is_forgotten_by_who_has_read_i
     assert store.head(X) == second.id
 
 
+def test_steps_that_share_a_wait_say_that_it_is_the_disk_that_refuses_them(
+    store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fails(*_: object) -> None:
+        raise full
+
+    works = [Work(partial(step, store, loop=loop)) for loop in (X, OPS)]
+    with monkeypatch.context() as patched:
+        patched.setattr(_disk, "put", fails)
+        store.share(works)
+    faults = [work.error for work in works]
+    assert [type(fault) for fault in faults] == [Unavailable, Unavailable]
+    assert [fault and fault.__cause__ for fault in faults] == [full, full]
+
+
 def test_a_step_holds_what_it_is_made_of_whoever_took_that_back_before_it_was_begun(
     folder: Path, store: GitStore, other: GitStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

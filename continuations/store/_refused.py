@@ -31,7 +31,13 @@ _ELSE = "Name another with --repo; 'caesura init' makes one where nothing is, or
 
 
 def refused(what: str, error: OSError) -> Unavailable:
-    """Something could not be done with the files of a repository, because of one of them."""
+    """Something could not be done with the files of a repository, because of one of them: that is its cause."""
+    told = _told(what, error)
+    told.__cause__ = error  # also where it is handed on, and raised elsewhere
+    return told
+
+
+def _told(what: str, error: OSError) -> Unavailable:
     if not error.strerror:
         return Unavailable(f"{what}: {error}.", hint=_hint(error.errno, None))
     if not isinstance(error.filename, str | bytes | Path):  # it was open already
