@@ -379,8 +379,9 @@ class Actor:
         return None if call is None else call.state
 
     def _tell_parent(self) -> None:
-        if self.parent is None or (status := self.saved.state.status) == self._told:
-            return
+        state = self.saved.state
+        if self.parent is None or state.ending is not None or (status := state.status) == self._told:
+            return  # an end is told by itself
         self._told = status
         told = ChildSuspended if status is Status.SUSPENDED else ChildResumed
         self.parent.post(told(at=self._services.now(), call=self._call))

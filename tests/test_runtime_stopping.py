@@ -15,6 +15,7 @@ from caesura.continuations.store import _disk, _refs
 from caesura.runtime import (
     Agent,
     Committed,
+    Dropped,
     ModelRequest,
     Notice,
     Outcome,
@@ -246,6 +247,32 @@ async def test_a_full_disk_is_unavailable_and_the_loop_goes_on_once_there_is_roo
     assert world.state().status is Status.ACTIVE
     assert GitStore.open(tmp_path / "r.git").lease(LoopName("x")) is None
     assert (await world.resume()).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("at", [CallState.DELEGATED, CallState.WAITING])
+async def test_of_a_nested_loop_that_had_ended_when_its_process_died_nothing_is_told_but_its_end(at: CallState) -> None:
+    work = tool(lambda: "worked", name="work", description="Work.", needs_approval=at is CallState.WAITING)
+    lead = Agent("lead", tools=[Agent("ops", tools=[work]).as_tool("Does it.", name="ops")])
+    scripts = {
+        "lead": lines(ask_for(("ops", {"prompt": "Do it."})), say("done")),
+        "ops": lines(ask_for(("work", {})), say("worked")),
+    }
+    store = MemoryStore()
+    world = World(store, lead, lambda asked: scripts[asked.agent](asked))
+    await world.run()
+    for request in world.loops().pending():
+        world.loops().approve(request, by=ADA)
+    await world.resume()
+    made = {one.subject: one.commit for one in world.notices if isinstance(one, Committed)}
+    before = "lead: ops is suspended" if at is CallState.WAITING else 'lead: calls ops(prompt="Do it.")'
+    store.move(LoopName("y"), None, made[before])
+    store.move(LoopName("y.ops-1"), None, made["ops: completed: worked"])
+    assert call_of(world.state("y"), "ops-1").state is at
+    world.notices.clear()
+
+    assert (await world.resume("y")).status is Status.COMPLETED
+    assert not [notice for notice in world.notices if isinstance(notice, Dropped)]
+    assert world.subjects() == ["lead: resumed", "lead: ops returned: worked", "lead: completed: done"]
 
 
 async def test_a_repository_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
