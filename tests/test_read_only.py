@@ -234,3 +234,27 @@ def test_what_is_no_repository_is_not_said_to_become_one_by_what_was_just_tried(
             "error: place is not a git repository.\n"
             "hint: Name another with --repo; 'caesura init' makes one where nothing is, or in an empty folder.\n"
         )
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ("[extensions]\n\trefstorage = reftable\n", "unsupported extension name extensions.refstorage"),
+        ("[extensions\n", "failed to parse config file: missing ']' in section header (in {config}:{line})"),
+    ],
+)
+def test_a_repository_that_cannot_be_read_is_told_from_a_folder_that_is_none(
+    tmp_path: Path, lines: str, why: str
+) -> None:
+    shell, config = Shell(tmp_path), tmp_path / "place" / "config"
+    assert shell("init", "--repo", "place").status == 0
+    git(config.parent, "config", "core.repositoryFormatVersion", "1")
+    config.write_text(config.read_text() + lines)
+    why = why.format(config=config, line=len(config.read_text().splitlines()))
+    for command in ("loops", "init", "gc"):
+        told = shell(command, "--repo", "place")
+        assert told.status == 2
+        assert told.err == (
+            f"error: place could not be opened: {why}.\n"
+            "hint: Mend its configuration if that is what is meant; reftables and SHA-256 cannot be read.\n"
+        )

@@ -27,6 +27,7 @@ _OTHERS = re.compile(r"repository path '(.+)' is not owned by current user")
 
 
 _NOTHING = "Make one with 'caesura init', or name another with --repo or CAESURA_REPO."
+_MEND = "Mend its configuration if that is what is meant; reftables and SHA-256 cannot be read."
 _ELSE = "Name another with --repo; 'caesura init' makes one where nothing is, or in an empty folder."
 
 
@@ -82,8 +83,9 @@ def unopened(folder: Path, said: str = "") -> Unavailable:
     for head in (folder / "HEAD", folder / ".git" / "HEAD"):  # what may not be looked at is to git as if not there
         with suppress(FileNotFoundError, NotADirectoryError):
             head.stat()
-    why = f": {said}" if said and not said.startswith("Repository not found") else ""
-    return Unavailable(f"{folder} is not a git repository{why}.", hint=_ELSE)
+    if said and not said.startswith("Repository not found"):
+        return Unavailable(f"{folder} could not be opened: {said.removeprefix(f'{folder}: ')}.", hint=_MEND)
+    return Unavailable(f"{folder} is not a git repository.", hint=_ELSE)
 
 
 def opened_copy(opened: Callable[[Place], T], copy: Place) -> T:
