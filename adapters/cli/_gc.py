@@ -30,8 +30,9 @@ def gc(
     or a pack, goes once the new pack was written, synced and read back. Steps that git does not see yet it sees from
     then on. It is safe beside everything that works with the loops, and beside git's own commands.
 
-    Git's own setting gc.packRefs says whether branches are put into the list of them, as it does to 'git gc': true (the
-    default), false, or notbare. It is heeded when loops are driven, too.
+    The branches are those of root loops; that of a nested one goes when its result is taken. Git's own setting
+    gc.packRefs says whether they are put into the list of them, as it does to 'git gc': true (the default), false, or
+    notbare. It is heeded when loops are driven, too.
 
     With --json: {"objects", "packs", "branches", "left", "before": {"objects", "packs", "branches", "size"},
     "after": {...}}; "left" says why branches keep files of their own, or is null.
