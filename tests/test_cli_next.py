@@ -47,6 +47,13 @@ def test_a_repository_that_an_earlier_version_kept_in_the_command_is_not_shown(d
         assert demo("pending").out.endswith("then:\n  caesura demo\n")
 
 
+def test_a_variable_that_is_set_to_nothing_names_no_repository(demo: Shell) -> None:
+    subprocess.run(["git", "init", "--quiet", demo.folder], check=True)
+    for nothing in ("", " "):
+        found = demo("loops", "--json", CAESURA_REPO=nothing).json["loops"]
+        assert [loop["loop"] for loop in found] == ["onboarding"]
+
+
 def test_a_loop_that_a_process_drives_is_not_to_be_resumed(demo: Shell) -> None:
     store = GitStore.open(demo.folder / ".caesura")
     claim = claim_of(WorkerId("w"), dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5))

@@ -121,6 +121,12 @@ def test_a_file_that_cannot_even_be_looked_for_is_named_too(tmp_path: Path) -> N
     assert told.hint
 
 
+def test_a_file_that_may_not_grow_is_told_from_a_full_disk() -> None:
+    told = refused("The step could not be written", OSError(errno.EFBIG, os.strerror(errno.EFBIG)))
+    assert str(told) == "The step could not be written: File too large."
+    assert told.hint == "Let the process write larger files: 'ulimit -f' says how large they may be."
+
+
 def test_a_disk_that_got_full_under_an_open_file_says_what_to_do() -> None:
     with pytest.raises(OSError, match="No space") as fault, Path("/dev/full").open("wb", buffering=0) as file:
         file.write(b"x")

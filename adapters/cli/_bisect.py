@@ -12,7 +12,7 @@ from caesura.continuations import CallerError, CommitId, History, Loops, Store, 
 
 from ._faults import BadUsage
 from ._look import state_json, state_page
-from ._options import COMMAND, Json, Repo, place
+from ._options import COMMAND, REPO, Json, Repo, place
 from ._output import Page, err, out, write_json
 from ._predicate import SKIP, NotTested, Predicate, predicate
 
@@ -192,7 +192,7 @@ def _answer(loops: Loops, test: Predicate, step: Step, *, say: bool) -> bool | N
 
 def _gits_own() -> Path | None:
     """The repository that git runs a command in, if it says so, or if it is here and none of ours is."""
-    if "CAESURA_REPO" in os.environ:
+    if REPO in os.environ:
         return None
     if "GIT_DIR" in os.environ:
         return Path(os.environ["GIT_DIR"])

@@ -1,5 +1,6 @@
 """The commands as a `cyclopts` application."""
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -17,7 +18,7 @@ from caesura.continuations import person
 
 from ._commands import COMMANDS, READS_STDIN, TAKES_COMMAND
 from ._faults import BadUsage
-from ._options import COMMAND, STDIN
+from ._options import COMMAND, REPO, STDIN
 
 _MAY_BE_EMPTY = frozenset({"--instructions", "--note", "--reason", "--why"})
 """The options whose empty text is a text that somebody may want."""
@@ -52,6 +53,8 @@ def call(words: Sequence[str]) -> int:
         CaesuraError: as the command does.
     """
     try:
+        if not os.environ.get(REPO, "").strip():
+            os.environ.pop(REPO, None)  # what is set to nothing is not set
         _check_given(words)
         return int(app()(_marked(words)) or 0)
     except UnknownCommandError as error:

@@ -25,9 +25,12 @@ STDIN = "\0-"
 COMMAND = "\0"
 """What marks each word of a command to run."""
 
+REPO = "CAESURA_REPO"
+"""The variable that names the repository for all commands."""
+
 Repo = Annotated[
     Path | None,
-    Parameter(name="--repo", env_var="CAESURA_REPO", help="The git repository with the loops. Default: .caesura"),
+    Parameter(name="--repo", env_var=REPO, help="The git repository with the loops. Default: .caesura"),
 ]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object, for programs.")]
 By = Annotated[

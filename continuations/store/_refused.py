@@ -52,6 +52,8 @@ def _hint(number: int | None, near: Path | None) -> str:
     match number:
         case errno.ENOSPC | errno.EDQUOT if near is None:
             return "Make room on the repository's disk, then try again."
+        case errno.EFBIG:
+            return "Let the process write larger files: 'ulimit -f' says how large they may be."
         case _ if near is None:
             return "Check the repository's permissions and free space."
         case number if number in _FORBIDDEN:
