@@ -316,6 +316,15 @@ class TestLookingAndSteering:
         assert shell("pending").out == "Nothing waits.\n"
         assert shell("loops", "--json").json == {"loops": [], "unreadable": {}}
 
+    def test_a_repository_in_a_project_is_not_taken_for_files_of_it(self, shell: Shell) -> None:
+        subprocess.run(["git", "init", "--quiet", shell.folder], check=True)
+        assert shell("init").status == 0
+        assert shell("run", LEAD, "x", "--loop", "x").status == 3
+        told = subprocess.run(
+            ["git", "-C", shell.folder, "add", "--dry-run", "--all"], capture_output=True, text=True, check=True
+        )
+        assert ".caesura" not in told.stdout
+
     def test_init_says_if_git_does_not_know_you(self, shell: Shell) -> None:
         (shell.folder / "home" / ".gitconfig").unlink()
         assert "git config --global user.name" in shell("init").err

@@ -49,6 +49,7 @@ def make(folder: Path, initialize: Callable[[Path], object], *, durable: bool) -
         if not durable:  # first: who comes once it is made, after one who died over it, must know
             _unsynced.stand(folder, durable=False)
         (folder / "config").write_text(_SETTINGS)
+        (folder / ".gitignore").write_text("*\n")  # of a project that it lies in, it is no part
         initialize(folder)
         if durable:
             for path in (*folder.rglob("*"), folder, *(one.parent for one in missing)):
