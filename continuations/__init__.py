@@ -131,7 +131,7 @@ from ._specs import (
 )
 from ._state import Child, Context, Continuation, Ending, Spent, Status
 from ._step import name_calls, start, step
-from ._text import call_text, count, excerpt, one_line, printable, quoted, span
+from ._text import call_text, count, excerpt, one_line, printable, shell_quoted, span
 from ._trajectory import Entry, EntryKind
 from ._validate import InvalidAnswer, misfit
 from ._variation import Variation
@@ -478,11 +478,11 @@ __all__ = [
     "plain_text",
     "preview_of",
     "printable",
-    "quoted",
     "ready",
     "root_name",
     "root_of",
     "score_of",
+    "shell_quoted",
     "signature_of",
     "span",
     "split_address",

@@ -73,7 +73,7 @@ def _inner(arguments: str) -> str:
     return ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
 
 
-def quoted(word: object) -> str:
+def shell_quoted(word: object) -> str:
     """A word of a command as a shell takes it, in one line whatever is in it: a path may hold a newline."""
     text = str(word)
     if text.isprintable():

@@ -7,7 +7,7 @@ from pathlib import Path
 from ._errors import ConflictError
 from ._ids import CommitId, LoopName, parent_name, root_name, root_of
 from ._messages import Value
-from ._text import quoted
+from ._text import shell_quoted
 from .erasing import held_by
 from .history import History, LoopExists
 from .leases import check_undriven
@@ -132,7 +132,7 @@ def _check_wanted(store: Store, bundle: Store, heads: Mapping[LoopName, CommitId
             raise BadBundle(
                 f"{loop} was erased here by {stone.author.name}, and {file} would bring it back.",
                 hint="If that is what you want: "
-                f"git -C {quoted(store.location)} update-ref -d refs/archive/erased/{loop}",
+                f"git -C {shell_quoted(store.location)} update-ref -d refs/archive/erased/{loop}",
             )
 
 

@@ -12,7 +12,7 @@ from ._model import Model, ModelRequest, ModelUnavailable, TooLong
 from ._notices import Committed, Dropped, Listener, Notice, Progressed, Streamed, Thinking
 from ._proposed import ProposedCall, Writes
 from ._retry import Retry
-from ._runtime import NotARoot, Outcome, Runtime
+from ._runtime import NotARoot, NotInTrio, Outcome, Runtime
 from ._services import NoModel
 from ._signature import ToolDefinition
 from ._suspensions import Moment, Suspension, after, after_model_calls, suspension
@@ -44,6 +44,7 @@ __all__ = [
     "NoModel",
     "NotARoot",
     "NotEvaluated",
+    "NotInTrio",
     "Notice",
     "Outcome",
     "Progressed",

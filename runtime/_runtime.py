@@ -58,6 +58,10 @@ from ._upkeep import Keeper
 from ._watch import Watch
 
 
+class NotInTrio(CallerError):
+    """Loops are driven by trio, and something else runs what asks for that."""
+
+
 class NotARoot(CallerError):
     """Only a root loop can be resumed; what is nested in it goes on with it."""
 
@@ -120,6 +124,7 @@ class Runtime:
         what streams to the `listener` is as it comes. `now` tells the time, in UTC; it is called from several threads.
 
         Raises:
+            NotInTrio: it is not trio that runs this.
             Unavailable: the repository cannot be opened or made.
             BadAgent: two agents share a name, a name holds a secret, or what is given as an agent or the model is none.
             BadSetting: there is no such durability, or visibility.
@@ -128,6 +133,11 @@ class Runtime:
             BadPolicy: a file of signers is missing.
             CaesuraError: a model says that it cannot work.
         """
+        if not trio.lowlevel.in_trio_run():
+            raise NotInTrio(
+                "Loops are driven by trio, and it is not trio that runs this.",
+                hint="Run it by trio.run(main), and not by asyncio.run(main()).",
+            )
         known = register(agents)
         check_model(model, "The runtime")
         models = [model, *(one for agent in known.values() for one in agent.models)]

@@ -47,7 +47,7 @@ from caesura.continuations import (
     loop_name,
     misfit,
     printable,
-    quoted,
+    shell_quoted,
     start,
     utc_now,
 )
@@ -265,7 +265,7 @@ def test_every_command_that_is_shown_means_the_same_to_a_shell(
         said = subprocess.run(["bash", "-c", rf"printf '%s\0' {command}"], capture_output=True, check=True).stdout
         words = said.decode().split("\0")[:-1]
         assert (words[0], words[-2:]) == ("caesura", ["--repo", folder]), command
-        plain = command.replace(quoted(folder), "")
+        plain = command.replace(shell_quoted(folder), "")
         assert not set(plain) & set("$`;&|<>\\'"), command
 
 

@@ -1,5 +1,6 @@
 """Models: whatever one answers, or fails to, the loop is not lost and nothing half-done counts as a result."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,17 @@ import msgspec
 import pytest
 
 from caesura.continuations import Assistant, Image, ImageUrl, Reply, Status, Text, ToolRequest, User, WrongType
-from caesura.runtime import Agent, BadAgent, ModelRequest, ModelUnavailable, Runtime, Streamed, Thinking, tool
+from caesura.runtime import (
+    Agent,
+    BadAgent,
+    ModelRequest,
+    ModelUnavailable,
+    NotInTrio,
+    Runtime,
+    Streamed,
+    Thinking,
+    tool,
+)
 from tests.models import ADA, World, ask_for, check_results, lines, request, results, say
 
 
@@ -51,6 +62,17 @@ async def test_an_unusable_reply_suspends_runs_nothing_and_is_gone_on_from(tmp_p
     said = [message.content for message in world.model.requests[-1].messages if isinstance(message, User)]
     assert said == (["go", "Go on."] if how == "told" else ["go"])
     assert ran == []
+
+
+def test_who_runs_it_by_something_else_than_trio_is_told_so(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Runtime.open(tmp_path / "r.git", agents=[]):
+            pass
+
+    with pytest.raises(NotInTrio) as raised:
+        asyncio.run(main())
+    assert "trio.run(main)" in raised.value.hint
+    assert not (tmp_path / "r.git").exists()
 
 
 def unavailable(asked: ModelRequest) -> Reply:

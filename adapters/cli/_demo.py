@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from caesura.continuations import NoSuchLoop, Unavailable, loop_name, quoted
+from caesura.continuations import NoSuchLoop, Unavailable, loop_name, shell_quoted
 
 from ._drive import drive
 from ._options import Json, Repo, place, shown
@@ -60,6 +60,6 @@ def demo(
             err(Page().add(PROMPT).add())
     status = drive(task, perform, name, json=json)
     if status == 0 and not json:
-        log = f"git -C {quoted(shown(where.repo))} log --graph --oneline --branches='loops/*'"
+        log = f"git -C {shell_quoted(shown(where.repo))} log --graph --oneline --branches='loops/*'"
         err(Page().add().add(("what happened: ", "dim"), (log, "green")))
     return status

@@ -20,8 +20,8 @@ from caesura.continuations import (
     count,
     is_bundle,
     parent_name,
-    quoted,
     root_of,
+    shell_quoted,
 )
 
 from ._decide import tell_rest
@@ -115,7 +115,7 @@ def _returned(made: ExportedBranch, *, json: bool) -> None:
         write_json(msgspec.to_builtins(made))
         return
     page = Page()
-    where, project = f"{made.branch} in {shown(Path(made.project))}", quoted(made.project)
+    where, project = f"{made.branch} in {shown(Path(made.project))}", shell_quoted(made.project)
     if made.commit == made.was:
         out(page.add(where, (" has all of it already", "dim"), f", at {made.commit[:10]}."))
     else:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from caesura.continuations import LoopName, quoted, root_of
+from caesura.continuations import LoopName, root_of, shell_quoted
 
 
 def _unknown(_: LoopName) -> str:
@@ -25,7 +25,7 @@ class Paste:
 
     def __call__(self, *words: str, raw: str = "") -> str:
         """A command for the same repository; `raw` follows as it is."""
-        return " ".join(part for part in ("caesura", " ".join(map(quoted, words)), raw, self.repo) if part)
+        return " ".join(part for part in ("caesura", " ".join(map(shell_quoted, words)), raw, self.repo) if part)
 
     def resume(self, loop: LoopName) -> str:
         """How to go on with the root of a loop."""
@@ -36,4 +36,4 @@ class Paste:
 
 def option(name: str, value: object) -> str:
     """An option and its value; empty if there is none."""
-    return "" if value is None else f"{name} {quoted(value)}"
+    return "" if value is None else f"{name} {shell_quoted(value)}"

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .._ids import BadName, loop_name, root_of
-from .._text import count, quoted
+from .._text import count, shell_quoted
 from ._errors import Torn, Withheld
 from ._format import is_id
 from ._frames import moves_in
@@ -88,7 +88,7 @@ def lost(folder: Path, objects: Objects) -> Iterator[tuple[str, str]]:
         steps = sum(1 for move in moves_in(end) if not objects.find(move.new))
         if steps:
             what = f"{name} is damaged, and {count(steps, 'step')} after that place are lost"
-            then = f"To be told no more: rm {quoted(folder / name)}" if name in aside else _GC
+            then = f"To be told no more: rm {shell_quoted(folder / name)}" if name in aside else _GC
             yield f"{what}: the loops are as before", f"Take them from a copy of the repository that has them. {then}"
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .._errors import CallerError, ConflictError
 from .._ids import CommitId
-from .._text import one_line, quoted
+from .._text import one_line, shell_quoted
 from ._format import is_id
 from ._layout import BRANCHES, LOOPS
 from ._plumbing import GitFailed, git
@@ -98,7 +98,7 @@ class Project:
         if not found or not is_id(found):
             raise NoSuchRevision(
                 f"{self.path} has no commit {one_line(revision)!r}.",
-                hint=f"To see those that it has: git -C {quoted(self.path)} log --oneline --all",
+                hint=f"To see those that it has: git -C {shell_quoted(self.path)} log --oneline --all",
             )
         return CommitId(found)
 
@@ -133,7 +133,7 @@ class Project:
             elif line == f"branch {BRANCHES}{name}":
                 raise BranchInUse(
                     f"{name} is checked out in {worktree}, whose files would be left behind.",
-                    hint=f"Name another branch, or leave that one: git -C {quoted(worktree)} switch --detach",
+                    hint=f"Name another branch, or leave that one: git -C {shell_quoted(worktree)} switch --detach",
                 )
 
     def fetch(self, other: Path, name: str) -> None:

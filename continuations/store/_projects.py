@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from .._errors import CallerError
 from .._ids import CommitId, TreeId
-from .._text import one_line, quoted
+from .._text import one_line, shell_quoted
 from .._workspace import LINK, PLAIN, SCRIPT, Origin
 from . import _disk
 from ._early import Early
@@ -92,7 +92,8 @@ class Projects:
         except Torn as error:
             raise Torn(
                 f"Not all of {project.path} is there: {error}",
-                hint=f"Of a partial clone, git has to fetch the rest first. Or see git -C {quoted(project.path)} fsck",
+                hint="Of a partial clone, git has to fetch the rest first. "
+                f"Or see git -C {shell_quoted(project.path)} fsck",
             ) from error
         finally:
             theirs.close()
@@ -169,7 +170,7 @@ class Projects:
                 if was is not None and not leads(aside, was, tip):
                     raise BranchInUse(
                         f"{branch} in {project.path} has commits that the loop has not.",
-                        hint=f"Name another branch, and merge the two: git -C {quoted(project.path)} merge NAME",
+                        hint=f"Name another branch, and merge the two: git -C {shell_quoted(project.path)} merge NAME",
                     )
                 project.check_free(branch)
                 git(aside, "update-ref", BRANCHES + branch, tip)

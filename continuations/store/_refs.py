@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Literal, TypeVar
 
-from .._text import quoted
+from .._text import shell_quoted
 from . import _disk, _unsynced
 from ._errors import Torn, Withheld, torn
 from ._exclusive import Held, Locks, Turns
@@ -274,7 +274,7 @@ class Refs:
         lock = next((one for one in map(self._lock, (ref, *more, PACKED)) if one.exists()), self._lock(ref))
         return Locked(
             f"{lock} has been there for {LOCK_SECONDS:.0f} seconds, and is no lock of Caesura's.",
-            hint=f"If no git process is using the repository, delete that file: rm {quoted(lock)}",
+            hint=f"If no git process is using the repository, delete that file: rm {shell_quoted(lock)}",
         )
 
     def _lock(self, name: str) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .._errors import CaesuraError
-from .._text import quoted
+from .._text import shell_quoted
 from ._errors import Withheld, torn
 from ._protocol import Unavailable
 
@@ -57,11 +57,11 @@ def _hint(number: int | None, near: Path | None) -> str:
         case _ if near is None:
             return "Check the repository's permissions and free space."
         case number if number in _FORBIDDEN:
-            return f"See whose it is, and who may read or write it: ls -ld {quoted(near)}"
+            return f"See whose it is, and who may read or write it: ls -ld {shell_quoted(near)}"
         case errno.EROFS:
-            return f"It is mounted to be read only: findmnt -T {quoted(near)}"
+            return f"It is mounted to be read only: findmnt -T {shell_quoted(near)}"
         case errno.ENOSPC | errno.EDQUOT:
-            return f"Make room there, then try again: df {quoted(near)}"
+            return f"Make room there, then try again: df {shell_quoted(near)}"
         case errno.EMFILE:
             return "Let the process open more of them: 'ulimit -n' says how many it may."
         case _:
@@ -80,7 +80,7 @@ def unopened(folder: Path, said: str = "") -> Unavailable:
     if others is not None:
         return Unavailable(
             f"{folder} is another user's, and git opens no such repository unasked.",
-            hint=f"If you trust them: git config --global --add safe.directory {quoted(others[1])}",
+            hint=f"If you trust them: git config --global --add safe.directory {shell_quoted(others[1])}",
         )
     for head in (folder / "HEAD", folder / ".git" / "HEAD"):  # what may not be looked at is to git as if not there
         with suppress(FileNotFoundError, NotADirectoryError):
