@@ -187,8 +187,9 @@ def test_gc_says_what_it_would_do_does_it_and_has_nothing_more_to_do(shell: Shel
     assert (done["objects"], done["packs"], done["branches"]) == (would["objects"], 0, would["branches"])
     assert done["before"] == would["before"]
     assert done["after"] == {**done["after"], "objects": 0, "packs": 1, "branches": 0}
-    assert shell("gc").out.startswith(
-        "There is nothing to do. 0 objects and 0 branches with files of their own, 1 pack"
+    assert shell("gc").out == (
+        "There is nothing to do. 0 objects and 0 branches with files of their own, 1 pack,"
+        f" {done['after']['size'] / 1e3:,.1f} kB\n"
     )
     assert shell("verify").out.endswith(": no fault\n")
     assert shell("approve", "onboard.it-1.order-1", "--yes").status == 0

@@ -79,7 +79,11 @@ def _into_packs(done: Upkept) -> str:
 
 def _held(held: Holdings) -> str:
     loose = f"{count(held.objects, 'object')} and {_branches(held.branches)} with files of their own"
-    return f"{loose}, {count(held.packs, 'pack')}, {held.size / 1e6:,.1f} MB"
+    return f"{loose}, {count(held.packs, 'pack')}, {_size(held.size)}"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
 
 
 def _branches(number: int) -> str:
