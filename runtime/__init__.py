@@ -12,8 +12,8 @@ from ._model import Model, ModelRequest, ModelUnavailable, TooLong
 from ._notices import Committed, Dropped, Listener, Notice, Progressed, Streamed, Thinking
 from ._proposed import ProposedCall, Writes
 from ._retry import Retry
-from ._runtime import NotARoot, NotInTrio, Outcome, Runtime
-from ._services import NoModel
+from ._runtime import NotARoot, Outcome, Runtime
+from ._services import NoModel, NotInTrio
 from ._signature import ToolDefinition
 from ._suspensions import Moment, Suspension, after, after_model_calls, suspension
 from ._tools import AnyTool, BadArguments, Tool, ToolTimeout, ask, sleep_until, tool

@@ -51,15 +51,11 @@ from ._exploring import Explorer
 from ._model import Model
 from ._notices import Audience, Listener, Notice, committed
 from ._pot import Pot
-from ._services import Services
+from ._services import Services, check_trio
 from ._supervisor import Supervisor
 from ._trials import Evaluate, Evaluator, Trial, evaluator_of
 from ._upkeep import Keeper
 from ._watch import Watch
-
-
-class NotInTrio(CallerError):
-    """Loops are driven by trio, and something else runs what asks for that."""
 
 
 class NotARoot(CallerError):
@@ -133,11 +129,7 @@ class Runtime:
             BadPolicy: a file of signers is missing.
             CaesuraError: a model says that it cannot work.
         """
-        if not trio.lowlevel.in_trio_run():
-            raise NotInTrio(
-                "Loops are driven by trio, and it is not trio that runs this.",
-                hint="Run it by trio.run(main), and not by asyncio.run(main()).",
-            )
+        check_trio()
         known = register(agents)
         check_model(model, "The runtime")
         models = [model, *(one for agent in known.values() for one in agent.models)]
@@ -389,8 +381,7 @@ def _each(models: Iterable[Model | None]) -> Iterable[Model]:
 
 
 def _new_worker() -> WorkerId:
-    """A name for one drive: what it was doing when it was cancelled, a later one in this process must not take for its
-    own."""
+    """A name for one drive: when it was cancelled, a later one in this process must not take its work for its own."""
     return WorkerId(secrets.token_hex(8))
 
 

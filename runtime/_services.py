@@ -45,8 +45,25 @@ T = TypeVar("T")
 _AS_IT_IS = Amendment()
 
 
+class NotInTrio(CallerError):
+    """Loops are driven by trio, and something else runs what asks for that."""
+
+
 class NoModel(CallerError):
     """An agent has no model, and neither has the runtime."""
+
+
+def check_trio() -> None:
+    """Make sure that it is trio that runs this.
+
+    Raises:
+        NotInTrio: it is something else.
+    """
+    if not trio.lowlevel.in_trio_run():
+        raise NotInTrio(
+            "Loops are driven by trio, and it is not trio that runs this.",
+            hint="Run it by trio.run(main), and not by asyncio.run(main()).",
+        )
 
 
 @dataclass(kw_only=True)
