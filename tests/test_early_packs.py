@@ -1,5 +1,6 @@
 """Packs of what no branch leads to yet: git that repacks a project takes none, and none is kept for ever."""
 
+import errno
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from caesura.continuations import Commit, Diverged, GitStore, Loops, Moved, Visibility, Workspace, loop_name
-from caesura.continuations.store import Move, _disk, _forgetter, _plumbing
+from caesura.continuations.store import Move, _disk, _early, _forgetter, _plumbing
 from caesura.continuations.store._packing import is_early
 from tests.repositories import OPS, STATE, X, git
 from tests.strategies import ADA, NESTED, ROBOT, World
@@ -277,6 +278,28 @@ def test_what_a_killed_process_kept_for_nothing_is_gits_a_day_later(folder: Path
     assert kept(folder) == []
     repack(folder)
     assert list(folder.glob("objects/pack/*")) == []
+
+
+def test_what_cannot_be_let_go_of_keeps_nothing_else(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "other"):
+        with closing(GitStore.open(folder)) as store:
+            looked(store, tmp_path / name, name)
+    for left in kept(folder):
+        os.utime(left, (0, 0))
+    tried, let_go_of = list[Path](), _early.let_go_of
+
+    def refused_first(pack: Path) -> None:
+        tried.append(pack)
+        if pack == tried[0]:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        let_go_of(pack)
+
+    monkeypatch.setattr(_early, "let_go_of", refused_first)
+    with closing(GitStore.open(folder)) as store:
+        store.seal()
+    assert kept(folder) == [tried[0].with_suffix(".keep")]
 
 
 def test_what_a_store_is_about_to_name_is_kept_however_long_that_takes(

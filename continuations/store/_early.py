@@ -55,7 +55,7 @@ class Early:
 
     def let_go(self, packs: Iterable[Path]) -> None:
         """Let git have packs, or leave that to the next one who may."""
-        with suppress(OSError):
-            for pack in packs:
+        for pack in packs:
+            with suppress(OSError):
                 let_go_of(pack)
                 self._named.pop(pack, None)
