@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from caesura.continuations import Commit, Diverged, GitStore, Loops, Moved, Visibility, Workspace, loop_name
 from caesura.continuations.store import Move, _disk, _early, _forgetter, _plumbing
-from caesura.continuations.store._packing import is_early
+from caesura.continuations.store._packing import is_early, let_go_of
 from tests.repositories import OPS, STATE, X, git
 from tests.strategies import ADA, NESTED, ROBOT, World
 
@@ -288,7 +288,7 @@ def test_what_cannot_be_let_go_of_keeps_nothing_else(
             looked(store, tmp_path / name, name)
     for left in kept(folder):
         os.utime(left, (0, 0))
-    tried, let_go_of = list[Path](), _early.let_go_of
+    tried: list[Path] = []
 
     def refused_first(pack: Path) -> None:
         tried.append(pack)
